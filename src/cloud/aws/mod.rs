@@ -1,0 +1,1 @@
+//! The real cloud: the AWS SDK behind our traits.

@@ -1,0 +1,1 @@
+//! The drill: real agent and rollback code against the simulated region.

@@ -1,0 +1,3 @@
+//! This machine: its clock, its service manager, its signals.
+
+pub mod clock;

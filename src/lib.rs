@@ -1,0 +1,13 @@
+//! Bellrock keeps an orchestrator fleet on EC2 alive through its own redeployments.
+#![warn(missing_docs)]
+
+pub mod cloud;
+pub mod config;
+pub mod decide;
+pub mod drill;
+pub mod host;
+pub mod http;
+pub mod model;
+pub mod orchestrator;
+pub mod rollback;
+pub mod supervise;

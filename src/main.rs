@@ -1,0 +1,3 @@
+//! Parses, sets up logs, calls the command, turns its result into an exit code.
+
+fn main() {}

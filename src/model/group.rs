@@ -1,0 +1,246 @@
+//! Auto Scaling groups and their instances as facts, in our own words, whichever side they come from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use super::identity::GroupName;
+use super::identity::InstanceId;
+use super::identity::TargetGroupArn;
+use super::time::Timestamp;
+
+/// One Auto Scaling group as a describe shows it. A describe may be stale (draining.md §4.6).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// `app-stack-detail-vNNN`, or any name.
+    pub name: GroupName,
+    /// For error messages and IAM.
+    pub arn: String,
+    /// Orders the versions of a cluster (F16).
+    pub created: Timestamp,
+    /// Sizes as configured, in instances (or weights).
+    pub capacity: Capacity,
+    /// Members of any lifecycle state, as AWS lists them.
+    pub instances: Vec<GroupInstance>,
+    /// Suspended process and the reason AWS shows.
+    pub suspended: BTreeMap<Process, String>,
+    /// Group tags.
+    pub tags: BTreeMap<String, String>,
+    /// ELBv2 target groups attached to the group.
+    pub target_groups: Vec<TargetGroupArn>,
+    /// Classic load balancers attached to the group.
+    pub classic_load_balancers: Vec<String>,
+    /// `Some` while the group is being deleted; AWS's words.
+    pub status: Option<String>,
+    /// Which checks mark an instance unhealthy.
+    pub health_check_type: HealthCheckType,
+    /// Seconds a new instance is spared.
+    pub health_check_grace_s: u32,
+    /// Where new instances come from.
+    pub launch: Option<LaunchSource>,
+    /// Names of the zones.
+    pub availability_zones: Vec<String>,
+}
+
+impl Group {
+    /// Spinnaker's "disabled": `AddToLoadBalancer` is suspended (spinnaker.md, draining.md §4.4).
+    pub fn is_disabled(&self) -> bool {
+        self.suspended.contains_key(&Process::AddToLoadBalancer)
+    }
+
+    /// Members in service and healthy by Auto Scaling's own book. Says nothing of load balancers, nor of intake (F56).
+    pub fn healthy_in_service(&self) -> usize {
+        self.instances.iter().filter(|i| i.state == LifecycleState::InService && i.health == InstanceHealth::Healthy).count()
+    }
+
+    /// The member with this id, in any state.
+    pub fn instance(&self, id: &InstanceId) -> Option<&GroupInstance> {
+        self.instances.iter().find(|i| &i.id == id)
+    }
+}
+
+/// Group sizes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capacity {
+    /// AWS refuses to go below it.
+    pub min: u32,
+    /// AWS refuses to go above it.
+    pub max: u32,
+    /// What AWS steers towards.
+    pub desired: u32,
+}
+
+impl fmt::Display for Capacity {
+    /// `min/desired/max`, the order people say it in.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.min, self.desired, self.max)
+    }
+}
+
+/// A member of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupInstance {
+    /// The instance.
+    pub id: InstanceId,
+    /// The group it belongs to.
+    pub group: GroupName,
+    /// Zone name.
+    pub zone: String,
+    /// Where it is in its life.
+    pub state: LifecycleState,
+    /// Auto Scaling's opinion.
+    pub health: InstanceHealth,
+    /// Protected from scale-in (not from a terminate call, draining.md §4.3).
+    pub protected: bool,
+    /// What it was launched from.
+    pub launch: Option<LaunchSource>,
+}
+
+/// Launch template (or configuration) and version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchSource {
+    /// Template or configuration name.
+    pub name: String,
+    /// Template version: a number, `$Latest` or `$Default`; `None` for a launch configuration.
+    pub version: Option<String>,
+}
+
+macro_rules! open_enum {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(from = "String", into = "String")]
+        pub enum $name {
+            $($(#[$vdoc])* $variant,)+
+            /// A word of AWS's that this build does not know; kept as it was written.
+            Other(String),
+        }
+
+        impl $name {
+            /// AWS's own word.
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$variant => $text,)+
+                    Self::Other(word) => word,
+                }
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(word: &str) -> Self {
+                match word {
+                    $($text => Self::$variant,)+
+                    _ => Self::Other(word.to_owned()),
+                }
+            }
+        }
+
+        impl From<String> for $name {
+            fn from(word: String) -> Self {
+                Self::from(word.as_str())
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.as_str().to_owned()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+
+open_enum!(
+    /// Auto Scaling's lifecycle state of an instance; open-ended (draining.md §4.6), an unknown one is never actionable.
+    LifecycleState {
+        /// Launching.
+        Pending = "Pending",
+        /// A launch hook is waiting.
+        PendingWait = "Pending:Wait",
+        /// A launch hook was answered.
+        PendingProceed = "Pending:Proceed",
+        /// Counted and in use.
+        InService = "InService",
+        /// Ending.
+        Terminating = "Terminating",
+        /// A termination hook is waiting.
+        TerminatingWait = "Terminating:Wait",
+        /// A termination hook was answered.
+        TerminatingProceed = "Terminating:Proceed",
+        /// Parked by an instance lifecycle policy.
+        TerminatingRetained = "Terminating:Retained",
+        /// Gone; may linger in describes.
+        Terminated = "Terminated",
+        /// Leaving the group alive.
+        Detaching = "Detaching",
+        /// Left the group alive.
+        Detached = "Detached",
+        /// On its way to standby.
+        EnteringStandby = "EnteringStandby",
+        /// Owned, not counted, no health checks.
+        Standby = "Standby",
+    }
+);
+
+impl LifecycleState {
+    /// On the way out for good: nothing more is to be asked of AWS for this instance.
+    pub fn is_ending(&self) -> bool {
+        matches!(self, Self::Terminating | Self::TerminatingWait | Self::TerminatingProceed | Self::TerminatingRetained | Self::Terminated)
+    }
+}
+
+open_enum!(
+    /// A process of Auto Scaling that can be suspended (draining.md §4.4).
+    Process {
+        /// New instances.
+        Launch = "Launch",
+        /// Ending of instances.
+        Terminate = "Terminate",
+        /// Registration of new instances; its suspension is Spinnaker's mark of a disabled group.
+        AddToLoadBalancer = "AddToLoadBalancer",
+        /// Alarms reach policies.
+        AlarmNotification = "AlarmNotification",
+        /// Zones are kept even.
+        AZRebalance = "AZRebalance",
+        /// Checks mark instances unhealthy.
+        HealthCheck = "HealthCheck",
+        /// Unhealthy instances are replaced.
+        ReplaceUnhealthy = "ReplaceUnhealthy",
+        /// Instance refreshes advance.
+        InstanceRefresh = "InstanceRefresh",
+        /// Scheduled actions fire.
+        ScheduledActions = "ScheduledActions",
+    }
+);
+
+impl Process {
+    /// The three that Spinnaker suspends when it disables a server group, and resumes when it enables one.
+    pub const DISABLING: [Process; 3] = [Process::Launch, Process::Terminate, Process::AddToLoadBalancer];
+}
+
+open_enum!(
+    /// Auto Scaling's opinion of an instance.
+    InstanceHealth {
+        /// Kept.
+        Healthy = "Healthy",
+        /// To be replaced.
+        Unhealthy = "Unhealthy",
+    }
+);
+
+open_enum!(
+    /// Which checks can mark an instance unhealthy.
+    HealthCheckType {
+        /// EC2 status checks alone.
+        Ec2 = "EC2",
+        /// Load balancer checks too.
+        Elb = "ELB",
+    }
+);

@@ -1,0 +1,29 @@
+//! Facts every room shares: identities, server groups, instances, activity, time. No I/O, no decisions about the fleet.
+//!
+//! What must stay true: a value that AWS or an orchestrator may extend one day (a lifecycle state, a process name) keeps the word it
+//! does not know (`Other`), so that it can be shown and put back exactly, and is never taken for a known one.
+
+mod activity;
+mod group;
+mod identity;
+mod time;
+
+pub use activity::Activity;
+pub use activity::ExecutionRef;
+pub use activity::Generation;
+pub use activity::Intake;
+pub use activity::Sample;
+pub use group::Capacity;
+pub use group::Group;
+pub use group::GroupInstance;
+pub use group::HealthCheckType;
+pub use group::InstanceHealth;
+pub use group::LaunchSource;
+pub use group::LifecycleState;
+pub use group::Process;
+pub use identity::GroupName;
+pub use identity::InstanceId;
+pub use identity::TargetGroupArn;
+pub use time::Clock;
+pub use time::Moment;
+pub use time::Timestamp;

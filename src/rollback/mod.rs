@@ -1,0 +1,1 @@
+//! The rollback: facts, plan, execute, verify. Works when the orchestrator does not.

@@ -1,0 +1,1 @@
+//! Spawned tasks: each has a name and a policy.
