@@ -5,6 +5,7 @@
 
 mod activity;
 mod group;
+mod hold;
 mod identity;
 mod time;
 
@@ -21,6 +22,15 @@ pub use group::InstanceHealth;
 pub use group::LaunchSource;
 pub use group::LifecycleState;
 pub use group::Process;
+pub use hold::CAPACITY_TAG;
+pub use hold::GENERATION_TAG;
+pub use hold::HOLD_TAG;
+pub use hold::HOLD_TTL;
+pub use hold::Hold;
+pub use hold::HoldError;
+pub use hold::TAG_VALUE_MAX;
+pub use hold::generation;
+pub use hold::recorded_capacity;
 pub use identity::GroupName;
 pub use identity::InstanceId;
 pub use identity::TargetGroupArn;
