@@ -41,6 +41,14 @@ pub enum Kind {
 }
 
 impl Error {
+    /// Classifies an answer of AWS by its code, HTTP status and message. A status of 0 means that no HTTP answer came: then `code` is one of
+    /// our own (`Timeout`, `ConnectionReset`, `ConnectionRefused`, `NoCredentials`, `NoMetadata`). An empty code is an answer without AWS's
+    /// error document, e.g. the HTML of a broken front.
+    pub fn classify(action: &'static str, code: &str, http_status: u16, message: &str, request_id: Option<String>) -> Self {
+        let code = if code.is_empty() { format!("Http{http_status}") } else { code.to_owned() };
+        Self { kind: kind_of(&code, http_status, message), action, code, message: message.to_owned(), request_id }
+    }
+
     /// True when a mutation that failed so may have been carried out all the same (F21). A read never cares.
     pub fn outcome_unknown(&self) -> bool {
         matches!(self.kind, Kind::Unavailable | Kind::TimedOut | Kind::Bug)
@@ -50,6 +58,77 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         matches!(self.kind, Kind::Throttled | Kind::Unavailable | Kind::TimedOut | Kind::Conflict)
     }
+}
+
+/// The code decides first: `ResourceContention` comes with status 500 and means something else than a broken server, `Throttling` with 400.
+fn kind_of(code: &str, http_status: u16, message: &str) -> Kind {
+    match code {
+        "Throttling"
+        | "ThrottlingException"
+        | "ThrottledException"
+        | "Throttled"
+        | "RequestLimitExceeded"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "TooManyRequestsException"
+        | "EC2ThrottledException"
+        | "PriorRequestNotComplete"
+        | "SlowDown" => Kind::Throttled,
+        "Timeout" | "ConnectionReset" | "RequestTimeout" | "RequestTimeoutException" => Kind::TimedOut,
+        "ConnectionRefused" | "NoMetadata" => Kind::Unavailable,
+        "ScalingActivityInProgress"
+        | "ScalingActivityInProgressFault"
+        | "ResourceContention"
+        | "ResourceContentionFault"
+        | "ResourceInUse"
+        | "ResourceInUseFault"
+        | "InstanceRefreshInProgress"
+        | "InstanceRefreshInProgressFault" => Kind::Conflict,
+        "NoCredentials"
+        | "AccessDenied"
+        | "AccessDeniedException"
+        | "UnauthorizedOperation"
+        | "AuthFailure"
+        | "InvalidClientTokenId"
+        | "UnrecognizedClientException"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "RequestExpired"
+        | "SignatureDoesNotMatch"
+        | "InvalidSignatureException"
+        | "IncompleteSignature"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "NotAuthorized"
+        | "OptInRequired" => Kind::Denied,
+        "InvalidAction" | "UnknownOperationException" | "MalformedQueryString" | "SerializationError" => Kind::Bug,
+        "TargetGroupNotFound"
+        | "LoadBalancerNotFound"
+        | "AccessPointNotFound"
+        | "ListenerNotFound"
+        | "InvalidInstanceID.NotFound"
+        | "InvalidAMIID.NotFound"
+        | "ActiveInstanceRefreshNotFound"
+        | "ActiveInstanceRefreshNotFoundFault" => Kind::Gone,
+        "ValidationError" if names_an_absence(message) => Kind::Gone,
+        _ if code.ends_with(".NotFoundException") || code.ends_with(".NotFound") => Kind::Gone,
+        _ => match http_status {
+            429 => Kind::Throttled,
+            401 | 403 => Kind::Denied,
+            404 | 410 => Kind::Gone,
+            408 | 504 => Kind::TimedOut,
+            400..=499 => Kind::Refused,
+            500..=599 => Kind::Unavailable,
+            _ => Kind::Bug,
+        },
+    }
+}
+
+/// Auto Scaling says "not there" with `ValidationError` and tells it apart by words alone (draining.md §4.1, §4.7). Matched loosely: callers
+/// read anew before they believe it.
+fn names_an_absence(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    ["not found", "no managed instance", "no active lifecycle action"].iter().any(|words| message.contains(words))
 }
 
 impl fmt::Display for Kind {
@@ -64,5 +143,43 @@ impl fmt::Display for Kind {
             Self::Refused => "refused",
             Self::Bug => "unintelligible",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_outranks_the_status_and_the_words_tell_gone_from_refused() {
+        let table = [
+            ("Throttling", 400, "Rate exceeded", Kind::Throttled),
+            ("", 429, "", Kind::Throttled),
+            ("ResourceContention", 500, "", Kind::Conflict),
+            ("ScalingActivityInProgress", 400, "", Kind::Conflict),
+            ("", 500, "<html>", Kind::Unavailable),
+            ("ServiceUnavailable", 503, "", Kind::Unavailable),
+            ("Timeout", 0, "", Kind::TimedOut),
+            ("ConnectionReset", 0, "", Kind::TimedOut),
+            ("ConnectionRefused", 0, "", Kind::Unavailable),
+            ("ValidationError", 400, "AutoScalingGroup name not found - null", Kind::Gone),
+            ("ValidationError", 400, "No managed instance found for instance ID: i-1", Kind::Gone),
+            ("ValidationError", 400, "Currently, desiredSize equals minSize (1).", Kind::Refused),
+            ("TargetGroupNotFound", 400, "", Kind::Gone),
+            ("InvalidLaunchTemplateId.NotFoundException", 400, "", Kind::Gone),
+            ("RequestExpired", 400, "", Kind::Denied),
+            ("", 403, "", Kind::Denied),
+            ("SerializationError", 200, "", Kind::Bug),
+        ];
+        for (code, status, message, kind) in table {
+            assert_eq!(Error::classify("DescribeAutoScalingGroups", code, status, message, None).kind, kind, "{code} {status} {message}");
+        }
+    }
+
+    #[test]
+    fn only_an_answer_that_says_no_settles_what_became_of_a_mutation() {
+        let unknown = |code, status| Error::classify("TerminateInstanceInAutoScalingGroup", code, status, "", None).outcome_unknown();
+        assert!(unknown("Timeout", 0) && unknown("ConnectionReset", 0) && unknown("", 500) && unknown("SerializationError", 200));
+        assert!(!unknown("Throttling", 400) && !unknown("ValidationError", 400) && !unknown("ResourceContention", 500));
     }
 }
