@@ -7,6 +7,7 @@ mod activity;
 mod group;
 mod hold;
 mod identity;
+pub mod moniker;
 mod time;
 
 pub use activity::Activity;
@@ -34,6 +35,8 @@ pub use hold::recorded_capacity;
 pub use identity::GroupName;
 pub use identity::InstanceId;
 pub use identity::TargetGroupArn;
+pub use moniker::Cluster;
+pub use moniker::Moniker;
 pub use time::Clock;
 pub use time::Moment;
 pub use time::Timestamp;
