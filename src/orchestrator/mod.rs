@@ -4,6 +4,8 @@
 //! never idle (F2), and a switch is only closed when a read said so (F11). Every call is bounded in time by its implementation.
 
 pub mod endpoint;
+pub mod gate;
+pub mod web;
 
 use std::time::Duration;
 
