@@ -8,6 +8,7 @@ mod group;
 mod hold;
 mod identity;
 pub mod moniker;
+pub mod target;
 mod time;
 
 pub use activity::Activity;
@@ -37,6 +38,7 @@ pub use identity::InstanceId;
 pub use identity::TargetGroupArn;
 pub use moniker::Cluster;
 pub use moniker::Moniker;
+pub use target::Target;
 pub use time::Clock;
 pub use time::Moment;
 pub use time::Timestamp;
