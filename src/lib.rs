@@ -1,5 +1,4 @@
 //! Bellrock keeps an orchestrator fleet on EC2 alive through its own redeployments.
-#![warn(missing_docs)]
 
 pub mod cloud;
 pub mod config;
