@@ -1,1 +1,155 @@
 //! Configuration: what was written becomes what is meant.
+//!
+//! One TOML file, every key of it overridable by an environment variable: `drain.quiet` by `BELLROCK_DRAIN_QUIET`. The environment
+//! comes in as a map. What must stay true: a [`Config`] that exists is in order; everything that is wrong is reported at once, with its
+//! place; nothing unknown is passed over; and what is in force can be shown, key by key, with where it came from.
+
+mod keys;
+mod kind;
+mod report;
+mod sheet;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::path::PathBuf;
+
+pub use kind::show_duration;
+pub use report::Place;
+pub use report::Problem;
+pub use report::Problems;
+pub use report::Setting;
+
+use crate::decide::Policy;
+
+/// Read when `--config` does not name another; it may be absent, then the defaults and the environment are all.
+pub const DEFAULT_PATH: &str = "/etc/bellrock/bellrock.toml";
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This host and its fleet.
+    pub fleet: Fleet,
+    /// What `decide` may know.
+    pub policy: Policy,
+    /// Where the agent can be asked.
+    pub http: Http,
+    /// What it says, and how.
+    pub log: Log,
+    settings: Vec<Setting>,
+}
+
+/// This host and its fleet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fleet {
+    /// AWS region; `None` = the SDK's standard chain (variables, profile, instance metadata).
+    pub region: Option<String>,
+    /// Journal and audit log live here.
+    pub state_dir: PathBuf,
+}
+
+/// Where the agent can be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Loopback address for reads.
+    pub listen: SocketAddr,
+    /// Unix socket for reads and for `drain` and `undrain`.
+    pub socket: PathBuf,
+}
+
+/// What the agent writes to stderr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least important line that is still written.
+    pub level: Level,
+    /// For people or for programs.
+    pub format: Format,
+}
+
+/// Importance of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Someone must look.
+    Error,
+    /// Degraded.
+    Warn,
+    /// Each change of state.
+    Info,
+    /// For developers.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl Level {
+    /// As a filter directive.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A line for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read {path}")]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It can, and is not in order.
+    #[error(transparent)]
+    Wrong(#[from] Problems),
+}
+
+impl Config {
+    /// Reads `file`, or [`DEFAULT_PATH`] if that is there, and the environment over it.
+    pub fn load(file: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Self, Error> {
+        let path = file.unwrap_or(Path::new(DEFAULT_PATH));
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) if file.is_none() && e.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(source) => return Err(Error::Unreadable { path: path.to_owned(), source }),
+        };
+        Ok(Self::parse(path, &text, env)?)
+    }
+
+    /// Checks a text and the environment over it; `path` is for messages.
+    pub fn parse(path: &Path, text: &str, env: &BTreeMap<String, String>) -> Result<Self, Problems> {
+        let mut sheet = sheet::Sheet::new(path, text, env);
+        let mut policy = Policy::default();
+        let fleet = keys::fleet(&mut sheet, &mut policy);
+        keys::activity_times(&mut sheet, &mut policy);
+        keys::drain(&mut sheet, &mut policy);
+        keys::terminate(&mut sheet, &mut policy);
+        let http = keys::http(&mut sheet);
+        let log = keys::log(&mut sheet);
+        keys::combinations(&mut sheet, &policy);
+        let (settings, problems) = sheet.finish();
+        if problems.is_empty() { Ok(Self { fleet, policy, http, log, settings }) } else { Err(Problems(problems)) }
+    }
+
+    /// Every key with the value in force and where it came from, in the order of the sample.
+    pub fn effective(&self) -> &[Setting] {
+        &self.settings
+    }
+}

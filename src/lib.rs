@@ -1,5 +1,6 @@
 //! Bellrock keeps an orchestrator fleet on EC2 alive through its own redeployments.
 
+pub mod cli;
 pub mod cloud;
 pub mod config;
 pub mod decide;

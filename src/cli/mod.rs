@@ -1,0 +1,181 @@
+//! The command line: one file per command, each with its `Args` and a `run` that prints and says how it ended.
+//!
+//! What must stay true: stdout belongs to the answer of the command, stderr to logs and errors; `--output json` prints the same facts
+//! for programs; exit codes mean the same in every command ([`Exit`]). To add a command: a file here, a line in [`Command`], a line in
+//! [`run`].
+
+mod config;
+mod failure;
+mod log;
+mod version;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::Subcommand;
+use clap::ValueEnum;
+use serde::Serialize;
+
+pub use failure::Failure;
+
+use crate::config::Config;
+
+/// Keeps an orchestrator fleet on EC2 alive through its own redeployments.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bellrock",
+    version,
+    max_term_width = 110,
+    after_help = "Exit codes: 0 done, 1 failed, 2 refused or wrong usage (nothing was changed), 3 paused and resumable.\n\
+                  Keys of the configuration are overridden by the environment: drain.quiet by BELLROCK_DRAIN_QUIET."
+)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command understands.
+#[derive(Clone, Debug, clap::Args)]
+struct Common {
+    /// Configuration file [default: /etc/bellrock/bellrock.toml, if it is there].
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Text for people or JSON for programs.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORM")]
+    output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check the configuration, or show what is in force and where it comes from.
+    Config(config::Args),
+    /// Print the version.
+    Version(version::Args),
+}
+
+/// Form of the answer on stdout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It did what was asked.
+    Done,
+    /// It tried and did not succeed; what is left to do was said.
+    Failed,
+    /// Wrong usage, or not in a state in which it may be done. Nothing was changed.
+    Refused,
+    /// It stopped on the way and can be resumed.
+    Paused,
+}
+
+impl Exit {
+    /// The code that the shell sees.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Refused => 2,
+            Self::Paused => 3,
+        }
+    }
+}
+
+/// What a command gets beside its own arguments.
+#[derive(Debug)]
+pub struct Context {
+    /// Form of the answer.
+    pub output: Output,
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// The environment of the process.
+    pub env: BTreeMap<String, String>,
+}
+
+impl Context {
+    /// The checked configuration, or a failure that lists everything that is wrong with it.
+    pub fn load_config(&self) -> Result<Config, Failure> {
+        Config::load(self.config.as_deref(), &self.env).map_err(Failure::from)
+    }
+
+    /// Logs to stderr from here on. `RUST_LOG` wins over `log`.
+    pub fn start_log(&self, log: crate::config::Log) {
+        log::start(log, self.env.get("RUST_LOG").map(String::as_str));
+    }
+
+    /// Prints the answer: `text` for people or `value` for programs. A reader that has gone away is no failure.
+    pub fn print(&self, text: impl FnOnce() -> String, value: &impl Serialize) -> Result<(), Failure> {
+        let mut answer = match self.output {
+            Output::Text => text(),
+            Output::Json => serde_json::to_string_pretty(value)
+                .map_err(|e| Failure::new("output", "the answer cannot be written as JSON").because(&e))?,
+        };
+        if !answer.ends_with('\n') {
+            answer.push('\n');
+        }
+        match anstream::stdout().write_all(answer.as_bytes()) {
+            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new("output", "the answer cannot be written").because(&e)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+/// The runtime of commands that wait for something: the agent's own, with two workers.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new("runtime", "the process cannot get the threads or file descriptors it needs").because(&e))
+}
+
+/// Parses the arguments, runs the command, prints what went wrong.
+pub fn main(args: impl Iterator<Item = OsString>, env: BTreeMap<String, String>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version are answers too; clap prints each where it belongs.
+            let _ = e.print();
+            return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2));
+        }
+    };
+    let context = Context { output: cli.common.output, config: cli.common.config, env };
+    let exit = run(cli.command, &context).unwrap_or_else(|failure| failure.print(context.output));
+    ExitCode::from(exit.code())
+}
+
+fn run(command: Command, context: &Context) -> Result<Exit, Failure> {
+    match command {
+        Command::Config(args) => config::run(args, context),
+        Command::Version(args) => version::run(args, context),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_command_is_well_formed_and_has_help() {
+        Cli::command().debug_assert();
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{} says nothing", command.get_name());
+        }
+    }
+}

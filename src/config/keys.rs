@@ -1,0 +1,165 @@
+//! The keys of each section: names, defaults, limits. The sample file and `bellrock config show` follow from here.
+
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Fleet;
+use super::Format;
+use super::Http;
+use super::Level;
+use super::Log;
+use super::kind::Limit;
+use super::kind::choice;
+use super::kind::show_duration;
+use super::sheet::Sheet;
+use crate::decide::AtDeadline;
+use crate::decide::MinSize;
+use crate::decide::Policy;
+use crate::decide::Siblings;
+use crate::decide::Via;
+
+/// How siblings are found, as a word; the tag has a key of its own.
+enum Finding {
+    Name,
+    Tag,
+}
+
+choice!(Finding { "by-name" => Finding::Name, "by-tag" => Finding::Tag });
+choice!(AtDeadline { "hold" => AtDeadline::Hold, "force" => AtDeadline::Force });
+choice!(MinSize { "lower" => MinSize::Lower, "hold" => MinSize::Hold });
+choice!(Via { "aws" => Via::Aws, "spinnaker" => Via::Spinnaker });
+choice!(Format { "text" => Format::Text, "json" => Format::Json });
+choice!(Level { "error" => Level::Error, "warn" => Level::Warn, "info" => Level::Info, "debug" => Level::Debug, "trace" => Level::Trace });
+
+const SECOND: Duration = Duration::from_secs(1);
+
+pub(super) fn fleet(sheet: &mut Sheet<'_>, policy: &mut Policy) -> Fleet {
+    let region = sheet.optional::<String>("fleet.region");
+    let state_dir = sheet.read("fleet.state_dir", PathBuf::from("/var/lib/bellrock"));
+    policy.retired = sheet.read("fleet.retired", policy.retired);
+    let finding = sheet.read("fleet.siblings", Finding::Name);
+    let tag = sheet.optional::<String>("fleet.sibling_tag");
+    policy.siblings = match finding {
+        Finding::Name => {
+            sheet.only_with(false, "fleet.siblings = \"by-tag\"", &["fleet.sibling_tag"]);
+            Siblings::ByName
+        }
+        Finding::Tag => {
+            sheet.check(
+                "fleet.siblings",
+                tag.is_some(),
+                "\"by-tag\" needs fleet.sibling_tag",
+                "name the tag that all server groups of the cluster carry",
+            );
+            Siblings::ByTag(tag.unwrap_or_default())
+        }
+    };
+    policy.successor_floor = sheet.read("fleet.successor_floor", policy.successor_floor);
+    at_least_one(sheet, "fleet.successor_floor", policy.successor_floor, "a successor without a healthy instance takes nothing over");
+    policy.agree_reads = sheet.read("fleet.agree_reads", policy.agree_reads);
+    at_least_one(sheet, "fleet.agree_reads", policy.agree_reads, "nothing would be read before draining");
+    policy.agree_over = sheet.read("fleet.agree_over", policy.agree_over);
+    policy.describe_every = sheet.read("fleet.describe_every", policy.describe_every);
+    bounded(sheet, "fleet.describe_every", policy.describe_every, 10 * SECOND, 3600 * SECOND);
+    policy.metadata_every = sheet.read("fleet.metadata_every", policy.metadata_every);
+    bounded(sheet, "fleet.metadata_every", policy.metadata_every, SECOND, 60 * SECOND);
+    Fleet { region, state_dir }
+}
+
+pub(super) fn drain(sheet: &mut Sheet<'_>, policy: &mut Policy) {
+    policy.dry_run = sheet.read("drain.dry_run", policy.dry_run);
+    policy.soak = sheet.read("drain.soak", policy.soak);
+    policy.keep = sheet.read("drain.keep", policy.keep);
+    let percent = sheet.read("drain.budget_percent", u32::from(policy.budget_percent));
+    match u8::try_from(percent) {
+        Ok(percent @ 1..=100) => policy.budget_percent = percent,
+        Ok(_) | Err(_) => sheet.wrong(
+            "drain.budget_percent",
+            format!("{percent} % would {}", if percent == 0 { "let no instance end" } else { "be more than the group" }),
+            "allowed: 1 to 100",
+        ),
+    }
+    policy.stale_bound = sheet.read("drain.stale_bound", policy.stale_bound);
+    bounded(sheet, "drain.stale_bound", policy.stale_bound, SECOND, 300 * SECOND);
+    policy.settle = sheet.read("drain.settle", policy.settle);
+    policy.quiet = sheet.read("drain.quiet", policy.quiet);
+    bounded(sheet, "drain.quiet", policy.quiet, SECOND, 86_400 * SECOND);
+    let Limit(deadline) = sheet.read("drain.deadline", Limit(policy.deadline));
+    policy.deadline = deadline;
+    policy.at_deadline = sheet.read("drain.at_deadline", policy.at_deadline);
+    policy.unknown_alert = sheet.read("drain.unknown_alert", policy.unknown_alert);
+}
+
+pub(super) fn terminate(sheet: &mut Sheet<'_>, policy: &mut Policy) {
+    policy.via = sheet.read("terminate.via", policy.via);
+    policy.min_size = sheet.read("terminate.min_size", policy.min_size);
+}
+
+pub(super) fn activity_times(sheet: &mut Sheet<'_>, policy: &mut Policy) {
+    policy.activity_every = sheet.read("orchestrator.activity.every", policy.activity_every);
+    bounded(sheet, "orchestrator.activity.every", policy.activity_every, SECOND, 600 * SECOND);
+    policy.activity_every_idle = sheet.read("orchestrator.activity.every_idle", policy.activity_every_idle);
+    bounded(sheet, "orchestrator.activity.every_idle", policy.activity_every_idle, SECOND, 3600 * SECOND);
+    policy.sample_max_age = sheet.read("orchestrator.activity.sample_max_age", policy.sample_max_age);
+}
+
+pub(super) fn http(sheet: &mut Sheet<'_>) -> Http {
+    let listen = sheet.read("http.listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 7010)));
+    sheet.check(
+        "http.listen",
+        listen.ip().is_loopback(),
+        format!("{} can be reached from other machines", listen.ip()),
+        "allowed: 127.0.0.0/8 and [::1]",
+    );
+    let socket = sheet.read("http.socket", PathBuf::from("/run/bellrock/agent.sock"));
+    // sockaddr_un holds 108 bytes with the closing zero.
+    sheet.check("http.socket", socket.as_os_str().len() < 108, "is too long for a unix socket", "allowed: at most 107 bytes");
+    Http { listen, socket }
+}
+
+pub(super) fn log(sheet: &mut Sheet<'_>) -> Log {
+    Log { level: sheet.read("log.level", Level::Info), format: sheet.read("log.format", Format::Text) }
+}
+
+/// What no single key can tell.
+pub(super) fn combinations(sheet: &mut Sheet<'_>, policy: &Policy) {
+    const EVERY: &str = "orchestrator.activity.every";
+    const MAX_AGE: &str = "orchestrator.activity.sample_max_age";
+    if sheet.are_sound(&["drain.quiet", EVERY, MAX_AGE]) {
+        let least = 2 * policy.activity_every + policy.sample_max_age;
+        let wrong = format!("{} is too short to be sure", show_duration(policy.quiet));
+        let allowed = format!("allowed: at least 2 × {EVERY} + {MAX_AGE} = {}", show_duration(least));
+        sheet.check("drain.quiet", policy.quiet >= least, wrong, allowed);
+    }
+    if sheet.are_sound(&[EVERY, MAX_AGE]) {
+        let wrong = format!("a sample would be too old before the next one, {} later", show_duration(policy.activity_every));
+        sheet.check(MAX_AGE, policy.sample_max_age >= policy.activity_every, wrong, format!("allowed: at least {EVERY}"));
+    }
+    if sheet.are_sound(&["drain.deadline", "drain.at_deadline"]) {
+        let happens = policy.at_deadline == AtDeadline::Hold || policy.deadline.is_some();
+        sheet.check("drain.at_deadline", happens, "\"force\" never happens without a deadline", "set drain.deadline, or leave \"hold\"");
+    }
+    if let Some(deadline) = policy.deadline
+        && sheet.are_sound(&["drain.deadline", "drain.soak", "drain.settle", "drain.quiet"])
+    {
+        let least = policy.soak + policy.settle + policy.quiet;
+        let wrong = format!("{} passes before an idle instance could have ended", show_duration(deadline));
+        let allowed = format!("allowed: more than drain.soak + drain.settle + drain.quiet = {}", show_duration(least));
+        sheet.check("drain.deadline", deadline > least, wrong, allowed);
+    }
+}
+
+fn bounded(sheet: &mut Sheet<'_>, key: &'static str, value: Duration, least: Duration, most: Duration) {
+    sheet.check(
+        key,
+        (least..=most).contains(&value),
+        format!("{} is too {}", show_duration(value), if value < least { "short" } else { "long" }),
+        format!("allowed: {} to {}", show_duration(least), show_duration(most)),
+    );
+}
+
+fn at_least_one(sheet: &mut Sheet<'_>, key: &'static str, value: u32, why: &str) {
+    sheet.check(key, value > 0, format!("0: {why}"), "allowed: 1 or more");
+}

@@ -1,0 +1,260 @@
+//! Types of values: how each is read from TOML and from an environment variable, and how it is written again.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+/// A type that a key can have. Reading fails with what is wrong with the value.
+pub(super) trait Kind: Sized {
+    /// What may be written, for people.
+    fn allowed() -> String;
+
+    /// Reads what stands in the file.
+    fn from_toml(value: &DeValue<'_>) -> Option<Self>;
+
+    /// Reads what stands in an environment variable.
+    fn from_text(text: &str) -> Option<Self>;
+
+    /// Writes it as TOML.
+    fn show(&self) -> String;
+}
+
+/// A kind that is written as a TOML string.
+macro_rules! text_kind {
+    ($type:ty, $allowed:expr, $read:expr, $show:expr) => {
+        impl Kind for $type {
+            fn allowed() -> String {
+                $allowed.into()
+            }
+
+            fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+                value.as_str().and_then(Self::from_text)
+            }
+
+            fn from_text(text: &str) -> Option<Self> {
+                $read(text)
+            }
+
+            fn show(&self) -> String {
+                quoted(&$show(self))
+            }
+        }
+    };
+}
+
+text_kind!(String, "a text that is not empty", |t: &str| (!t.trim().is_empty()).then(|| t.to_owned()), String::clone);
+text_kind!(PathBuf, "an absolute path", |t: &str| t.starts_with('/').then(|| PathBuf::from(t)), |p: &PathBuf| p
+    .to_string_lossy()
+    .into_owned());
+text_kind!(SocketAddr, "address:port, e.g. \"127.0.0.1:7010\"", |t: &str| t.parse().ok(), SocketAddr::to_string);
+text_kind!(Duration, "a duration such as \"250ms\", \"30s\", \"5m\", \"1h30m\" or \"2d\"", parse_duration, |d: &Duration| show_duration(
+    *d
+));
+
+/// A duration, or `"never"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limit(pub(super) Option<Duration>);
+
+text_kind!(
+    Limit,
+    "\"never\" or a duration such as \"90m\"",
+    |t: &str| if t == "never" { Some(Limit(None)) } else { parse_duration(t).map(|d| Limit(Some(d))) },
+    |l: &Limit| l.0.map_or_else(|| "never".to_owned(), show_duration)
+);
+
+/// An address with a scheme; a password in it is not shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Url(pub(super) String);
+
+text_kind!(Url, "an address such as \"http://127.0.0.1:8083\"", parse_url, |u: &Url| without_password(&u.0));
+
+impl Kind for bool {
+    fn allowed() -> String {
+        "true or false".into()
+    }
+
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        value.as_bool()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Kind for u32 {
+    fn allowed() -> String {
+        "a whole number, 0 or more".into()
+    }
+
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        let number = value.as_integer()?;
+        u32::from_str_radix(number.as_str(), number.radix()).ok()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Kind for Vec<String> {
+    fn allowed() -> String {
+        "a program and its arguments, e.g. [\"/usr/bin/systemctl\", \"stop\", \"orca\"] (in the environment: JSON)".into()
+    }
+
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        value.as_array()?.iter().map(|word| word.get_ref().as_str().map(str::to_owned)).collect::<Option<Self>>().filter(|w| !w.is_empty())
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        serde_json::from_str::<Self>(text).ok().filter(|w| !w.is_empty())
+    }
+
+    fn show(&self) -> String {
+        format!("[{}]", self.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", "))
+    }
+}
+
+impl Kind for BTreeMap<String, String> {
+    fn allowed() -> String {
+        "names and texts, e.g. { id = \"messageHandlerPool\" } (in the environment: JSON)".into()
+    }
+
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        value.as_table()?.iter().map(|(k, v)| Some((k.get_ref().to_string(), v.get_ref().as_str()?.to_owned()))).collect()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    fn show(&self) -> String {
+        if self.is_empty() {
+            return "{}".into();
+        }
+        format!("{{ {} }}", self.iter().map(|(k, v)| format!("{} = {}", bare(k), quoted(v))).collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// Makes an enum a kind: one word per variant.
+macro_rules! choice {
+    ($type:ty { $($word:literal => $variant:path),+ $(,)? }) => {
+        impl $crate::config::kind::Kind for $type {
+            fn allowed() -> String {
+                format!("one of {}", [$(concat!("\"", $word, "\"")),+].join(", "))
+            }
+
+            fn from_toml(value: &toml::de::DeValue<'_>) -> Option<Self> {
+                value.as_str().and_then(Self::from_text)
+            }
+
+            fn from_text(text: &str) -> Option<Self> {
+                match text {
+                    $($word => Some($variant),)+
+                    _ => None,
+                }
+            }
+
+            fn show(&self) -> String {
+                match self {
+                    $($variant => concat!("\"", $word, "\"").to_owned(),)+
+                }
+            }
+        }
+    };
+}
+pub(super) use choice;
+
+const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+/// Reads `1h30m`: whole numbers with a unit each, larger units first or not. Nothing without a unit is a duration.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let mut rest = text.trim();
+    let mut total = 0u64;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: u64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let letters = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let (_, ms) = UNITS.iter().find(|(unit, _)| *unit == &rest[..letters])?;
+        total = total.checked_add(number.checked_mul(*ms)?)?;
+        rest = &rest[letters..];
+    }
+    (!text.trim().is_empty()).then(|| Duration::from_millis(total))
+}
+
+/// Writes a duration as the file would: `90s` is `1m30s`.
+pub fn show_duration(duration: Duration) -> String {
+    let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    for (unit, ms) in UNITS.iter().rev() {
+        if rest >= *ms {
+            text.push_str(&format!("{}{unit}", rest / ms));
+            rest %= ms;
+        }
+    }
+    if text.is_empty() { "0s".into() } else { text }
+}
+
+fn parse_url(text: &str) -> Option<Url> {
+    let url = reqwest::Url::parse(text).ok()?;
+    url.has_host().then(|| Url(text.to_owned()))
+}
+
+fn without_password(text: &str) -> String {
+    match reqwest::Url::parse(text) {
+        Ok(mut url) if url.password().is_some() => {
+            // Setting a password fails only for an address without a host, and those are not read as one.
+            let _ = url.set_password(Some("***"));
+            url.to_string()
+        }
+        _ => text.to_owned(),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+fn bare(key: &str) -> String {
+    let plain = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if plain { key.to_owned() } else { quoted(key) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_and_written_with_units() {
+        for (text, ms) in [("250ms", 250), ("30s", 30_000), ("5m", 300_000), ("1h30m", 5_400_000), ("2d", 172_800_000), ("0s", 0)] {
+            assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
+            assert_eq!(show_duration(Duration::from_millis(ms)), text);
+        }
+        assert_eq!(show_duration(Duration::from_secs(90)), "1m30s");
+    }
+
+    #[test]
+    fn a_duration_without_a_known_unit_is_none() {
+        for text in ["", "5", "s", "5 m", "5x", "-5s", "1.5h", "5m3", "99999999999999999999d", "18446744073709551615d"] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        assert_eq!(Url("redis://user:hush@cache:6379/0".into()).show(), "\"redis://user:***@cache:6379/0\"");
+        assert_eq!(Url("http://127.0.0.1:8083".into()).show(), "\"http://127.0.0.1:8083\"");
+    }
+}

@@ -1,0 +1,219 @@
+//! All that was written, as a flat sheet of keys with their places: the file first, the environment over it.
+//!
+//! Each key is asked for exactly once, by name and type. What nobody asked for is unknown, so the code that reads a key is its schema.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::DeTable;
+use toml::de::DeValue;
+
+use super::kind::Kind;
+use super::report::Place;
+use super::report::Problem;
+use super::report::Setting;
+
+/// The sections at the top; an environment variable that begins with one of them is meant for us.
+const SECTIONS: [&str; 6] = ["fleet", "orchestrator", "drain", "terminate", "http", "log"];
+
+pub(super) struct Sheet<'a> {
+    path: &'a Path,
+    text: &'a str,
+    written: DeTable<'a>,
+    env: &'a BTreeMap<String, String>,
+    used: BTreeSet<&'static str>,
+    settings: Vec<Setting>,
+    problems: Vec<Problem>,
+    /// Lines where the text is no TOML: what else seems wrong there is an echo.
+    broken: BTreeSet<usize>,
+}
+
+impl<'a> Sheet<'a> {
+    pub(super) fn new(path: &'a Path, text: &'a str, env: &'a BTreeMap<String, String>) -> Self {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let mut sheet = Self {
+            path,
+            text,
+            written: table.into_inner(),
+            env,
+            used: BTreeSet::new(),
+            settings: Vec::new(),
+            problems: Vec::new(),
+            broken: BTreeSet::new(),
+        };
+        for error in errors {
+            let place = sheet.at(error.span().map_or(text.len(), |span| span.start));
+            if let Place::File { line, .. } = place {
+                sheet.broken.insert(line);
+            }
+            sheet.problems.push(Problem { place, key: String::new(), wrong: error.message().to_owned(), allowed: String::new() });
+        }
+        sheet
+    }
+
+    /// The value of a key, or `default` when it is not written (or wrong, which is noted).
+    pub(super) fn read<T: Kind>(&mut self, key: &'static str, default: T) -> T {
+        let (value, from) = self.take(key).map_or((default, Place::Default), |(value, from)| (value, from));
+        self.settings.push(Setting { key, value: Some(value.show()), from });
+        value
+    }
+
+    /// The value of a key that has no default.
+    pub(super) fn optional<T: Kind>(&mut self, key: &'static str) -> Option<T> {
+        let (value, from) = self.take::<T>(key).map_or((None, Place::Default), |(value, from)| (Some(value), from));
+        self.settings.push(Setting { key, value: value.as_ref().map(Kind::show), from });
+        value
+    }
+
+    /// Notes a problem with a key that was read, at the place where it was written.
+    pub(super) fn wrong(&mut self, key: &'static str, wrong: impl Into<String>, allowed: impl Into<String>) {
+        let place = self.settings.iter().find(|s| s.key == key).map_or(Place::Default, |s| s.from.clone());
+        self.problems.push(Problem { place, key: key.into(), wrong: wrong.into(), allowed: allowed.into() });
+    }
+
+    /// Notes a problem unless `good`.
+    pub(super) fn check(&mut self, key: &'static str, good: bool, wrong: impl Into<String>, allowed: impl Into<String>) {
+        if !good {
+            self.wrong(key, wrong, allowed);
+        }
+    }
+
+    /// Notes a problem with each of these keys that was written although it has no effect unless `condition`.
+    pub(super) fn only_with(&mut self, holds: bool, condition: &str, keys: &[&'static str]) {
+        for key in keys {
+            if !holds && self.is_written(key) {
+                self.wrong(key, "has no effect here", format!("it belongs to {condition}"));
+            }
+        }
+    }
+
+    /// Whether the file or the environment says anything of this key, right or wrong.
+    pub(super) fn is_written(&self, key: &str) -> bool {
+        self.env.get(&variable(key)).is_some_and(|text| !text.is_empty()) || find(&self.written, key).is_some()
+    }
+
+    /// True when each of these keys is in order by itself: only then is their combination worth judging.
+    pub(super) fn are_sound(&self, keys: &[&str]) -> bool {
+        !self.problems.iter().any(|p| keys.contains(&p.key.as_str()))
+    }
+
+    /// Ends the reading: what nobody asked for is unknown.
+    pub(super) fn finish(mut self) -> (Vec<Setting>, Vec<Problem>) {
+        let written = std::mem::take(&mut self.written);
+        self.unknown_in(&written, "");
+        self.unknown_variables();
+        let broken = std::mem::take(&mut self.broken);
+        let mut problems = self.problems;
+        problems.retain(|p| p.key.is_empty() || !matches!(&p.place, Place::File { line, .. } if broken.contains(line)));
+        problems.sort();
+        problems.dedup();
+        (self.settings, problems)
+    }
+
+    fn take<T: Kind>(&mut self, key: &'static str) -> Option<(T, Place)> {
+        self.used.insert(key);
+        let variable = variable(key);
+        // An empty variable is how service managers spell "not set".
+        if let Some(text) = self.env.get(&variable).filter(|text| !text.is_empty()) {
+            let place = Place::Environment { variable };
+            return self.noted(key, place, T::from_text(text), text.clone());
+        }
+        let (value, start) = find(&self.written, key).map(|v| (T::from_toml(v.get_ref()), v.span()))?;
+        let shown = self.text.get(start.clone()).unwrap_or_default().lines().next().unwrap_or_default().to_owned();
+        let place = self.at(start.start);
+        self.noted(key, place, value, shown)
+    }
+
+    fn noted<T: Kind>(&mut self, key: &str, place: Place, value: Option<T>, shown: String) -> Option<(T, Place)> {
+        if value.is_none() {
+            let allowed = format!("allowed: {}", T::allowed());
+            self.problems.push(Problem { place: place.clone(), key: key.into(), wrong: format!("{shown} is not understood"), allowed });
+        }
+        value.map(|value| (value, place))
+    }
+
+    fn unknown_in(&mut self, table: &DeTable<'_>, prefix: &str) {
+        for (name, value) in table {
+            let key = if prefix.is_empty() { name.get_ref().to_string() } else { format!("{prefix}.{}", name.get_ref()) };
+            if self.used.contains(key.as_str()) {
+                continue;
+            }
+            let is_section = self.used.iter().any(|known| known.strip_prefix(key.as_str()).is_some_and(|rest| rest.starts_with('.')));
+            let place = self.at(name.span().start);
+            match (value.get_ref(), is_section) {
+                (DeValue::Table(inner), true) => self.unknown_in(inner, &key),
+                (_, true) => {
+                    let allowed = format!("write [{key}] and its keys below");
+                    self.problems.push(Problem { place, key, wrong: "is a section, not a key".into(), allowed });
+                }
+                (_, false) => {
+                    let allowed = self.meant(&key);
+                    self.problems.push(Problem { place, key, wrong: "is unknown".into(), allowed });
+                }
+            }
+        }
+    }
+
+    fn unknown_variables(&mut self) {
+        let known: BTreeSet<String> = self.used.iter().map(|key| variable(key)).collect();
+        for name in self.env.keys().filter(|name| !known.contains(*name)) {
+            let Some(rest) = name.strip_prefix("BELLROCK_") else { continue };
+            if SECTIONS.iter().any(|section| rest.strip_prefix(&section.to_uppercase()).is_some_and(|r| r.starts_with('_'))) {
+                let allowed = nearest(name, known.iter().map(String::as_str)).map_or_else(String::new, |k| format!("did you mean {k}?"));
+                let place = Place::Environment { variable: name.clone() };
+                self.problems.push(Problem { place, key: String::new(), wrong: "overrides no key".into(), allowed });
+            }
+        }
+    }
+
+    fn meant(&self, key: &str) -> String {
+        if let Some(near) = nearest(key, self.used.iter().copied()) {
+            return format!("did you mean {near}?");
+        }
+        let (prefix, known): (_, Vec<&str>) = match key.rsplit_once('.') {
+            Some((prefix, _)) => (prefix, self.used.iter().filter_map(|k| k.strip_prefix(prefix)?.strip_prefix('.')).collect()),
+            None => ("", SECTIONS.to_vec()),
+        };
+        let place = if prefix.is_empty() { "sections".to_owned() } else { format!("keys of [{prefix}]") };
+        format!("{place}: {}", known.join(", "))
+    }
+
+    fn at(&self, offset: usize) -> Place {
+        let before = self.text.get(..offset).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |i| i + 1);
+        Place::File { path: self.path.to_owned(), line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
+    }
+}
+
+/// `drain.quiet` is overridden by `BELLROCK_DRAIN_QUIET`.
+pub(super) fn variable(key: &str) -> String {
+    format!("BELLROCK_{}", key.replace('.', "_").to_uppercase())
+}
+
+fn find<'t, 'a>(table: &'t DeTable<'a>, key: &str) -> Option<&'t Spanned<DeValue<'a>>> {
+    match key.split_once('.') {
+        None => table.get(key),
+        Some((section, rest)) => find(table.get(section)?.get_ref().as_table()?, rest),
+    }
+}
+
+/// The known name that differs in at most two letters.
+fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    known.map(|k| (distance(name, k), k)).filter(|(d, _)| *d <= 2).min().map(|(_, k)| k)
+}
+
+/// Letters to insert, delete or replace.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let cost = (diagonal + usize::from(x != *y)).min(row[j] + 1).min(row[j + 1] + 1);
+            diagonal = std::mem::replace(&mut row[j + 1], cost);
+        }
+    }
+    row[b.len()]
+}
