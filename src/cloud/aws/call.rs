@@ -1,0 +1,198 @@
+//! What every call shares: a place in line, a bound in time, the count, the failure in our words, pages.
+
+use std::collections::BTreeMap;
+use std::error::Error as StdError;
+use std::io;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_autoscaling::config::ConfigBag;
+use aws_sdk_autoscaling::error::ProvideErrorMetadata;
+use aws_sdk_autoscaling::error::SdkError;
+use aws_sdk_autoscaling::operation::RequestId;
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextRef;
+use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::orchestrator::Metadata;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::cloud::Error;
+use crate::cloud::Kind;
+use crate::cloud::Result;
+
+/// Pages of one list. At 100 a page that is twenty times the largest quota of groups AWS grants; past it the token goes in circles.
+const MAX_PAGES: usize = 200;
+
+/// Bytes of a strange answer that are shown to people.
+const EXCERPT: usize = 120;
+
+/// The in-flight limit of the process.
+#[derive(Clone, Debug)]
+pub(super) struct Gate {
+    places: Arc<Semaphore>,
+    bound: Duration,
+}
+
+impl Gate {
+    pub(super) fn new(in_flight: usize, bound: Duration) -> Self {
+        Self { places: Arc::new(Semaphore::new(in_flight.max(1))), bound }
+    }
+
+    /// Waits for a place, then for the answer. Each of the two waits is bounded: the first here, the second by the SDK's operation timeout.
+    pub(super) async fn pass<T, E>(
+        &self,
+        action: &'static str,
+        call: impl Future<Output = std::result::Result<T, SdkError<E>>>,
+    ) -> Result<T>
+    where
+        E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        let place = timeout(self.bound, self.places.acquire()).await;
+        let _place = place.map_err(|_| crowded(action))?.map_err(|_| crowded(action))?;
+        call.await.map_err(|error| failure(action, error))
+    }
+}
+
+/// Nothing was sent, so the outcome is known: that is the difference from a timeout.
+fn crowded(action: &'static str) -> Error {
+    Error {
+        kind: Kind::Throttled,
+        action,
+        code: "NoPlaceInLine".to_owned(),
+        message: "this process has too many calls under way; nothing was sent".to_owned(),
+        request_id: None,
+    }
+}
+
+/// Follows a list to its end, by its token alone; at least `enough` items end it early.
+pub(super) async fn pages<T, F>(action: &'static str, enough: usize, mut page: impl FnMut(Option<String>) -> F) -> Result<Vec<T>>
+where
+    F: Future<Output = Result<(Vec<T>, Option<String>)>>,
+{
+    let mut all = Vec::new();
+    let mut token = None;
+    for _ in 0..MAX_PAGES {
+        let (items, next) = page(token).await?;
+        all.extend(items);
+        token = next.filter(|token| !token.is_empty());
+        if token.is_none() || all.len() >= enough {
+            all.truncate(enough);
+            return Ok(all);
+        }
+    }
+    Err(nonsense(action, format!("the list does not end after {MAX_PAGES} pages")))
+}
+
+/// An answer that makes no sense.
+pub(super) fn nonsense(action: &'static str, message: impl Into<String>) -> Error {
+    Error { kind: Kind::Bug, action, code: "SerializationError".to_owned(), message: message.into(), request_id: None }
+}
+
+/// The SDK's failure in our words.
+fn failure<E>(action: &'static str, error: SdkError<E>) -> Error
+where
+    E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
+{
+    let local = |code: &str, status: u16, message: String| Error::classify(action, code, status, &message, None);
+    match &error {
+        SdkError::ServiceError(answer) => {
+            let (raw, meta) = (answer.raw(), answer.err().meta());
+            let status = raw.status().as_u16();
+            let request_id = meta.request_id().map(str::to_owned);
+            if raw.status().is_success() {
+                return Error { request_id, ..nonsense(action, chain(answer.err())) };
+            }
+            let message = meta.message().map_or_else(|| excerpt(raw), str::to_owned);
+            Error::classify(action, meta.code().unwrap_or_default(), status, &message, request_id)
+        }
+        // The head of the answer came, its body did not.
+        SdkError::ResponseError(answer) => local("ConnectionReset", answer.raw().status().as_u16(), chain(&error)),
+        SdkError::TimeoutError(_) => local("Timeout", 0, chain(&error)),
+        SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) if find::<CredentialsError>(&error).is_some() => {
+            local("NoCredentials", 0, chain(&error))
+        }
+        SdkError::DispatchFailure(sent) if sent.is_timeout() => local("Timeout", 0, chain(&error)),
+        SdkError::DispatchFailure(sent) if sent.is_io() && never_connected(&error) => local("ConnectionRefused", 0, chain(&error)),
+        SdkError::DispatchFailure(sent) if sent.is_io() => local("ConnectionReset", 0, chain(&error)),
+        other => nonsense(action, chain(other)),
+    }
+}
+
+/// True when the operating system says that no connection came about, so nothing was sent.
+pub(super) fn never_connected(error: &(dyn StdError + 'static)) -> bool {
+    use io::ErrorKind;
+    find::<io::Error>(error).is_some_and(|error| {
+        matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable)
+    })
+}
+
+/// The first cause of this type.
+pub(super) fn find<'e, C: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Option<&'e C> {
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// The error and its causes in one line; the outer ones alone say nothing ("dispatch failure").
+pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut words: Vec<String> = causes(error).map(ToString::to_string).collect();
+    words.dedup();
+    words.join(": ")
+}
+
+fn causes<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |cause: &&'e (dyn StdError + 'static)| (*cause).source())
+}
+
+/// The beginning of an answer that carries no error document.
+fn excerpt(raw: &HttpResponse) -> String {
+    let body = raw.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
+    let start: String = body.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(EXCERPT).collect();
+    if start.is_empty() { "an empty answer".to_owned() } else { format!("not AWS's error document: {start}") }
+}
+
+/// Requests by action.
+#[derive(Debug, Default)]
+pub(super) struct CallCounter(Mutex<BTreeMap<String, u64>>);
+
+impl CallCounter {
+    fn add(&self, action: &str) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match counts.get_mut(action) {
+            Some(count) => *count += 1,
+            None => drop(counts.insert(action.to_owned(), 1)),
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> BTreeMap<String, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Counts each attempt as it goes out.
+#[derive(Clone, Debug)]
+pub(super) struct Count(pub(super) Arc<CallCounter>);
+
+#[dyn_dispatch_hint]
+impl Intercept for Count {
+    fn name(&self) -> &'static str {
+        "Count"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> std::result::Result<(), BoxError> {
+        if let Some(call) = config.load::<Metadata>() {
+            self.0.add(call.name());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,209 @@
+//! AWS's answers as our facts. A word that we do not know survives; a field without which nothing may be decided is demanded.
+
+use aws_sdk_autoscaling::primitives::DateTime;
+use aws_sdk_autoscaling::types as asg;
+use aws_sdk_elasticloadbalancing::types as elb;
+use aws_sdk_elasticloadbalancingv2::types as elbv2;
+
+use super::call::nonsense;
+use crate::cloud::ActivityStatus;
+use crate::cloud::ClassicHealth;
+use crate::cloud::Refresh;
+use crate::cloud::Result;
+use crate::cloud::ScalingActivity;
+use crate::cloud::ScheduledAction;
+use crate::cloud::TargetGroup;
+use crate::cloud::TargetHealth;
+use crate::cloud::TargetId;
+use crate::cloud::TargetState;
+use crate::model::Capacity;
+use crate::model::Group;
+use crate::model::GroupInstance;
+use crate::model::GroupName;
+use crate::model::HealthCheckType;
+use crate::model::InstanceHealth;
+use crate::model::InstanceId;
+use crate::model::LaunchSource;
+use crate::model::LifecycleState;
+use crate::model::Process;
+use crate::model::TargetGroupArn;
+use crate::model::Timestamp;
+
+/// A field that AWS always fills.
+pub(super) fn required<T>(action: &'static str, field: &str, value: Option<T>) -> Result<T> {
+    value.ok_or_else(|| nonsense(action, format!("the answer lacks {field}")))
+}
+
+/// A number that AWS never lets go below zero.
+fn count<T: TryFrom<i32>>(action: &'static str, field: &str, value: i32) -> Result<T> {
+    T::try_from(value).map_err(|_| nonsense(action, format!("{field} is {value}")))
+}
+
+pub(super) fn group(action: &'static str, from: &asg::AutoScalingGroup) -> Result<Group> {
+    let name = GroupName::new(required(action, "AutoScalingGroupName", from.auto_scaling_group_name())?);
+    let size = |field, value: Option<i32>| count(action, field, required(action, field, value)?);
+    let attached = |kind: &'static str| {
+        from.traffic_sources().iter().filter(move |source| source.r#type() == Some(kind)).filter_map(|source| source.identifier())
+    };
+    Ok(Group {
+        arn: from.auto_scaling_group_arn().unwrap_or_default().to_owned(),
+        created: timestamp(required(action, "CreatedTime", from.created_time())?),
+        capacity: Capacity {
+            min: size("MinSize", from.min_size())?,
+            max: size("MaxSize", from.max_size())?,
+            desired: size("DesiredCapacity", from.desired_capacity())?,
+        },
+        instances: from.instances().iter().map(|instance| member(action, &name, instance)).collect::<Result<_>>()?,
+        suspended: from
+            .suspended_processes()
+            .iter()
+            .filter_map(|one| Some((Process::from(one.process_name()?), one.suspension_reason().unwrap_or_default().to_owned())))
+            .collect(),
+        tags: from.tags().iter().filter_map(|tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()))).collect(),
+        target_groups: union(from.target_group_arns(), attached("elbv2")).map(TargetGroupArn::new).collect(),
+        classic_load_balancers: union(from.load_balancer_names(), attached("elb")).collect(),
+        status: from.status().filter(|status| !status.is_empty()).map(str::to_owned),
+        health_check_type: HealthCheckType::from(from.health_check_type().unwrap_or_default()),
+        health_check_grace_s: count(action, "HealthCheckGracePeriod", from.health_check_grace_period().unwrap_or(0))?,
+        launch: launch(
+            from.launch_template().or_else(|| from.mixed_instances_policy()?.launch_template()?.launch_template_specification()),
+            from.launch_configuration_name(),
+        ),
+        availability_zones: from.availability_zones().to_vec(),
+        name,
+    })
+}
+
+/// What is attached by the older fields and by traffic sources, each once.
+fn union<'a>(older: &'a [String], newer: impl Iterator<Item = &'a str> + 'a) -> impl Iterator<Item = String> + 'a {
+    older.iter().cloned().chain(newer.filter(|one| !older.iter().any(|known| known == one)).map(str::to_owned))
+}
+
+fn member(action: &'static str, group: &GroupName, from: &asg::Instance) -> Result<GroupInstance> {
+    Ok(GroupInstance {
+        id: InstanceId::new(required(action, "InstanceId", from.instance_id())?),
+        group: group.clone(),
+        zone: from.availability_zone().unwrap_or_default().to_owned(),
+        state: LifecycleState::from(required(action, "LifecycleState", from.lifecycle_state())?.as_str()),
+        health: health(from.health_status()),
+        protected: from.protected_from_scale_in().unwrap_or(false),
+        launch: launch(from.launch_template(), from.launch_configuration_name()),
+    })
+}
+
+pub(super) fn instance(action: &'static str, from: &asg::AutoScalingInstanceDetails) -> Result<GroupInstance> {
+    Ok(GroupInstance {
+        id: InstanceId::new(required(action, "InstanceId", from.instance_id())?),
+        group: GroupName::new(required(action, "AutoScalingGroupName", from.auto_scaling_group_name())?),
+        zone: from.availability_zone().unwrap_or_default().to_owned(),
+        state: LifecycleState::from(required(action, "LifecycleState", from.lifecycle_state())?),
+        health: health(from.health_status()),
+        protected: from.protected_from_scale_in().unwrap_or(false),
+        launch: launch(from.launch_template(), from.launch_configuration_name()),
+    })
+}
+
+/// `DescribeAutoScalingInstances` shouts (`HEALTHY`) where `DescribeAutoScalingGroups` speaks (`Healthy`).
+fn health(word: Option<&str>) -> InstanceHealth {
+    let word = word.unwrap_or_default();
+    [InstanceHealth::Healthy, InstanceHealth::Unhealthy]
+        .into_iter()
+        .find(|known| known.as_str().eq_ignore_ascii_case(word))
+        .unwrap_or_else(|| InstanceHealth::from(word))
+}
+
+fn launch(template: Option<&asg::LaunchTemplateSpecification>, configuration: Option<&str>) -> Option<LaunchSource> {
+    let template = template.and_then(|template| {
+        let name = template.launch_template_name().or(template.launch_template_id())?.to_owned();
+        Some(LaunchSource { name, version: Some(template.version().unwrap_or("$Default").to_owned()) })
+    });
+    template.or_else(|| Some(LaunchSource { name: configuration?.to_owned(), version: None }))
+}
+
+pub(super) fn activity(action: &'static str, from: &asg::Activity) -> Result<ScalingActivity> {
+    let status_code = required(action, "StatusCode", from.status_code())?.as_str().to_owned();
+    Ok(ScalingActivity {
+        id: required(action, "ActivityId", from.activity_id())?.to_owned(),
+        description: from.description().unwrap_or_default().to_owned(),
+        cause: from.cause().unwrap_or_default().to_owned(),
+        status: match status_code.as_str() {
+            "Successful" => ActivityStatus::Successful,
+            "Failed" | "Cancelled" => ActivityStatus::Failed,
+            _ => ActivityStatus::Underway,
+        },
+        status_code,
+        progress: u8::try_from(from.progress().unwrap_or(0).clamp(0, 100)).unwrap_or(0),
+        started: timestamp(required(action, "StartTime", from.start_time())?),
+        message: from.status_message().filter(|message| !message.is_empty()).map(str::to_owned),
+    })
+}
+
+pub(super) fn scheduled_action(action: &'static str, from: &asg::ScheduledUpdateGroupAction) -> Result<ScheduledAction> {
+    Ok(ScheduledAction {
+        name: required(action, "ScheduledActionName", from.scheduled_action_name())?.to_owned(),
+        due: from.start_time().map(timestamp),
+    })
+}
+
+/// `None` for a refresh that has ended. A status that we do not know counts as running: nobody may resize under it.
+pub(super) fn running_refresh(action: &'static str, from: &asg::InstanceRefresh) -> Result<Option<Refresh>> {
+    let status = required(action, "Status", from.status())?.as_str();
+    if matches!(status, "Successful" | "Failed" | "Cancelled" | "RollbackFailed" | "RollbackSuccessful") {
+        return Ok(None);
+    }
+    let id = required(action, "InstanceRefreshId", from.instance_refresh_id())?.to_owned();
+    Ok(Some(Refresh { id, status: status.to_owned() }))
+}
+
+pub(super) fn target_group(action: &'static str, from: &elbv2::TargetGroup) -> Result<TargetGroup> {
+    let number = |field, value: Option<i32>| count(action, field, value.unwrap_or(0));
+    Ok(TargetGroup {
+        arn: TargetGroupArn::new(required(action, "TargetGroupArn", from.target_group_arn())?),
+        name: from.target_group_name().unwrap_or_default().to_owned(),
+        port: from.port().map(|port| count(action, "Port", port)).transpose()?,
+        load_balancers: from.load_balancer_arns().to_vec(),
+        health_interval_s: number("HealthCheckIntervalSeconds", from.health_check_interval_seconds())?,
+        healthy_threshold: number("HealthyThresholdCount", from.healthy_threshold_count())?,
+    })
+}
+
+pub(super) fn target_health(action: &'static str, from: &elbv2::TargetHealthDescription) -> Result<TargetHealth> {
+    use elbv2::TargetHealthStateEnum as State;
+    let target = required(action, "Target", from.target())?;
+    let health = required(action, "TargetHealth", from.target_health())?;
+    Ok(TargetHealth {
+        target: TargetId {
+            instance: InstanceId::new(required(action, "Target.Id", target.id())?),
+            port: target.port().map(|port| count(action, "Target.Port", port)).transpose()?,
+        },
+        state: match required(action, "TargetHealth.State", health.state())? {
+            State::Initial => TargetState::Initial,
+            State::Healthy => TargetState::Healthy,
+            State::Unhealthy => TargetState::Unhealthy,
+            State::Unused => TargetState::Unused,
+            State::Draining | State::UnhealthyDraining => TargetState::Draining,
+            _ => TargetState::Unavailable,
+        },
+        reason: health.reason().map(|reason| reason.as_str().to_owned()),
+    })
+}
+
+pub(super) fn target(from: &TargetId) -> elbv2::TargetDescription {
+    elbv2::TargetDescription::builder().id(from.instance.as_str()).set_port(from.port.map(i32::from)).build()
+}
+
+pub(super) fn classic_health(action: &'static str, from: &elb::InstanceState) -> Result<ClassicHealth> {
+    Ok(ClassicHealth {
+        instance: InstanceId::new(required(action, "InstanceId", from.instance_id())?),
+        in_service: from.state() == Some("InService"),
+        reason: from.reason_code().unwrap_or("N/A").to_owned(),
+    })
+}
+
+pub(super) fn classic_instance(id: &InstanceId) -> elb::Instance {
+    elb::Instance::builder().instance_id(id.as_str()).build()
+}
+
+fn timestamp(from: &DateTime) -> Timestamp {
+    Timestamp(from.to_millis().unwrap_or(i64::MAX))
+}

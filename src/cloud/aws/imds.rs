@@ -1,0 +1,124 @@
+//! Instance metadata, version 2 alone. The SDK's client keeps the session token, renews it, and never falls back to version 1.
+//!
+//! The endpoint comes from `AWS_EC2_METADATA_SERVICE_ENDPOINT` or the profile. No proxy is used, whatever the environment says: metadata is
+//! of this machine. `AWS_EC2_METADATA_DISABLED` concerns the credential chain; who runs an agent asks for metadata.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_config::imds::Client;
+use aws_config::imds::client::error::ImdsError;
+use aws_config::imds::client::error::TokenError;
+use aws_config::provider_config::ProviderConfig;
+use aws_sdk_autoscaling::error::SdkError;
+use aws_smithy_http_client::Builder as HttpBuilder;
+use serde::Deserialize;
+
+use super::call::chain;
+use super::call::find;
+use super::call::nonsense;
+use crate::cloud::Error;
+use crate::cloud::Identity;
+use crate::cloud::Kind;
+use crate::cloud::Metadata;
+use crate::cloud::OwnInstance;
+use crate::cloud::Result;
+use crate::model::InstanceId;
+use crate::model::LifecycleState;
+
+const IDENTITY: &str = "/latest/dynamic/instance-identity/document";
+const TARGET_STATE: &str = "/latest/meta-data/autoscaling/target-lifecycle-state";
+
+/// Bound of a read: the service is in the machine's own hypervisor, and the caller asks again every few seconds anyway.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bound of one attempt, so that a lost packet leaves time for a second one.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Attempts of a read on 401 (the token ran out) and 5xx.
+const ATTEMPTS: u32 = 3;
+
+/// The metadata service of the instance we run on.
+#[derive(Clone, Debug)]
+pub struct Imds(Client);
+
+impl Imds {
+    /// A client; sends nothing.
+    pub fn new() -> Self {
+        Self::build(|builder| builder)
+    }
+
+    fn build(adjust: impl FnOnce(aws_config::imds::client::Builder) -> aws_config::imds::client::Builder) -> Self {
+        let config = ProviderConfig::without_region()
+            .with_behavior_version(Some(super::behavior()))
+            .with_http_client(HttpBuilder::new().build_http());
+        let builder = Client::builder()
+            .configure(&config)
+            .max_attempts(ATTEMPTS)
+            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+            .operation_timeout(CALL_TIMEOUT);
+        Self(adjust(builder).build())
+    }
+
+    /// A client for a service at this address.
+    #[cfg(test)]
+    pub(super) fn at(endpoint: &str) -> Self {
+        Self::build(|builder| builder.endpoint(endpoint).expect("the address of a test's own server"))
+    }
+}
+
+impl Default for Imds {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl Metadata for Imds {
+    async fn identity(&self) -> Result<Identity> {
+        const ACTION: &str = "GetInstanceIdentity";
+        let text: String = self.0.get(IDENTITY).await.map_err(|error| failure(ACTION, &error))?.into();
+        let document: Document = serde_json::from_str(&text).map_err(|error| nonsense(ACTION, error.to_string()))?;
+        Ok(Identity {
+            own: OwnInstance(InstanceId::new(document.instance_id)),
+            region: document.region,
+            zone: document.availability_zone,
+            account: document.account_id,
+            image: document.image_id,
+        })
+    }
+
+    async fn target_state(&self) -> Result<Option<LifecycleState>> {
+        const ACTION: &str = "GetTargetLifecycleState";
+        match self.0.get(TARGET_STATE).await {
+            Ok(text) => Ok(Some(text.as_ref().trim()).filter(|word| !word.is_empty()).map(LifecycleState::from)),
+            Err(ImdsError::ErrorResponse(answer)) if answer.response().status().as_u16() == 404 => Ok(None),
+            Err(error) => Err(failure(ACTION, &error)),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    instance_id: String,
+    region: String,
+    availability_zone: String,
+    account_id: String,
+    image_id: String,
+}
+
+/// Metadata that cannot be had. Switched off or forbidden is for a person to mend, all else may pass.
+fn failure(action: &'static str, error: &ImdsError) -> Error {
+    let status = match error {
+        ImdsError::ErrorResponse(answer) => Some(answer.response().status().as_u16()),
+        other => find::<SdkError<TokenError>>(other).and_then(|error| error.raw_response()).map(|answer| answer.status().as_u16()),
+    };
+    let (kind, message) = match status {
+        Some(403) => (Kind::Denied, "instance metadata is switched off or forbidden (403)".to_owned()),
+        Some(429) => (Kind::Throttled, "instance metadata asks us to slow down (429)".to_owned()),
+        Some(status) => (Kind::Unavailable, format!("instance metadata answered {status}")),
+        None => (Kind::Unavailable, format!("no instance metadata: {}", chain(error))),
+    };
+    Error { kind, action, code: "NoMetadata".to_owned(), message, request_id: None }
+}
