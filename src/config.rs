@@ -6,6 +6,7 @@
 
 mod keys;
 mod kind;
+mod orchestrator;
 mod report;
 mod sheet;
 
@@ -22,6 +23,8 @@ pub use report::Problems;
 pub use report::Setting;
 
 use crate::decide::Policy;
+use crate::orchestrator::endpoint;
+use crate::orchestrator::gate;
 
 /// Read when `--config` does not name another; it may be absent, then the defaults and the environment are all.
 pub const DEFAULT_PATH: &str = "/etc/bellrock/bellrock.toml";
@@ -31,8 +34,12 @@ pub const DEFAULT_PATH: &str = "/etc/bellrock/bellrock.toml";
 pub struct Config {
     /// This host and its fleet.
     pub fleet: Fleet,
+    /// How the orchestrator is looked at and switched.
+    pub orchestrator: endpoint::Settings,
     /// What `decide` may know.
     pub policy: Policy,
+    /// The Spinnaker that retires instances; `Some` exactly when `policy.via` says so.
+    pub gate: Option<gate::Settings>,
     /// Where the agent can be asked.
     pub http: Http,
     /// What it says, and how.
@@ -138,14 +145,14 @@ impl Config {
         let mut sheet = sheet::Sheet::new(path, text, env);
         let mut policy = Policy::default();
         let fleet = keys::fleet(&mut sheet, &mut policy);
-        keys::activity_times(&mut sheet, &mut policy);
+        let orchestrator = orchestrator::orchestrator(&mut sheet, &mut policy);
         keys::drain(&mut sheet, &mut policy);
-        keys::terminate(&mut sheet, &mut policy);
+        let gate = keys::terminate(&mut sheet, &mut policy);
         let http = keys::http(&mut sheet);
         let log = keys::log(&mut sheet);
         keys::combinations(&mut sheet, &policy);
         let (settings, problems) = sheet.finish();
-        if problems.is_empty() { Ok(Self { fleet, policy, http, log, settings }) } else { Err(Problems(problems)) }
+        if problems.is_empty() { Ok(Self { fleet, orchestrator, policy, gate, http, log, settings }) } else { Err(Problems(problems)) }
     }
 
     /// Every key with the value in force and where it came from, in the order of the sample.

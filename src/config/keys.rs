@@ -10,15 +10,20 @@ use super::Format;
 use super::Http;
 use super::Level;
 use super::Log;
+use super::kind::HttpUrl;
 use super::kind::Limit;
 use super::kind::choice;
 use super::kind::show_duration;
+use super::orchestrator;
+use super::sheet::Chosen;
 use super::sheet::Sheet;
 use crate::decide::AtDeadline;
 use crate::decide::MinSize;
 use crate::decide::Policy;
 use crate::decide::Siblings;
 use crate::decide::Via;
+use crate::orchestrator::gate;
+use crate::orchestrator::web;
 
 /// How siblings are found, as a word; the tag has a key of its own.
 enum Finding {
@@ -40,21 +45,11 @@ pub(super) fn fleet(sheet: &mut Sheet<'_>, policy: &mut Policy) -> Fleet {
     let state_dir = sheet.read("fleet.state_dir", PathBuf::from("/var/lib/bellrock"));
     policy.retired = sheet.read("fleet.retired", policy.retired);
     let finding = sheet.read("fleet.siblings", Finding::Name);
-    let tag = sheet.optional::<String>("fleet.sibling_tag");
+    let by_tag = Chosen { holds: matches!(finding, Finding::Tag), by: "fleet.siblings", what: "\"by-tag\"" };
+    let tag = sheet.needed::<String>(&by_tag, "fleet.sibling_tag");
     policy.siblings = match finding {
-        Finding::Name => {
-            sheet.only_with(false, "fleet.siblings = \"by-tag\"", &["fleet.sibling_tag"]);
-            Siblings::ByName
-        }
-        Finding::Tag => {
-            sheet.check(
-                "fleet.siblings",
-                tag.is_some(),
-                "\"by-tag\" needs fleet.sibling_tag",
-                "name the tag that all server groups of the cluster carry",
-            );
-            Siblings::ByTag(tag.unwrap_or_default())
-        }
+        Finding::Name => Siblings::ByName,
+        Finding::Tag => Siblings::ByTag(tag.unwrap_or_default()),
     };
     policy.successor_floor = sheet.read("fleet.successor_floor", policy.successor_floor);
     at_least_one(sheet, "fleet.successor_floor", policy.successor_floor, "a successor without a healthy instance takes nothing over");
@@ -92,17 +87,33 @@ pub(super) fn drain(sheet: &mut Sheet<'_>, policy: &mut Policy) {
     policy.unknown_alert = sheet.read("drain.unknown_alert", policy.unknown_alert);
 }
 
-pub(super) fn terminate(sheet: &mut Sheet<'_>, policy: &mut Policy) {
+/// Gate's settings only where Spinnaker is the hand.
+pub(super) fn terminate(sheet: &mut Sheet<'_>, policy: &mut Policy) -> Option<gate::Settings> {
     policy.via = sheet.read("terminate.via", policy.via);
     policy.min_size = sheet.read("terminate.min_size", policy.min_size);
-}
-
-pub(super) fn activity_times(sheet: &mut Sheet<'_>, policy: &mut Policy) {
-    policy.activity_every = sheet.read("orchestrator.activity.every", policy.activity_every);
-    bounded(sheet, "orchestrator.activity.every", policy.activity_every, SECOND, 600 * SECOND);
-    policy.activity_every_idle = sheet.read("orchestrator.activity.every_idle", policy.activity_every_idle);
-    bounded(sheet, "orchestrator.activity.every_idle", policy.activity_every_idle, SECOND, 3600 * SECOND);
-    policy.sample_max_age = sheet.read("orchestrator.activity.sample_max_age", policy.sample_max_age);
+    let spinnaker = || Chosen { holds: policy.via == Via::Spinnaker, by: "terminate.via", what: "\"spinnaker\"" };
+    let chosen = spinnaker();
+    let base = sheet.needed::<HttpUrl>(&chosen, "terminate.spinnaker.gate_url");
+    let account = sheet.needed::<String>(&chosen, "terminate.spinnaker.account");
+    let user = sheet.chosen_or(&chosen, "terminate.spinnaker.user", "bellrock".to_owned());
+    let usual = web::Limits::default();
+    let limits = web::Limits {
+        connect: sheet.chosen_or(&chosen, "terminate.spinnaker.connect_timeout", usual.connect),
+        // Gate answers for Orca and Orca's store behind it.
+        total: sheet.chosen_or(&chosen, "terminate.spinnaker.timeout", 10 * SECOND),
+        ..usual
+    };
+    bounded(sheet, "terminate.spinnaker.connect_timeout", limits.connect, SECOND / 10, 30 * SECOND);
+    bounded(sheet, "terminate.spinnaker.timeout", limits.total, SECOND, 60 * SECOND);
+    let auth = orchestrator::auth(
+        sheet,
+        ["terminate.spinnaker.auth", "terminate.spinnaker.token_file", "terminate.spinnaker.login", "terminate.spinnaker.password_file"],
+        spinnaker(),
+    );
+    match policy.via {
+        Via::Aws => None,
+        Via::Spinnaker => Some(gate::Settings { base: base?.0, user, account: account?, limits, auth }),
+    }
 }
 
 pub(super) fn http(sheet: &mut Sheet<'_>) -> Http {
@@ -151,7 +162,7 @@ pub(super) fn combinations(sheet: &mut Sheet<'_>, policy: &Policy) {
     }
 }
 
-fn bounded(sheet: &mut Sheet<'_>, key: &'static str, value: Duration, least: Duration, most: Duration) {
+pub(super) fn bounded(sheet: &mut Sheet<'_>, key: &'static str, value: Duration, least: Duration, most: Duration) {
     sheet.check(
         key,
         (least..=most).contains(&value),

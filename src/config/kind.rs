@@ -1,6 +1,5 @@
 //! Types of values: how each is read from TOML and from an environment variable, and how it is written again.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,12 +24,12 @@ pub(super) trait Kind: Sized {
 /// A kind that is written as a TOML string.
 macro_rules! text_kind {
     ($type:ty, $allowed:expr, $read:expr, $show:expr) => {
-        impl Kind for $type {
+        impl $crate::config::kind::Kind for $type {
             fn allowed() -> String {
                 $allowed.into()
             }
 
-            fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+            fn from_toml(value: &toml::de::DeValue<'_>) -> Option<Self> {
                 value.as_str().and_then(Self::from_text)
             }
 
@@ -39,11 +38,13 @@ macro_rules! text_kind {
             }
 
             fn show(&self) -> String {
-                quoted(&$show(self))
+                $crate::config::kind::quoted(&$show(self))
             }
         }
     };
 }
+
+pub(super) use text_kind;
 
 text_kind!(String, "a text that is not empty", |t: &str| (!t.trim().is_empty()).then(|| t.to_owned()), String::clone);
 text_kind!(PathBuf, "an absolute path", |t: &str| t.starts_with('/').then(|| PathBuf::from(t)), |p: &PathBuf| p
@@ -65,11 +66,46 @@ text_kind!(
     |l: &Limit| l.0.map_or_else(|| "never".to_owned(), show_duration)
 );
 
-/// An address with a scheme; a password in it is not shown.
+/// An `http` or `https` address; a password in it is not shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Url(pub(super) String);
+pub(super) struct HttpUrl(pub(super) String);
 
-text_kind!(Url, "an address such as \"http://127.0.0.1:8083\"", parse_url, |u: &Url| without_password(&u.0));
+/// A `redis` or `rediss` address; a password in it is not shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RedisUrl(pub(super) String);
+
+text_kind!(
+    HttpUrl,
+    "an address such as \"http://127.0.0.1:8083\"",
+    |t: &str| is_url(t, &["http", "https"]).then(|| HttpUrl(t.to_owned())),
+    |u: &HttpUrl| without_password(&u.0)
+);
+text_kind!(
+    RedisUrl,
+    "an address such as \"redis://cache:6379/0\" or \"rediss://…\"",
+    |t: &str| is_url(t, &["redis", "rediss"]).then(|| RedisUrl(t.to_owned())),
+    |u: &RedisUrl| without_password(&u.0)
+);
+
+/// A value to compare with: text, whole number, true or false.
+impl Kind for serde_json::Value {
+    fn allowed() -> String {
+        "a text, a whole number, true or false (in the environment: JSON)".into()
+    }
+
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        let number = || value.as_integer().and_then(|n| i64::from_str_radix(n.as_str(), n.radix()).ok()).map(Self::from);
+        value.as_str().map(Self::from).or_else(|| value.as_bool().map(Self::from)).or_else(number)
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
 
 impl Kind for bool {
     fn allowed() -> String {
@@ -123,27 +159,6 @@ impl Kind for Vec<String> {
 
     fn show(&self) -> String {
         format!("[{}]", self.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", "))
-    }
-}
-
-impl Kind for BTreeMap<String, String> {
-    fn allowed() -> String {
-        "names and texts, e.g. { id = \"messageHandlerPool\" } (in the environment: JSON)".into()
-    }
-
-    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
-        value.as_table()?.iter().map(|(k, v)| Some((k.get_ref().to_string(), v.get_ref().as_str()?.to_owned()))).collect()
-    }
-
-    fn from_text(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
-    }
-
-    fn show(&self) -> String {
-        if self.is_empty() {
-            return "{}".into();
-        }
-        format!("{{ {} }}", self.iter().map(|(k, v)| format!("{} = {}", bare(k), quoted(v))).collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -207,9 +222,8 @@ pub fn show_duration(duration: Duration) -> String {
     if text.is_empty() { "0s".into() } else { text }
 }
 
-fn parse_url(text: &str) -> Option<Url> {
-    let url = reqwest::Url::parse(text).ok()?;
-    url.has_host().then(|| Url(text.to_owned()))
+fn is_url(text: &str, schemes: &[&str]) -> bool {
+    reqwest::Url::parse(text).is_ok_and(|url| schemes.contains(&url.scheme()) && url.has_host())
 }
 
 fn without_password(text: &str) -> String {
@@ -223,13 +237,8 @@ fn without_password(text: &str) -> String {
     }
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
-}
-
-fn bare(key: &str) -> String {
-    let plain = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    if plain { key.to_owned() } else { quoted(key) }
 }
 
 #[cfg(test)]
@@ -254,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_password_is_never_shown() {
-        assert_eq!(Url("redis://user:hush@cache:6379/0".into()).show(), "\"redis://user:***@cache:6379/0\"");
-        assert_eq!(Url("http://127.0.0.1:8083".into()).show(), "\"http://127.0.0.1:8083\"");
+        assert_eq!(RedisUrl("redis://user:hush@cache:6379/0".into()).show(), "\"redis://user:***@cache:6379/0\"");
+        assert_eq!(HttpUrl("http://127.0.0.1:8083".into()).show(), "\"http://127.0.0.1:8083\"");
     }
 }

@@ -30,6 +30,27 @@ pub(super) struct Sheet<'a> {
     broken: BTreeSet<usize>,
 }
 
+/// A choice that gives other keys their meaning.
+pub(super) struct Chosen {
+    /// Whether it was made.
+    pub(super) holds: bool,
+    /// The key that makes it.
+    pub(super) by: &'static str,
+    /// The value of `by`, or whatever else makes it, for people.
+    pub(super) what: &'static str,
+}
+
+impl Chosen {
+    /// For keys that always have a meaning.
+    pub(super) fn always() -> Self {
+        Self { holds: true, by: "", what: "" }
+    }
+
+    fn name(&self) -> String {
+        if self.what.starts_with('"') { format!("{} = {}", self.by, self.what) } else { self.what.to_owned() }
+    }
+}
+
 impl<'a> Sheet<'a> {
     pub(super) fn new(path: &'a Path, text: &'a str, env: &'a BTreeMap<String, String>) -> Self {
         let (table, errors) = DeTable::parse_recoverable(text);
@@ -45,8 +66,8 @@ impl<'a> Sheet<'a> {
         };
         for error in errors {
             let place = sheet.at(error.span().map_or(text.len(), |span| span.start));
-            if let Place::File { line, .. } = place {
-                sheet.broken.insert(line);
+            if matches!(place, Place::File { line, .. } if !sheet.broken.insert(line)) {
+                continue;
             }
             sheet.problems.push(Problem { place, key: String::new(), wrong: error.message().to_owned(), allowed: String::new() });
         }
@@ -80,13 +101,31 @@ impl<'a> Sheet<'a> {
         }
     }
 
-    /// Notes a problem with each of these keys that was written although it has no effect unless `condition`.
-    pub(super) fn only_with(&mut self, holds: bool, condition: &str, keys: &[&'static str]) {
-        for key in keys {
-            if !holds && self.is_written(key) {
-                self.wrong(key, "has no effect here", format!("it belongs to {condition}"));
-            }
+    /// The value of a key that belongs to `chosen`, where it may be missing.
+    pub(super) fn chosen<T: Kind>(&mut self, chosen: &Chosen, key: &'static str) -> Option<T> {
+        let value = self.optional(key);
+        if !chosen.holds && self.is_written(key) {
+            self.wrong(key, "has no effect here", format!("it belongs to {}", chosen.name()));
         }
+        value
+    }
+
+    /// The value of a key that belongs to `chosen`, or `default`.
+    pub(super) fn chosen_or<T: Kind>(&mut self, chosen: &Chosen, key: &'static str, default: T) -> T {
+        let value = self.read(key, default);
+        if !chosen.holds && self.is_written(key) {
+            self.wrong(key, "has no effect here", format!("it belongs to {}", chosen.name()));
+        }
+        value
+    }
+
+    /// The value of a key that `chosen` cannot do without.
+    pub(super) fn needed<T: Kind>(&mut self, chosen: &Chosen, key: &'static str) -> Option<T> {
+        let value = self.chosen(chosen, key);
+        if chosen.holds && !self.is_written(key) {
+            self.wrong(chosen.by, format!("{} needs {key}", chosen.what), format!("allowed there: {}", T::allowed()));
+        }
+        value
     }
 
     /// Whether the file or the environment says anything of this key, right or wrong.
