@@ -1,3 +1,6 @@
-//! This machine: its clock, its service manager, its signals.
+//! This machine: its clock, its boot, its processes, its service manager, its signals.
 
+pub mod boot;
 pub mod clock;
+pub mod command;
+pub mod process;

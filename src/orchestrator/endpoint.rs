@@ -1,6 +1,9 @@
 //! An orchestrator that something else runs: looked at and switched over HTTP, Redis or commands.
 
+pub mod active_by_instance;
 pub mod activity;
+pub mod entry;
+pub mod json;
 pub mod metrics;
 mod settings;
 

@@ -189,3 +189,109 @@ fn quoted(text: &str) -> Option<(String, &str)> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PAGE: &str = r#"# HELP threadpool_activeCount the threads
+# TYPE threadpool_activeCount gauge
+process_start_time_seconds 1.7E9
+threadpool_activeCount{id="messageHandlerPool",} 3.0
+threadpool_activeCount{id="taskExecutor"} 9.0
+threadpool_activeCountOther{id="messageHandlerPool"} 50
+handlers_active{app="orca",zone="a"} 1 1700000000500
+handlers_active{app="orca",zone="b"} 2.5 1700000000400
+idle_pool{id="a \"b\" \\ {},#"} 0
+bad_pool{id="a"} NaN
+worse_pool{id="a" 0
+# EOF
+"#;
+
+    fn series(text: &str) -> Series {
+        text.parse().unwrap()
+    }
+
+    fn busy(count: u64) -> Activity {
+        Activity::Busy { count, executions: Vec::new() }
+    }
+
+    #[test]
+    fn adds_up_the_series_that_match() {
+        for (name, activity) in [
+            (r#"threadpool_activeCount{id="messageHandlerPool"}"#, busy(3)),
+            ("threadpool_activeCount", busy(12)),
+            ("handlers_active", busy(4)),
+            (r#"handlers_active{zone="b", app="orca"}"#, busy(3)),
+            (r#"idle_pool{id="a \"b\" \\ {},#"}"#, Activity::Idle),
+        ] {
+            assert_eq!(read(PAGE.as_bytes(), &series(name)).activity, activity, "{name}");
+        }
+    }
+
+    #[test]
+    fn carries_the_process_and_the_oldest_timestamp() {
+        let reading = read(PAGE.as_bytes(), &series("handlers_active"));
+        assert_eq!(reading.measured, Some(Timestamp(1_700_000_000_400)));
+        assert_eq!(reading.generation, Some(Generation("started 1.7E9".to_owned())));
+        let two = "process_start_time_seconds{i=\"1\"} 5\nprocess_start_time_seconds{i=\"2\"} 6\npool 0\n";
+        assert_eq!(read(two.as_bytes(), &series("pool")).generation, None, "two processes behind one page");
+        let open_metrics = read(b"pool 0 1700000000.5\n", &series("pool"));
+        assert_eq!(open_metrics.measured, Some(Timestamp(1_700_000_000_500)));
+        assert_eq!(read(b"pool 0 # {id=\"x\"} 1\n", &series("pool")).activity, Activity::Idle);
+    }
+
+    #[test]
+    fn no_series_and_no_count_are_unknown() {
+        for (page, name) in [
+            ("", "pool"),
+            ("<html>pool 0</html>", "pool"),
+            ("# pool 0", "pool"),
+            ("pool", "pool"),
+            ("pool x", "pool"),
+            ("pool NaN", "pool"),
+            ("pool +Inf", "pool"),
+            ("pool -1", "pool"),
+            ("pool 0 soon", "pool"),
+            ("pool 0 1 2", "pool"),
+            ("pool{} NaN\npool 0", "pool"),
+            ("pool{id=\"a\"} 0\npool{id=\"b 0", "pool"),
+            ("pool{id=\"a\",id=\"b\"} 0", "pool"),
+            ("pool{id=\"a\"} 0", "pool{id=\"b\"}"),
+            ("Pool 0", "pool"),
+            ("pool 0 NaN", "pool"),
+            (PAGE, "bad_pool"),
+            (PAGE, "worse_pool"),
+            (PAGE, "threadpool"),
+        ] {
+            let activity = read(page.as_bytes(), &series(name)).activity;
+            assert!(matches!(activity, Activity::Unknown { .. }), "{name} of {page:?}: {activity:?}");
+        }
+        assert!(matches!(read(b"pool 0\n\xff", &series("pool")).activity, Activity::Unknown { .. }));
+    }
+
+    #[test]
+    fn a_series_is_written_as_it_is_read() {
+        for text in ["pool", r#"pool{id="a"}"#, r#"a:b{x="1",y="\"2\""}"#] {
+            assert_eq!(series(text).to_string(), text);
+        }
+        for text in ["", "{}", "a b", "pool{", "pool{id=a}", "pool{id=\"a\"} 0", "pool{id=\"a\",id=\"b\"}", "pö"] {
+            assert!(text.parse::<Series>().is_err(), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_never_idle(page in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert_ne!(read(&page, &series("pool")).activity, Activity::Idle);
+        }
+
+        #[test]
+        fn garbage_after_the_name_never_panics(rest in "\\PC{0,60}") {
+            let _ = read(format!("pool{rest}\n").as_bytes(), &series("pool"));
+            let _ = rest.parse::<Series>();
+        }
+    }
+}
