@@ -38,6 +38,7 @@ pub use identity::InstanceId;
 pub use identity::TargetGroupArn;
 pub use moniker::Cluster;
 pub use moniker::Moniker;
+pub use moniker::sort_by_age;
 pub use target::Target;
 pub use time::Clock;
 pub use time::Moment;
