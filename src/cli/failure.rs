@@ -13,7 +13,7 @@ use crate::config;
 /// Why a command did not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
-    /// Names the page `runbooks/<code>.md`; words joined by `-`.
+    /// Names the page `runbooks/<code>.md`.
     pub code: &'static str,
     /// What went wrong, as a sentence without its end.
     pub what: String,
@@ -90,13 +90,13 @@ impl Failure {
 impl From<config::Error> for Failure {
     fn from(error: config::Error) -> Self {
         match error {
-            config::Error::Unreadable { path, source } => Self::refused("config-unreadable", format!("cannot read {}", path.display()))
+            config::Error::Unreadable { path, source } => Self::refused("config_unreadable", format!("cannot read {}", path.display()))
                 .because(&source)
                 .help("name the file with --config FILE, and let the user of this process read it"),
             config::Error::Wrong(problems) => {
                 let count = problems.0.len();
                 let plural = if count == 1 { "" } else { "s" };
-                Self::refused("config-wrong", format!("the configuration has {count} problem{plural}; nothing was started"))
+                Self::refused("config_wrong", format!("the configuration has {count} problem{plural}; nothing was started"))
                     .because(&problems)
                     .help("`bellrock config check` lists them again, `bellrock config show` what is in force once they are mended")
             }

@@ -1,0 +1,173 @@
+//! The routes.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::ConnectInfo;
+use axum::extract::DefaultBodyLimit;
+use axum::extract::Request;
+use axum::extract::State;
+use axum::extract::connect_info::Connected;
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::middleware::from_fn;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use axum::routing::get;
+use axum::routing::post;
+use axum::serve::IncomingStream;
+use tokio::net::UnixListener;
+use tokio::sync::oneshot;
+
+use super::ANSWER_WITHIN;
+use super::Asked;
+use super::Surface;
+use super::listener::Bounded;
+use super::views;
+use crate::decide::Command;
+
+/// Longest body in bytes; a command is a sentence and a flag.
+const BODY_LIMIT: usize = 4096;
+/// Longest reason in characters: it goes into a log line and a tag.
+const REASON_LIMIT: usize = 200;
+/// From the head of a request to its answer; above [`ANSWER_WITHIN`], which has the better message.
+const REQUEST_WITHIN: Duration = Duration::from_secs(12);
+/// Longest user database that is searched for a name, in bytes.
+const PASSWD_LIMIT: u64 = 1 << 20;
+
+/// Who is at the other end of the socket, as the kernel saw it when the connection was made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    uid: Option<u32>,
+}
+
+impl Connected<IncomingStream<'_, Bounded<UnixListener>>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Bounded<UnixListener>>) -> Self {
+        Self { uid: stream.io().get().peer_cred().ok().map(|cred| cred.uid()) }
+    }
+}
+
+/// For TCP.
+pub(super) fn reads(surface: Surface) -> Router {
+    let routes = Router::new().route("/drain", post(only_on_the_socket)).route("/undrain", post(only_on_the_socket));
+    bounded(routes.merge(common())).with_state(surface)
+}
+
+/// For the unix socket.
+pub(super) fn all(surface: Surface) -> Router {
+    let routes = Router::new().route("/drain", post(drain)).route("/undrain", post(undrain));
+    bounded(routes.merge(common())).with_state(surface)
+}
+
+fn common() -> Router<Surface> {
+    Router::new().route("/health", get(health)).route("/status", get(status))
+}
+
+fn bounded(routes: Router<Surface>) -> Router<Surface> {
+    routes.layer(DefaultBodyLimit::max(BODY_LIMIT)).layer(from_fn(in_time))
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_WITHIN, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => problem(StatusCode::REQUEST_TIMEOUT, "too_slow", "the request took too long"),
+    }
+}
+
+async fn health(State(surface): State<Surface>) -> Response {
+    if ended(&surface) {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "ending", "the agent is ending");
+    }
+    let health = views::Health::from(&*surface.status.borrow());
+    let code = if health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(health)).into_response()
+}
+
+async fn status(State(surface): State<Surface>) -> Response {
+    if ended(&surface) {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "ending", "the agent is ending");
+    }
+    let status = surface.status.borrow().clone();
+    Json(views::Status::from(status)).into_response()
+}
+
+async fn drain(State(surface): State<Surface>, ConnectInfo(peer): ConnectInfo<Peer>, body: Bytes) -> Response {
+    let asked: views::Drain = match if body.is_empty() { Ok(views::Drain::default()) } else { serde_json::from_slice(&body) } {
+        Ok(asked) => asked,
+        Err(e) => return problem(StatusCode::BAD_REQUEST, "bad_request", &format!("the body is no drain request: {e}")),
+    };
+    let reason = asked.reason.unwrap_or_else(|| "asked by an operator".to_owned());
+    if reason.trim().is_empty() || reason.chars().count() > REASON_LIMIT || reason.chars().any(char::is_control) {
+        let allowed = format!("the reason is one line of 1 to {REASON_LIMIT} characters");
+        return problem(StatusCode::BAD_REQUEST, "bad_request", &allowed);
+    }
+    ask(surface, |by| Command::Drain { by, reason, force: asked.force }, peer).await
+}
+
+async fn undrain(State(surface): State<Surface>, ConnectInfo(peer): ConnectInfo<Peer>) -> Response {
+    ask(surface, |by| Command::Undrain { by }, peer).await
+}
+
+async fn ask(surface: Surface, command: impl FnOnce(String) -> Command, peer: Peer) -> Response {
+    let Some(uid) = peer.uid else {
+        return problem(StatusCode::FORBIDDEN, "nobody", "the kernel does not say who asks");
+    };
+    let command = command(name(uid).await);
+    let (answer, answered) = oneshot::channel();
+    if surface.commands.try_send(Asked { command, answer }).is_err() {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "not_taken", "the agent takes no commands now; nothing was changed");
+    }
+    match tokio::time::timeout(ANSWER_WITHIN, answered).await {
+        Ok(Ok(Ok(status))) => Json(views::Status::from(status)).into_response(),
+        Ok(Ok(Err(why))) => problem(StatusCode::CONFLICT, "refused", &why),
+        Ok(Err(_)) => problem(StatusCode::SERVICE_UNAVAILABLE, "unanswered", "the agent ended before it answered; ask for its status"),
+        Err(_) => {
+            problem(StatusCode::GATEWAY_TIMEOUT, "unanswered", "the agent has not answered yet and may still do it; ask for its status")
+        }
+    }
+}
+
+async fn only_on_the_socket() -> Response {
+    problem(StatusCode::FORBIDDEN, "wrong_door", "commands are taken on the unix socket only (http.socket)")
+}
+
+fn ended(surface: &Surface) -> bool {
+    surface.status.has_changed().is_err()
+}
+
+fn problem(status: StatusCode, code: &str, message: &str) -> Response {
+    (status, Json(views::Problem { code: code.to_owned(), message: message.to_owned() })).into_response()
+}
+
+/// `alice (uid 1000)`. Only the local user database is asked: a directory service could take its time.
+async fn name(uid: u32) -> String {
+    let small = tokio::fs::metadata("/etc/passwd").await.is_ok_and(|found| found.len() <= PASSWD_LIMIT);
+    let users = if small { tokio::fs::read_to_string("/etc/passwd").await.unwrap_or_default() } else { String::new() };
+    match name_in(&users, uid) {
+        Some(name) => format!("{name} (uid {uid})"),
+        None => format!("uid {uid}"),
+    }
+}
+
+fn name_in(users: &str, uid: u32) -> Option<&str> {
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then_some(name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_named_by_the_third_field() {
+        let users = "root:x:0:0:root:/root:/bin/sh\nbroken\nalice:x:1000:1000::/home/alice:/bin/sh\n";
+        assert_eq!(name_in(users, 1000), Some("alice"));
+        assert_eq!(name_in(users, 0), Some("root"));
+        assert_eq!(name_in(users, 7), None);
+    }
+}

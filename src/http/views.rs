@@ -1,0 +1,110 @@
+//! What goes over the wire, as JSON. These types are the interface: they change by addition only, since an agent and the command line
+//! that asks it may be of different versions.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::decide;
+use crate::model::Activity;
+use crate::model::Intake;
+
+/// `GET /status`, and the answer to a command.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// EC2 instance id, once known.
+    pub instance: Option<String>,
+    /// Auto Scaling group, once known.
+    pub group: Option<String>,
+    /// One word: the phase of the drain protocol.
+    pub phase: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// Why a drain is under way.
+    pub reason: Option<String>,
+    /// What the agent is waiting for.
+    pub waits_for: Option<String>,
+    /// Why it holds.
+    pub held: Option<Held>,
+    /// The orchestrator's activity as last seen.
+    pub activity: Option<Activity>,
+    /// The intake switch as last read.
+    pub intake: Option<Intake>,
+    /// What the decision rests on.
+    pub evidence: Vec<String>,
+    /// Whether the agent has seen its instance, group and orchestrator.
+    pub ready: bool,
+}
+
+/// Why a drain holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// A word.
+    pub code: String,
+    /// The page that says what to do.
+    pub runbook: String,
+}
+
+/// `GET /health`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// As in the status code: 200 or 503.
+    pub ready: bool,
+    /// What is missing.
+    pub why: Option<String>,
+}
+
+/// `POST /drain`. Who asks is not in it: the kernel says that.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Drain {
+    /// For the record.
+    pub reason: Option<String>,
+    /// Terminate although work is in flight.
+    pub force: bool,
+}
+
+/// Why there is no other answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// A word.
+    pub code: String,
+    /// A sentence.
+    pub message: String,
+}
+
+impl From<decide::Status> for Status {
+    fn from(status: decide::Status) -> Self {
+        Self {
+            instance: status.instance.map(|id| id.to_string()),
+            group: status.group.map(|name| name.to_string()),
+            phase: status.phase,
+            since: status.since.to_string(),
+            reason: status.reason,
+            waits_for: status.waits_for,
+            held: status.held.map(|code| Held { runbook: format!("runbooks/{code}.md"), code }),
+            activity: status.activity,
+            intake: status.intake,
+            evidence: status.evidence,
+            ready: status.ready,
+        }
+    }
+}
+
+impl From<&decide::Status> for Health {
+    fn from(status: &decide::Status) -> Self {
+        let why = if status.ready {
+            None
+        } else if status.instance.is_none() {
+            Some("instance metadata has not answered yet".to_owned())
+        } else if status.group.is_none() {
+            Some("no read has shown the instance's Auto Scaling group yet".to_owned())
+        } else {
+            match &status.activity {
+                Some(Activity::Unknown { why }) => Some(format!("the orchestrator's activity is unknown: {why}")),
+                Some(Activity::Idle | Activity::Busy { .. }) | None => Some("the orchestrator has not been seen yet".to_owned()),
+            }
+        };
+        Self { ready: status.ready, why }
+    }
+}
