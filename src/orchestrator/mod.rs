@@ -7,6 +7,9 @@ pub mod endpoint;
 pub mod gate;
 pub mod web;
 
+#[cfg(test)]
+mod test_server;
+
 use std::time::Duration;
 
 use async_trait::async_trait;

@@ -48,6 +48,70 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Everything that can never work, in words, all together; empty = usable.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        for source in &self.sources {
+            match source {
+                Source::ActiveByInstance { base: url, .. } | Source::Metrics { url, .. } => web_address(url, &mut problems),
+                Source::Json { url, pointer } => {
+                    web_address(url, &mut problems);
+                    json_pointer(pointer, &mut problems);
+                }
+                Source::Redis(redis) => {
+                    problems.extend(redis::Client::open(redis.url.as_str()).err().map(|e| format!("Redis URL: {e}")));
+                }
+                Source::Command { argv } => program("activity", argv, &mut problems),
+            }
+        }
+        match &self.intake {
+            Switch::SpinnakerAdmin { base, poll_age } => {
+                web_address(base, &mut problems);
+                poll_age.iter().for_each(|poll_age| web_address(&poll_age.url, &mut problems));
+            }
+            Switch::Http { close, open, read } => {
+                for Request { method, url, .. } in [close, open] {
+                    web_address(url, &mut problems);
+                    problems.extend(reqwest::Method::from_bytes(method.as_bytes()).err().map(|_| format!("{method:?} is no HTTP method")));
+                }
+                web_address(&read.url, &mut problems);
+                read.pointer.iter().for_each(|pointer| json_pointer(pointer, &mut problems));
+                if read.open.as_ref() == Some(&read.closed) {
+                    problems.push("the intake switch reads the same open and closed".to_owned());
+                }
+            }
+            Switch::Command { close, open, read } => {
+                [close, open, read].into_iter().for_each(|argv| program("intake", argv, &mut problems));
+            }
+            Switch::None => {}
+        }
+        for (what, hand) in [("stop", &self.stop), ("start", &self.start)] {
+            match hand {
+                Some(Hand::Command(argv)) => program(what, argv, &mut problems),
+                Some(Hand::Unit(_)) | None => {}
+            }
+        }
+        problems
+    }
+}
+
+fn web_address(url: &str, problems: &mut Vec<String>) {
+    problems.extend(web::check_url(url).err().map(|e| e.to_string()));
+}
+
+fn json_pointer(pointer: &str, problems: &mut Vec<String>) {
+    if !pointer.is_empty() && !pointer.starts_with('/') {
+        problems.push(format!("{pointer:?} is no JSON pointer: it starts with a slash or is empty"));
+    }
+}
+
+fn program(what: &str, argv: &[String], problems: &mut Vec<String>) {
+    if argv.first().is_none_or(String::is_empty) {
+        problems.push(format!("the {what} command names no program"));
+    }
+}
+
 /// Where activity is read.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
