@@ -53,6 +53,11 @@ impl Moment {
     pub fn since(self, earlier: Moment) -> Duration {
         self.mono.saturating_sub(earlier.mono)
     }
+
+    /// The moment `by` later.
+    pub fn plus(self, by: Duration) -> Self {
+        Self { mono: self.mono.saturating_add(by), wall: self.wall.plus(by) }
+    }
 }
 
 /// Where moments come from: the system's clocks, or a simulation's.

@@ -1,0 +1,101 @@
+//! Everything that can be done. A look reads; a deed has an effect outside. Each carries a key, so that a late answer is known for what it is.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Names one action in the life of this process; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Key(pub u64);
+
+/// One thing to do. Its answer comes back as an observation with the same key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// Of this action.
+    pub key: Key,
+    /// What to do.
+    pub what: What,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Read something.
+    Look(Look),
+    /// Change something; `reason` goes into the record.
+    Deed {
+        /// The change.
+        deed: Deed,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Something to read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Look {
+    /// The target lifecycle state, from instance metadata.
+    TargetState,
+    /// Our entry in Auto Scaling's book; with activities when `activities`.
+    Own {
+        /// Also look for an activity that ends us.
+        activities: bool,
+    },
+    /// Our group.
+    Group,
+    /// Our group and its siblings.
+    Cluster,
+    /// The orchestrator's intake and activity.
+    Orchestrator,
+    /// A task in Spinnaker.
+    Task(String),
+}
+
+/// A change outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// Switch the orchestrator's intake.
+    SetIntake {
+        /// To open.
+        open: bool,
+    },
+    /// Stop the orchestrator gracefully.
+    StopOrchestrator {
+        /// Time it may take.
+        grace: Duration,
+    },
+    /// Start the orchestrator again after a drain was called off.
+    StartOrchestrator,
+    /// Set our group's min, and nothing else of it (S7).
+    LowerMin {
+        /// Always desired − 1 as last read.
+        to: u32,
+    },
+    /// Terminate our own instance with decrement. Carries no id: whoever acts knows only its own (S5).
+    TerminateOwn,
+}
+
+impl Deed {
+    /// Whether the intent has to be on disk before. All that cannot be undone or that a restart must know of.
+    pub fn needs_journal(&self) -> bool {
+        match self {
+            Self::StopOrchestrator { .. } | Self::LowerMin { .. } | Self::TerminateOwn => true,
+            Self::SetIntake { .. } | Self::StartOrchestrator => false,
+        }
+    }
+}
+
+impl fmt::Display for Deed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SetIntake { open: true } => f.write_str("open intake"),
+            Self::SetIntake { open: false } => f.write_str("close intake"),
+            Self::StopOrchestrator { grace } => write!(f, "stop the orchestrator within {} s", grace.as_secs()),
+            Self::StartOrchestrator => f.write_str("start the orchestrator"),
+            Self::LowerMin { to } => write!(f, "lower the group's min to {to}"),
+            Self::TerminateOwn => f.write_str("terminate this instance with decrement"),
+        }
+    }
+}

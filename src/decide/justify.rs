@@ -1,0 +1,210 @@
+//! May this instance end now? Asked with fresh reads, just before it would.
+//!
+//! What must stay true: a live hold or a newer generation calls the drain off, whatever else is so (S6, S11); min is lowered only for a
+//! superseded, unheld group, only to desired − 1, and only by the leader of a turn, so that no stale read can raise it again; at most
+//! max(1, p %) of the group ends at once (S9).
+
+use std::time::Duration;
+
+use crate::model::Group;
+use crate::model::GroupName;
+use crate::model::Hold;
+use crate::model::InstanceId;
+use crate::model::LifecycleState;
+use crate::model::Process;
+use crate::model::Timestamp;
+use crate::model::generation;
+
+use super::policy::MinSize;
+use super::policy::Policy;
+use super::policy::Via;
+use super::state::Drain;
+use super::state::HeldWhy;
+use super::state::Reason;
+use super::superseded;
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Justification {
+    /// It may.
+    Go,
+    /// It may once min is this.
+    LowerMin {
+        /// desired − 1.
+        to: u32,
+    },
+    /// Not yet; ask again at the given time of day.
+    Wait {
+        /// For people.
+        why: String,
+        /// When it can change by itself.
+        until: Timestamp,
+    },
+    /// Not until something outside changes.
+    Hold(HeldWhy, String),
+    /// The drain is not justified any more.
+    Cancel(String),
+    /// AWS is ending this instance already.
+    Ending,
+    /// The read cannot answer: absent group, absent instance.
+    NoAnswer(String),
+}
+
+/// Judges fresh reads. `groups` holds our group, and its siblings when the reason is that we are superseded.
+pub fn justify(policy: &Policy, drain: &Drain, own: &InstanceId, own_group: &GroupName, groups: &[Group], now: Timestamp) -> Justification {
+    let Some(group) = groups.iter().find(|g| &g.name == own_group) else {
+        return Justification::NoAnswer(format!("{own_group} is absent from the describe"));
+    };
+    match hold_on(group, now) {
+        Some(held) => return Justification::Cancel(held),
+        None if generation(&group.tags) != drain.generation => {
+            return Justification::Cancel(format!("a rollback has raised the group's generation to {}", generation(&group.tags)));
+        }
+        None => {}
+    }
+    let Some(entry) = group.instance(own) else {
+        return Justification::NoAnswer(format!("{own} is absent from {own_group}"));
+    };
+    if entry.state.is_ending() {
+        return Justification::Ending;
+    }
+    if entry.state != LifecycleState::InService {
+        return Justification::Hold(HeldWhy::LifecycleState, format!("the instance is {}, not InService", entry.state));
+    }
+    if let Reason::Superseded { .. } = drain.reason {
+        match superseded::judge(policy, own_group, groups) {
+            superseded::Verdict::By(_) => {}
+            superseded::Verdict::No(why) => return Justification::Cancel(format!("no longer superseded: {why}")),
+            superseded::Verdict::NoAnswer(why) => return Justification::NoAnswer(why),
+        }
+        let over = drain.started.plus(policy.soak);
+        if now < over && !drain.forced {
+            return Justification::Wait { why: format!("soak until {over}: the rollback window stays open"), until: over };
+        }
+    }
+    let keep = if let Reason::Superseded { .. } = drain.reason { policy.keep as usize } else { 0 };
+    if let Err(wait) = turn(policy, keep, group, own, now) {
+        return wait;
+    }
+    min_size(policy, drain, group, own, now)
+}
+
+/// Why the group's tags forbid any step that lowers capacity; `None` when they do not.
+pub fn hold_on(group: &Group, now: Timestamp) -> Option<String> {
+    match Hold::parse(&group.tags) {
+        Ok(None) => None,
+        Ok(Some(hold)) if hold.is_live(now) => Some(format!("held by a rollback of {} until {}", hold.owner, hold.expires)),
+        Ok(Some(_)) => None,
+        Err(error) => Some(format!("the hold tag cannot be read, so it counts as held: {error}")),
+    }
+}
+
+fn min_size(policy: &Policy, drain: &Drain, group: &Group, own: &InstanceId, now: Timestamp) -> Justification {
+    if group.capacity.desired > group.capacity.min {
+        return Justification::Go;
+    }
+    let at = format!("desired and min are both {}", group.capacity.desired);
+    if policy.via == Via::Spinnaker && policy.min_size == MinSize::Lower {
+        return Justification::Go;
+    }
+    if policy.min_size == MinSize::Hold || !matches!(drain.reason, Reason::Superseded { .. }) {
+        return Justification::Hold(HeldWhy::MinSize, at);
+    }
+    let Some(to) = group.capacity.desired.checked_sub(1) else {
+        return Justification::NoAnswer("desired is 0 although this instance is in service".to_owned());
+    };
+    let (members, slot) = turn_facts(policy, group, now);
+    match members.iter().position(|m| m == &own) {
+        Some(rank) if slot.place(rank, members.len()) == 0 && (slot.first_half || members.len() == 1) => Justification::LowerMin { to },
+        _ => Justification::Wait { why: format!("{at}; the leader of a turn lowers min"), until: slot.next },
+    }
+}
+
+/// Whose turn it is, without a coordinator: members are ranked by id, time is cut into slots, and in each slot the next ranks may go.
+/// A termination is sent in the first half of a slot, so that the reads of the next slot are at least one staleness bound younger (F47).
+fn turn(policy: &Policy, keep: usize, group: &Group, own: &InstanceId, now: Timestamp) -> Result<(), Justification> {
+    let (members, slot) = turn_facts(policy, group, now);
+    let ending = group.instances.iter().filter(|i| i.state.is_ending() && i.state != LifecycleState::Terminated).count();
+    let spare = (members.len() - ending).saturating_sub(keep);
+    if spare == 0 {
+        return Err(Justification::Hold(
+            HeldWhy::KeepFloor,
+            format!("{} instances in service, and {keep} are to be kept", members.len() - ending),
+        ));
+    }
+    let budget = (members.len() * usize::from(policy.budget_percent) / 100).max(1);
+    if ending >= budget {
+        return Err(Justification::Wait { why: format!("{ending} of the group are ending, the budget is {budget}"), until: slot.next });
+    }
+    let Some(rank) = members.iter().position(|m| m == &own) else {
+        return Err(Justification::NoAnswer(format!("{own} is not a member in service")));
+    };
+    let places = (budget - ending).min(spare);
+    if places >= members.len() {
+        return Ok(());
+    }
+    if slot.place(rank, members.len()) < places && slot.first_half {
+        return Ok(());
+    }
+    Err(Justification::Wait { why: format!("another instance's turn; {budget} of {} end at once", members.len()), until: slot.next })
+}
+
+struct Slot {
+    number: u64,
+    first_half: bool,
+    next: Timestamp,
+}
+
+impl Slot {
+    /// Place of a rank in this slot; 0 is the leader. Every rank leads once in as many slots as there are members.
+    fn place(&self, rank: usize, members: usize) -> usize {
+        let members = members.max(1);
+        (usize::try_from(self.number % members as u64).unwrap_or(0) + rank) % members
+    }
+}
+
+fn turn_facts<'a>(policy: &Policy, group: &'a Group, now: Timestamp) -> (Vec<&'a InstanceId>, Slot) {
+    let mut members: Vec<&InstanceId> = group
+        .instances
+        .iter()
+        .filter(|i| i.state == LifecycleState::InService || (i.state.is_ending() && i.state != LifecycleState::Terminated))
+        .map(|i| &i.id)
+        .collect();
+    members.sort();
+    let half_ms = u64::try_from(policy.stale_bound.as_millis()).unwrap_or(u64::MAX / 4).max(500);
+    let now_ms = u64::try_from(now.0).unwrap_or(0);
+    let length = half_ms * 2;
+    let number = now_ms / length;
+    let next = Timestamp(i64::try_from((number + 1) * length).unwrap_or(i64::MAX));
+    (members, Slot { number, first_half: now_ms % length < half_ms, next })
+}
+
+/// Whether an operator's drain can succeed at all, before intake is closed for it (F24). `Some` is why not.
+pub fn preflight(group: &Group, own: &InstanceId, now: Timestamp) -> Option<String> {
+    if let Some(held) = hold_on(group, now) {
+        return Some(held);
+    }
+    let Some(entry) = group.instance(own) else {
+        return Some(format!("{own} is absent from {}", group.name));
+    };
+    if entry.state != LifecycleState::InService {
+        return Some(format!("the instance is {}, not InService", entry.state));
+    }
+    if group.capacity.desired <= group.capacity.min {
+        return Some(format!(
+            "desired and min of {} are both {}: AWS would refuse the decrement; lower min first (runbooks/min_size.md)",
+            group.name, group.capacity.desired
+        ));
+    }
+    None
+}
+
+/// Whether the group forbids endings by suspension; AWS's answer to a terminate is then undocumented (F27).
+pub fn terminate_suspended(group: &Group) -> bool {
+    group.suspended.contains_key(&Process::Terminate)
+}
+
+/// How long after a termination of unknown outcome its effect may still show up in a read.
+pub fn settling_of_an_unknown(policy: &Policy) -> Duration {
+    policy.stale_bound.saturating_mul(3)
+}

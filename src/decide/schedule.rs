@@ -1,0 +1,94 @@
+//! What is read in which phase, how often, and when time alone changes something.
+
+use std::time::Duration;
+
+use super::drain::FOLLOW_EVERY;
+use super::drain::ORDER_LOST;
+use super::look::Kind;
+use super::look::Wanted;
+use super::policy::Policy;
+use super::policy::Via;
+use super::state::Phase;
+use super::state::Progress;
+use super::state::Reason;
+use super::state::State;
+
+/// The task in Spinnaker that ends us, when there is one.
+pub fn followed_task(state: &State) -> Option<&str> {
+    match state.durable.drain.as_ref().map(|d| &d.progress) {
+        Some(Progress::Accepted { reference, task: true }) => Some(reference),
+        Some(Progress::Accepted { .. } | Progress::Draining | Progress::Stopped | Progress::Intent { .. } | Progress::Cancelled { .. })
+        | None => None,
+    }
+}
+
+/// What is to be read in this phase, and how often.
+pub fn wanted(state: &State, policy: &Policy, kind: Kind) -> Wanted {
+    let draining = state.durable.drain.is_some();
+    let gone = matches!(state.phase, Phase::Gone);
+    let cluster = match state.durable.drain.as_ref().map(|d| &d.reason) {
+        Some(Reason::Superseded { .. }) => true,
+        Some(Reason::Operator { .. } | Reason::TargetTerminated) => false,
+        None => policy.retired || state.group.as_ref().is_some_and(|(_, g)| g.is_disabled()),
+    };
+    let fresh = |every| if matches!(state.phase, Phase::Validating) { Wanted::Since(state.since, every) } else { Wanted::Every(every) };
+    let describe = if draining && matches!(state.phase, Phase::Validating) { policy.stale_bound } else { policy.describe_every };
+    match kind {
+        Kind::TargetState if !gone => Wanted::Every(policy.metadata_every),
+        Kind::Own if gone => Wanted::No,
+        Kind::Own if state.group_name.is_none() => Wanted::Every(policy.describe_every / 3),
+        Kind::Own => match state.phase {
+            Phase::Ending => Wanted::Every(FOLLOW_EVERY),
+            Phase::Uncertain { .. } => Wanted::Every(policy.stale_bound),
+            _ => Wanted::No,
+        },
+        Kind::Group | Kind::Cluster
+            if state.group_name.is_none()
+                || matches!(state.phase, Phase::Ending | Phase::Gone | Phase::Uncertain { .. } | Phase::Terminating { .. }) =>
+        {
+            Wanted::No
+        }
+        Kind::Group if !cluster => fresh(describe),
+        Kind::Cluster if cluster && !draining && state.durable.veto.is_none() => {
+            Wanted::Every((policy.agree_over / policy.agree_reads.max(1)).clamp(Duration::from_secs(1), policy.describe_every))
+        }
+        Kind::Cluster if cluster => fresh(describe),
+        Kind::Orchestrator => match state.phase {
+            Phase::Working => Wanted::Every(policy.activity_every_idle),
+            Phase::LastLook => Wanted::Since(state.since, policy.activity_every),
+            Phase::Closing { .. }
+            | Phase::Confirming
+            | Phase::Validating
+            | Phase::Waiting { .. }
+            | Phase::Held { .. }
+            | Phase::Reopening { .. } => Wanted::Every(policy.activity_every),
+            Phase::Lowering { .. }
+            | Phase::Stopping { .. }
+            | Phase::Terminating { .. }
+            | Phase::Uncertain { .. }
+            | Phase::Ending
+            | Phase::Gone => Wanted::No,
+        },
+        Kind::Task if matches!(state.phase, Phase::Ending) && followed_task(state).is_some() && policy.via == Via::Spinnaker => {
+            Wanted::Every(policy.activity_every)
+        }
+        Kind::TargetState | Kind::Group | Kind::Cluster | Kind::Task => Wanted::No,
+    }
+}
+
+/// When time alone changes something.
+pub fn timer(state: &State, policy: &Policy) -> Option<Duration> {
+    match &state.phase {
+        Phase::Closing { again, .. } | Phase::Reopening { again, .. } => Some(again.mono),
+        Phase::Waiting { until, .. } | Phase::Held { until, .. } => Some(until.mono),
+        Phase::Terminating { .. } | Phase::Lowering { .. } => Some(state.since.mono + ORDER_LOST),
+        Phase::Stopping { .. } => Some(state.since.mono + ORDER_LOST.max(policy.stop_grace.unwrap_or_default() * 2)),
+        Phase::Working
+        | Phase::Confirming
+        | Phase::Validating
+        | Phase::LastLook
+        | Phase::Uncertain { .. }
+        | Phase::Ending
+        | Phase::Gone => None,
+    }
+}

@@ -1,0 +1,360 @@
+//! The state of one agent: what it knows, where it is in the drain protocol, and the part of it that has to survive a crash.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::model::Group;
+use crate::model::GroupName;
+use crate::model::InstanceId;
+use crate::model::Intake;
+use crate::model::LifecycleState;
+use crate::model::Moment;
+use crate::model::Sample;
+use crate::model::Timestamp;
+
+use super::action::Key;
+use super::justify::settling_of_an_unknown;
+use super::look::Looks;
+use super::policy::Policy;
+use super::quiet::Quiet;
+use super::superseded::Agreement;
+
+/// Everything `step` remembers. Only [`Durable`] is put on disk; the rest is observed anew after a restart.
+#[derive(Clone, Debug)]
+pub struct State {
+    pub(super) durable: Durable,
+    pub(super) next_key: u64,
+    pub(super) own: InstanceId,
+    pub(super) group: Option<(Moment, Group)>,
+    pub(super) group_name: Option<GroupName>,
+    pub(super) cluster: Option<(Moment, Vec<Group>)>,
+    pub(super) target: Option<LifecycleState>,
+    pub(super) target_changed: u32,
+    pub(super) intake: Option<Intake>,
+    pub(super) sample: Option<Sample>,
+    pub(super) unknown_since: Option<Moment>,
+    pub(super) agreement: Agreement,
+    pub(super) quiet: Quiet,
+    pub(super) looks: Looks,
+    pub(super) phase: Phase,
+    pub(super) since: Moment,
+    pub(super) finding: Option<String>,
+    pub(super) fault: Option<String>,
+    pub(super) held_count: u32,
+}
+
+/// What has to survive a crash: written to the journal, and synced, before any deed that rests on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Durable {
+    /// Raised with every change; tells the daemon when to write.
+    pub version: u64,
+    /// The drain under way.
+    pub drain: Option<Drain>,
+    /// An operator called a drain off; until the cause is another one, none is started by itself.
+    pub veto: Option<Veto>,
+}
+
+/// One drain, from its justification on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    /// Why.
+    pub reason: Reason,
+    /// Wall time at its start: soak and deadline count from here, also across a restart.
+    pub started: Timestamp,
+    /// The group's rollback generation at the start; another one calls the drain off (S6).
+    pub generation: u64,
+    /// Do not wait for work to end; somebody with the right to say so did.
+    pub forced: bool,
+    /// How far it has gone outside.
+    pub progress: Progress,
+}
+
+/// What a restart has to know of the deeds of a drain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum Progress {
+    /// Nothing that cannot be undone.
+    Draining,
+    /// The orchestrator was told to stop.
+    Stopped,
+    /// A terminate call is about to be sent, or was: its outcome is unknown until read.
+    Intent {
+        /// Wall time of the intent.
+        at: Timestamp,
+        /// The orchestrator was stopped before.
+        stopped: bool,
+    },
+    /// The terminate call was accepted, or AWS is ending the instance by itself. Nothing is asked of AWS any more.
+    Accepted {
+        /// The activity, or the task in Spinnaker; empty when AWS decided.
+        reference: String,
+        /// The reference is a task in Spinnaker.
+        task: bool,
+    },
+    /// Called off; intake is being opened again.
+    Cancelled {
+        /// Why.
+        why: String,
+        /// The orchestrator was stopped and has to be started.
+        stopped: bool,
+    },
+}
+
+/// Why a drain is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum Reason {
+    /// A newer server group took over.
+    Superseded {
+        /// Its name.
+        by: GroupName,
+    },
+    /// An operator asked.
+    Operator {
+        /// Who.
+        by: String,
+        /// Their words.
+        why: String,
+    },
+    /// AWS set the target lifecycle state to Terminated: scale-in, refresh, or somebody's terminate call.
+    TargetTerminated,
+}
+
+/// An operator's no to a drain that would otherwise start by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Veto {
+    /// Who.
+    pub by: String,
+    /// The successor it speaks of; another successor is another cause.
+    pub successor: Option<GroupName>,
+}
+
+/// Where the drain protocol is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// No drain.
+    Working,
+    /// Intake is being closed and read back.
+    Closing {
+        /// The order that is on its way.
+        order: Option<Key>,
+        /// Orders sent in this drain.
+        orders: u32,
+        /// Not before.
+        again: Moment,
+    },
+    /// Gathering evidence of idleness, settle time first.
+    Confirming,
+    /// Idle; fresh reads are asked whether it may end now.
+    Validating,
+    /// Idle; waiting for the time to ask again.
+    Waiting {
+        /// For people.
+        why: String,
+        /// When.
+        until: Moment,
+    },
+    /// Min is being lowered.
+    Lowering {
+        /// The order.
+        order: Key,
+    },
+    /// The orchestrator is being stopped.
+    Stopping {
+        /// The order.
+        order: Key,
+    },
+    /// Justified; one more look at the orchestrator decides.
+    LastLook,
+    /// The intent is on disk and the terminate call is out.
+    Terminating {
+        /// The call.
+        order: Key,
+    },
+    /// A terminate call's outcome is unknown; reads will tell.
+    Uncertain {
+        /// Reads from here on can tell.
+        from: Moment,
+        /// Reads in a row that showed us in service with nothing ending us.
+        alive_reads: u32,
+    },
+    /// AWS is ending the instance.
+    Ending,
+    /// AWS does not list the instance any more, or says Terminated.
+    Gone,
+    /// Not going on, for a reason that only something outside can lift; asked again at a bounded rate.
+    Held {
+        /// Code.
+        why: HeldWhy,
+        /// For people.
+        text: String,
+        /// When it is asked again.
+        until: Moment,
+    },
+    /// Called off; intake is being opened and read back.
+    Reopening {
+        /// The order that is on its way.
+        order: Option<Key>,
+        /// Not before.
+        again: Moment,
+        /// The orchestrator has to be started first.
+        start: bool,
+    },
+}
+
+impl Phase {
+    /// One word, for status, log and metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Working => "working",
+            Self::Closing { .. } => "closing_intake",
+            Self::Confirming => "confirming_idle",
+            Self::Validating => "validating",
+            Self::Waiting { .. } => "waiting",
+            Self::Lowering { .. } => "lowering_min",
+            Self::Stopping { .. } => "stopping_orchestrator",
+            Self::LastLook => "last_look",
+            Self::Terminating { .. } => "terminating",
+            Self::Uncertain { .. } => "outcome_unknown",
+            Self::Ending => "ending",
+            Self::Gone => "gone",
+            Self::Held { .. } => "held",
+            Self::Reopening { .. } => "reopening_intake",
+        }
+    }
+}
+
+/// Why the agent holds. Each has a page in `runbooks/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeldWhy {
+    /// Intake could not be closed, or not be read back as closed (F11).
+    IntakeUnstoppable,
+    /// desired equals min, and min is not ours to lower (F24).
+    MinSize,
+    /// AWS refused while `Terminate` is suspended on the group (F27).
+    TerminateSuspended,
+    /// AWS refused for a reason we do not know.
+    TerminateRefused,
+    /// AWS or Spinnaker denied the call, or there are no credentials (F31).
+    Denied,
+    /// The group would fall below the instances to be kept.
+    KeepFloor,
+    /// The instance is in a state that is not to be ended by decrement (F18).
+    LifecycleState,
+    /// The deadline passed while work was in flight, or nobody could say (F8).
+    Deadline,
+    /// The orchestrator did not stop.
+    StopFailed,
+    /// The journal cannot be written, so nothing is done that rests on it (F46).
+    Journal,
+    /// The ending that AWS accepted failed or was cancelled, or Spinnaker's task did (F33).
+    EndingFailed,
+}
+
+impl HeldWhy {
+    /// All of them, for the test that each has a runbook.
+    pub const ALL: [HeldWhy; 11] = [
+        Self::IntakeUnstoppable,
+        Self::MinSize,
+        Self::TerminateSuspended,
+        Self::TerminateRefused,
+        Self::Denied,
+        Self::KeepFloor,
+        Self::LifecycleState,
+        Self::Deadline,
+        Self::StopFailed,
+        Self::Journal,
+        Self::EndingFailed,
+    ];
+
+    /// The code, as `status` prints it and the runbook's file is called.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::IntakeUnstoppable => "intake_unstoppable",
+            Self::MinSize => "min_size",
+            Self::TerminateSuspended => "terminate_suspended",
+            Self::TerminateRefused => "terminate_refused",
+            Self::Denied => "denied",
+            Self::KeepFloor => "keep_floor",
+            Self::LifecycleState => "lifecycle_state",
+            Self::Deadline => "deadline",
+            Self::StopFailed => "stop_failed",
+            Self::Journal => "journal",
+            Self::EndingFailed => "ending_failed",
+        }
+    }
+}
+
+impl fmt::Display for HeldWhy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Superseded { by } => write!(f, "superseded by {by}"),
+            Self::Operator { by, why } => write!(f, "{by} asked: {why}"),
+            Self::TargetTerminated => f.write_str("Auto Scaling is ending this instance"),
+        }
+    }
+}
+
+impl State {
+    /// A state that knows our instance id and what a journal kept; `Durable::default()` when there was none.
+    ///
+    /// `same_boot` is false when the host was booted since: an orchestrator that was stopped then may run now, so its stop counts for
+    /// nothing (F44).
+    pub fn new(own: InstanceId, mut durable: Durable, same_boot: bool, policy: &Policy, now: Moment) -> Self {
+        if let Some(drain) = durable.drain.as_mut().filter(|_| !same_boot) {
+            match &mut drain.progress {
+                Progress::Stopped => drain.progress = Progress::Draining,
+                Progress::Intent { stopped, .. } | Progress::Cancelled { stopped, .. } => *stopped = false,
+                Progress::Draining | Progress::Accepted { .. } => {}
+            }
+        }
+        let mut state = Self {
+            durable,
+            next_key: 0,
+            own,
+            group: None,
+            group_name: None,
+            cluster: None,
+            target: None,
+            target_changed: 0,
+            intake: None,
+            sample: None,
+            unknown_since: None,
+            agreement: Agreement::default(),
+            quiet: Quiet::default(),
+            looks: Looks::default(),
+            phase: Phase::Working,
+            since: now,
+            finding: None,
+            fault: None,
+            held_count: 0,
+        };
+        state.phase = match state.durable.drain.as_ref().map(|d| &d.progress) {
+            None => Phase::Working,
+            Some(Progress::Draining | Progress::Stopped) => Phase::Closing { order: None, orders: 0, again: now },
+            Some(Progress::Intent { .. }) => Phase::Uncertain { from: now.plus(settling_of_an_unknown(policy)), alive_reads: 0 },
+            Some(Progress::Accepted { .. }) => Phase::Ending,
+            Some(Progress::Cancelled { stopped, .. }) => Phase::Reopening { order: None, again: now, start: *stopped },
+        };
+        state
+    }
+
+    /// The part that has to be on disk before the deeds of the last step are done.
+    pub fn durable(&self) -> &Durable {
+        &self.durable
+    }
+
+    /// Where the protocol is.
+    pub fn phase(&self) -> &Phase {
+        &self.phase
+    }
+}
