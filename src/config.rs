@@ -22,6 +22,7 @@ pub use report::Problem;
 pub use report::Problems;
 pub use report::Setting;
 
+use crate::cloud::aws;
 use crate::decide::Policy;
 use crate::orchestrator::endpoint;
 use crate::orchestrator::gate;
@@ -34,6 +35,8 @@ pub const DEFAULT_PATH: &str = "/etc/bellrock/bellrock.toml";
 pub struct Config {
     /// This host and its fleet.
     pub fleet: Fleet,
+    /// How AWS is called.
+    pub aws: aws::Settings,
     /// How the orchestrator is looked at and switched.
     pub orchestrator: endpoint::Settings,
     /// What `decide` may know.
@@ -50,8 +53,6 @@ pub struct Config {
 /// This host and its fleet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fleet {
-    /// AWS region; `None` = the SDK's standard chain (variables, profile, instance metadata).
-    pub region: Option<String>,
     /// Journal and audit log live here.
     pub state_dir: PathBuf,
 }
@@ -145,6 +146,7 @@ impl Config {
         let mut sheet = sheet::Sheet::new(path, text, env);
         let mut policy = Policy::default();
         let fleet = keys::fleet(&mut sheet, &mut policy);
+        let aws = keys::aws(&mut sheet);
         let orchestrator = orchestrator::orchestrator(&mut sheet, &mut policy);
         keys::drain(&mut sheet, &mut policy);
         let gate = keys::terminate(&mut sheet, &mut policy);
@@ -152,7 +154,7 @@ impl Config {
         let log = keys::log(&mut sheet);
         keys::combinations(&mut sheet, &policy);
         let (settings, problems) = sheet.finish();
-        if problems.is_empty() { Ok(Self { fleet, orchestrator, policy, gate, http, log, settings }) } else { Err(Problems(problems)) }
+        if problems.is_empty() { Ok(Self { fleet, aws, orchestrator, policy, gate, http, log, settings }) } else { Err(Problems(problems)) }
     }
 
     /// Every key with the value in force and where it came from, in the order of the sample.

@@ -65,7 +65,8 @@ impl Failure {
         let text = match output {
             Output::Text => self.text(),
             Output::Json => {
-                let error = serde_json::json!({ "error": self, "runbook": self.runbook() });
+                let mut error = serde_json::json!({ "error": self });
+                error["error"]["runbook"] = self.runbook().into();
                 format!("{error}\n")
             }
         };
@@ -90,13 +91,13 @@ impl Failure {
 impl From<config::Error> for Failure {
     fn from(error: config::Error) -> Self {
         match error {
-            config::Error::Unreadable { path, source } => Self::refused("config_unreadable", format!("cannot read {}", path.display()))
+            config::Error::Unreadable { path, source } => Self::refused("config-unreadable", format!("cannot read {}", path.display()))
                 .because(&source)
                 .help("name the file with --config FILE, and let the user of this process read it"),
             config::Error::Wrong(problems) => {
                 let count = problems.0.len();
                 let plural = if count == 1 { "" } else { "s" };
-                Self::refused("config_wrong", format!("the configuration has {count} problem{plural}; nothing was started"))
+                Self::refused("config-wrong", format!("the configuration has {count} problem{plural}; nothing was started"))
                     .because(&problems)
                     .help("`bellrock config check` lists them again, `bellrock config show` what is in force once they are mended")
             }

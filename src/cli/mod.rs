@@ -4,9 +4,13 @@
 //! for programs; exit codes mean the same in every command ([`Exit`]). To add a command: a file here, a line in [`Command`], a line in
 //! [`run`].
 
+mod agent_client;
 mod config;
+mod drain;
 mod failure;
 mod log;
+mod status;
+mod undrain;
 mod version;
 
 use std::collections::BTreeMap;
@@ -47,13 +51,19 @@ struct Common {
     /// Configuration file [default: /etc/bellrock/bellrock.toml, if it is there].
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Text for people or JSON for programs.
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORM")]
+    /// `text` for people or `json` for programs.
+    #[arg(long, global = true, value_enum, default_value_t, hide_possible_values = true, value_name = "FORM")]
     output: Output,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show what the agent on this host does, and why.
+    Status(status::Args),
+    /// Drain and retire this instance.
+    Drain(drain::Args),
+    /// Call the drain of this instance off.
+    Undrain(undrain::Args),
     /// Check the configuration, or show what is in force and where it comes from.
     Config(config::Args),
     /// Print the version.
@@ -160,6 +170,9 @@ pub fn main(args: impl Iterator<Item = OsString>, env: BTreeMap<String, String>)
 
 fn run(command: Command, context: &Context) -> Result<Exit, Failure> {
     match command {
+        Command::Status(args) => status::run(args, context),
+        Command::Drain(args) => drain::run(args, context),
+        Command::Undrain(args) => undrain::run(args, context),
         Command::Config(args) => config::run(args, context),
         Command::Version(args) => version::run(args, context),
     }

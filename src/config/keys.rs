@@ -17,6 +17,7 @@ use super::kind::show_duration;
 use super::orchestrator;
 use super::sheet::Chosen;
 use super::sheet::Sheet;
+use crate::cloud::aws;
 use crate::decide::AtDeadline;
 use crate::decide::MinSize;
 use crate::decide::Policy;
@@ -41,7 +42,6 @@ choice!(Level { "error" => Level::Error, "warn" => Level::Warn, "info" => Level:
 const SECOND: Duration = Duration::from_secs(1);
 
 pub(super) fn fleet(sheet: &mut Sheet<'_>, policy: &mut Policy) -> Fleet {
-    let region = sheet.optional::<String>("fleet.region");
     let state_dir = sheet.read("fleet.state_dir", PathBuf::from("/var/lib/bellrock"));
     policy.retired = sheet.read("fleet.retired", policy.retired);
     let finding = sheet.read("fleet.siblings", Finding::Name);
@@ -60,7 +60,24 @@ pub(super) fn fleet(sheet: &mut Sheet<'_>, policy: &mut Policy) -> Fleet {
     bounded(sheet, "fleet.describe_every", policy.describe_every, 10 * SECOND, 3600 * SECOND);
     policy.metadata_every = sheet.read("fleet.metadata_every", policy.metadata_every);
     bounded(sheet, "fleet.metadata_every", policy.metadata_every, SECOND, 60 * SECOND);
-    Fleet { region, state_dir }
+    Fleet { state_dir }
+}
+
+pub(super) fn aws(sheet: &mut Sheet<'_>) -> aws::Settings {
+    let usual = aws::Settings::default();
+    let region = sheet.optional::<String>("fleet.aws.region");
+    let endpoint = sheet.optional::<HttpUrl>("fleet.aws.endpoint").map(|url| url.0);
+    let call_timeout = sheet.read("fleet.aws.call_timeout", usual.call_timeout);
+    bounded(sheet, "fleet.aws.call_timeout", call_timeout, SECOND, 120 * SECOND);
+    let attempt_timeout = sheet.read("fleet.aws.attempt_timeout", usual.attempt_timeout);
+    bounded(sheet, "fleet.aws.attempt_timeout", attempt_timeout, SECOND, 60 * SECOND);
+    if sheet.are_sound(&["fleet.aws.call_timeout", "fleet.aws.attempt_timeout"]) {
+        let wrong = format!("no attempt could take its {}", show_duration(attempt_timeout));
+        sheet.check("fleet.aws.call_timeout", call_timeout >= attempt_timeout, wrong, "allowed: at least fleet.aws.attempt_timeout");
+    }
+    let in_flight = sheet.read("fleet.aws.in_flight", u32::try_from(usual.in_flight).unwrap_or(u32::MAX));
+    at_least_one(sheet, "fleet.aws.in_flight", in_flight, "no call could be made");
+    aws::Settings { region, endpoint, call_timeout, attempt_timeout, in_flight: usize::try_from(in_flight).unwrap_or(usize::MAX), ..usual }
 }
 
 pub(super) fn drain(sheet: &mut Sheet<'_>, policy: &mut Policy) {
