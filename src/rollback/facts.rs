@@ -1,0 +1,300 @@
+//! What a rollback knows: the application's server groups by cluster and version, and who stands how behind which load balancer.
+//!
+//! What must stay true: reading costs one describe per fifty groups and one health call per load balancer, whatever the number of
+//! instances; facts hold what was read and judge nothing. A read may be stale (draining.md §4.6); whoever decides allows for it.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::TryStreamExt;
+use futures::stream;
+use serde::Serialize;
+
+use crate::cloud;
+use crate::cloud::AutoScaling;
+use crate::cloud::GroupFilter;
+use crate::cloud::LoadBalancing;
+use crate::cloud::TargetState;
+use crate::model::Group;
+use crate::model::GroupInstance;
+use crate::model::GroupName;
+use crate::model::InstanceId;
+use crate::model::Moniker;
+use crate::model::TargetGroupArn;
+
+/// Calls in flight at once; enough to hide latency, few enough for an account's request bucket (draining.md §4.12).
+const IN_FLIGHT: usize = 8;
+
+/// Everything the plan is made from and measured against.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Facts {
+    /// Clusters of the application by name (`app-stack-detail`).
+    pub clusters: BTreeMap<String, Cluster>,
+    /// Load balancers of the groups a rollback would touch.
+    pub backends: BTreeMap<Backend, BackendFacts>,
+    /// Groups with an instance refresh under way, and its status.
+    pub refreshing: BTreeMap<GroupName, String>,
+}
+
+/// One cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Cluster {
+    /// The free part of the name; `polling` marks a singleton.
+    pub detail: Option<String>,
+    /// Its server groups, oldest first.
+    pub versions: Vec<Version>,
+    /// Groups of the cluster without a version in their name: nobody can say which they follow.
+    pub unversioned: Vec<GroupName>,
+}
+
+/// One server group with its place in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Version {
+    /// `vNNN`, 0–999 and then 0 again.
+    pub sequence: u32,
+    /// The group.
+    pub group: Group,
+}
+
+/// A load balancer as a group is attached to it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Backend {
+    /// An ELBv2 target group.
+    TargetGroup(TargetGroupArn),
+    /// A classic load balancer, by name.
+    Classic(String),
+}
+
+impl fmt::Display for Backend {
+    /// The short name people know it by.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TargetGroup(arn) => f.write_str(arn.as_str().split('/').nth(1).unwrap_or(arn.as_str())),
+            Self::Classic(name) => f.write_str(name),
+        }
+    }
+}
+
+/// What a load balancer says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BackendFacts {
+    /// A target's port where none is given; `None` for classic ones, which know no other.
+    pub port: Option<u16>,
+    /// False when no listener uses the target group: its targets show `unused`, and health cannot be had.
+    pub listened: bool,
+    /// Time its checks need to call a good target healthy: interval × threshold. Zero when unknown.
+    pub first_health: Duration,
+    /// Who is registered; the same instance may be so under several ports.
+    pub members: BTreeMap<InstanceId, Vec<Member>>,
+}
+
+/// One registration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Member {
+    /// The port it is registered with; part of its identity.
+    pub port: Option<u16>,
+    /// How it stands.
+    pub standing: Standing,
+    /// The load balancer's reason, for people.
+    pub reason: Option<String>,
+}
+
+/// How a registered instance stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Gets traffic.
+    Healthy,
+    /// Not checked yet, or checked and failing, or not known.
+    NotHealthy,
+    /// Registered with a target group that nothing listens to.
+    Unused,
+    /// On its way out.
+    Leaving,
+}
+
+impl BackendFacts {
+    /// Every registration of this instance that is not leaving is good; and there is one.
+    pub fn serves(&self, id: &InstanceId) -> bool {
+        let good = |m: &&Member| m.standing == Standing::Healthy || (!self.listened && m.standing == Standing::Unused);
+        let staying: Vec<&Member> = self.staying(id).collect();
+        !staying.is_empty() && staying.iter().all(good)
+    }
+
+    /// The instance is registered and not leaving.
+    pub fn has(&self, id: &InstanceId) -> bool {
+        self.staying(id).next().is_some()
+    }
+
+    fn staying(&self, id: &InstanceId) -> impl Iterator<Item = &Member> {
+        self.members.get(id).into_iter().flatten().filter(|m| m.standing != Standing::Leaving)
+    }
+}
+
+impl Facts {
+    /// The group of this name, in whichever cluster.
+    pub fn group(&self, name: &GroupName) -> Option<&Group> {
+        self.clusters.values().flat_map(|c| &c.versions).map(|v| &v.group).find(|g| &g.name == name)
+    }
+
+    /// Members of the group that Auto Scaling has in service and calls healthy, and that every one of its load balancers serves (F56).
+    pub fn serving<'a>(&'a self, group: &'a Group) -> impl Iterator<Item = &'a GroupInstance> {
+        let backends = backends_of(group);
+        let in_service = |i: &&GroupInstance| i.state.as_str() == "InService" && i.health.as_str() == "Healthy";
+        group
+            .instances
+            .iter()
+            .filter(in_service)
+            .filter(move |i| backends.iter().all(|b| self.backends.get(b).is_some_and(|facts| facts.serves(&i.id))))
+    }
+}
+
+/// The load balancers a group is attached to.
+pub fn backends_of(group: &Group) -> Vec<Backend> {
+    let targets = group.target_groups.iter().cloned().map(Backend::TargetGroup);
+    targets.chain(group.classic_load_balancers.iter().cloned().map(Backend::Classic)).collect()
+}
+
+/// Reads the region's groups and sorts out those of the application.
+///
+/// # Errors
+/// The cloud's.
+pub async fn survey(scaling: &dyn AutoScaling, application: &str) -> cloud::Result<Facts> {
+    let groups = scaling.find_groups(&GroupFilter::All).await?;
+    Ok(sort_out(groups, application))
+}
+
+/// Reads what the survey left open about these groups: refreshes under way, and their load balancers' settings and health.
+///
+/// # Errors
+/// The cloud's.
+pub async fn look_closer(
+    scaling: &dyn AutoScaling,
+    balancing: &dyn LoadBalancing,
+    facts: &mut Facts,
+    names: &BTreeSet<GroupName>,
+) -> cloud::Result<()> {
+    let refreshes = stream::iter(names.iter().cloned())
+        .map(|name| async move { scaling.running_refreshes(&name).await.map(|found| (name, found)) })
+        .buffer_unordered(IN_FLIGHT)
+        .try_collect::<Vec<_>>();
+    let backends: BTreeSet<Backend> = names.iter().filter_map(|n| facts.group(n)).flat_map(backends_of).collect();
+    let arns: Vec<TargetGroupArn> = backends
+        .iter()
+        .filter_map(|b| match b {
+            Backend::TargetGroup(arn) => Some(arn.clone()),
+            Backend::Classic(_) => None,
+        })
+        .collect();
+    let (refreshes, settings, health) = futures::try_join!(refreshes, balancing.target_groups(&arns), health(balancing, &backends))?;
+    facts.refreshing = refreshes.into_iter().filter_map(|(name, found)| found.into_iter().next().map(|r| (name, r.status))).collect();
+    facts.backends = backends.into_iter().map(|b| (b, BackendFacts { listened: true, ..BackendFacts::default() })).collect();
+    for target_group in settings {
+        if let Some(known) = facts.backends.get_mut(&Backend::TargetGroup(target_group.arn)) {
+            known.port = target_group.port;
+            known.listened = !target_group.load_balancers.is_empty();
+            known.first_health = Duration::from_secs(u64::from(target_group.health_interval_s) * u64::from(target_group.healthy_threshold));
+        }
+    }
+    facts.take_health(health);
+    Ok(())
+}
+
+/// Reads the groups anew, and the health of those load balancers that are asked for.
+///
+/// # Errors
+/// The cloud's.
+pub async fn refresh(
+    scaling: &dyn AutoScaling,
+    balancing: &dyn LoadBalancing,
+    facts: &mut Facts,
+    names: &[GroupName],
+    backends: &BTreeSet<Backend>,
+) -> cloud::Result<()> {
+    let (groups, health) = futures::try_join!(scaling.groups(names), health(balancing, backends))?;
+    let mut found: BTreeMap<GroupName, Group> = groups.into_iter().map(|g| (g.name.clone(), g)).collect();
+    for version in facts.clusters.values_mut().flat_map(|c| &mut c.versions) {
+        if let Some(group) = found.remove(&version.group.name) {
+            version.group = group;
+        }
+    }
+    facts.take_health(health);
+    Ok(())
+}
+
+type Health = Vec<(Backend, BTreeMap<InstanceId, Vec<Member>>)>;
+
+async fn health(balancing: &dyn LoadBalancing, backends: &BTreeSet<Backend>) -> cloud::Result<Health> {
+    stream::iter(backends.iter().cloned())
+        .map(|backend| async move {
+            let mut members: BTreeMap<InstanceId, Vec<Member>> = BTreeMap::new();
+            match &backend {
+                Backend::TargetGroup(arn) => {
+                    for target in balancing.target_health(arn).await? {
+                        let member = Member { port: target.target.port, standing: standing(target.state), reason: target.reason };
+                        members.entry(target.target.instance).or_default().push(member);
+                    }
+                }
+                Backend::Classic(name) => {
+                    for instance in balancing.classic_health(name).await? {
+                        let standing = if instance.in_service { Standing::Healthy } else { Standing::NotHealthy };
+                        members.entry(instance.instance).or_default().push(Member { port: None, standing, reason: Some(instance.reason) });
+                    }
+                }
+            }
+            Ok((backend, members))
+        })
+        .buffer_unordered(IN_FLIGHT)
+        .try_collect()
+        .await
+}
+
+impl Facts {
+    fn take_health(&mut self, health: Health) {
+        for (backend, members) in health {
+            self.backends.entry(backend).or_default().members = members;
+        }
+    }
+}
+
+fn standing(state: TargetState) -> Standing {
+    match state {
+        TargetState::Healthy => Standing::Healthy,
+        TargetState::Initial | TargetState::Unhealthy | TargetState::Unavailable => Standing::NotHealthy,
+        TargetState::Unused => Standing::Unused,
+        TargetState::Draining => Standing::Leaving,
+    }
+}
+
+fn sort_out(groups: Vec<Group>, application: &str) -> Facts {
+    let mut facts = Facts::default();
+    for group in groups {
+        let moniker = Moniker::parse(group.name.as_str());
+        if moniker.app != application {
+            continue;
+        }
+        let cluster = facts.clusters.entry(moniker.cluster).or_default();
+        cluster.detail = moniker.detail;
+        match moniker.sequence {
+            Some(sequence) => cluster.versions.push(Version { sequence, group }),
+            None => cluster.unversioned.push(group.name),
+        }
+    }
+    facts.clusters.values_mut().for_each(|cluster| sort_by_age(&mut cluster.versions));
+    facts
+}
+
+/// Oldest first: by creation time, and among equals by sequence, where 000 follows 999 (F16).
+fn sort_by_age(versions: &mut [Version]) {
+    versions.sort_by_key(|v| (v.group.created, v.sequence));
+    for same_age in versions.chunk_by_mut(|a, b| a.group.created == b.group.created) {
+        let wrapped = same_age.first().zip(same_age.last()).is_some_and(|(low, high)| high.sequence - low.sequence > 500);
+        if wrapped {
+            same_age.sort_by_key(|v| if v.sequence < 500 { v.sequence + 1000 } else { v.sequence });
+        }
+    }
+}
