@@ -21,9 +21,11 @@ use crate::cloud::TargetState;
 use crate::model::Group;
 use crate::model::GroupInstance;
 use crate::model::GroupName;
+use crate::model::InstanceHealth;
 use crate::model::InstanceId;
-use crate::model::Moniker;
+use crate::model::LifecycleState;
 use crate::model::TargetGroupArn;
+use crate::model::sort_by_age;
 
 /// Calls in flight at once; enough to hide latency, few enough for an account's request bucket (draining.md §4.12).
 const IN_FLIGHT: usize = 8;
@@ -37,6 +39,8 @@ pub struct Facts {
     pub backends: BTreeMap<Backend, BackendFacts>,
     /// Groups with an instance refresh under way, and its status.
     pub refreshing: BTreeMap<GroupName, String>,
+    /// Groups that begin like the application and are named by nobody's rules.
+    pub strange: Vec<GroupName>,
 }
 
 /// One cluster.
@@ -53,7 +57,9 @@ pub struct Cluster {
 /// One server group with its place in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Version {
-    /// `vNNN`, 0–999 and then 0 again.
+    /// `vNNN` as it is written in the name.
+    pub push: String,
+    /// Its number: 0–999 and then 0 again.
     pub sequence: u32,
     /// The group.
     pub group: Group,
@@ -130,6 +136,18 @@ impl BackendFacts {
         self.staying(id).next().is_some()
     }
 
+    /// Some registration of this instance gets traffic.
+    pub fn gets_traffic(&self, id: &InstanceId) -> bool {
+        self.staying(id).any(|m| m.standing == Standing::Healthy)
+    }
+
+    /// The port to register with: the one that every registered one of these has, or else the default.
+    pub fn port_of_siblings(&self, siblings: &[&InstanceId]) -> Option<u16> {
+        let mut ports = siblings.iter().filter_map(|id| self.members.get(*id)).flatten().map(|m| m.port);
+        let first = ports.next().filter(|first| ports.all(|port| port == *first));
+        first.unwrap_or(self.port)
+    }
+
     fn staying(&self, id: &InstanceId) -> impl Iterator<Item = &Member> {
         self.members.get(id).into_iter().flatten().filter(|m| m.standing != Standing::Leaving)
     }
@@ -144,7 +162,7 @@ impl Facts {
     /// Members of the group that Auto Scaling has in service and calls healthy, and that every one of its load balancers serves (F56).
     pub fn serving<'a>(&'a self, group: &'a Group) -> impl Iterator<Item = &'a GroupInstance> {
         let backends = backends_of(group);
-        let in_service = |i: &&GroupInstance| i.state.as_str() == "InService" && i.health.as_str() == "Healthy";
+        let in_service = |i: &&GroupInstance| i.state == LifecycleState::InService && i.health == InstanceHealth::Healthy;
         group
             .instances
             .iter()
@@ -204,25 +222,26 @@ pub async fn look_closer(
     Ok(())
 }
 
-/// Reads the groups anew, and the health of those load balancers that are asked for.
+/// Reads these groups anew.
 ///
 /// # Errors
 /// The cloud's.
-pub async fn refresh(
-    scaling: &dyn AutoScaling,
-    balancing: &dyn LoadBalancing,
-    facts: &mut Facts,
-    names: &[GroupName],
-    backends: &BTreeSet<Backend>,
-) -> cloud::Result<()> {
-    let (groups, health) = futures::try_join!(scaling.groups(names), health(balancing, backends))?;
-    let mut found: BTreeMap<GroupName, Group> = groups.into_iter().map(|g| (g.name.clone(), g)).collect();
+pub async fn reread_groups(scaling: &dyn AutoScaling, facts: &mut Facts, names: &[GroupName]) -> cloud::Result<()> {
+    let mut found: BTreeMap<GroupName, Group> = scaling.groups(names).await?.into_iter().map(|g| (g.name.clone(), g)).collect();
     for version in facts.clusters.values_mut().flat_map(|c| &mut c.versions) {
         if let Some(group) = found.remove(&version.group.name) {
             version.group = group;
         }
     }
-    facts.take_health(health);
+    Ok(())
+}
+
+/// Reads the health behind these load balancers anew.
+///
+/// # Errors
+/// The cloud's.
+pub async fn reread_health(balancing: &dyn LoadBalancing, facts: &mut Facts, backends: &BTreeSet<Backend>) -> cloud::Result<()> {
+    facts.take_health(health(balancing, backends).await?);
     Ok(())
 }
 
@@ -273,28 +292,24 @@ fn standing(state: TargetState) -> Standing {
 fn sort_out(groups: Vec<Group>, application: &str) -> Facts {
     let mut facts = Facts::default();
     for group in groups {
-        let moniker = Moniker::parse(group.name.as_str());
-        if moniker.app != application {
+        let Some(moniker) = group.name.moniker() else {
+            if group.name.as_str().starts_with(application) {
+                facts.strange.push(group.name);
+            }
+            continue;
+        };
+        if moniker.app() != application {
             continue;
         }
-        let cluster = facts.clusters.entry(moniker.cluster).or_default();
-        cluster.detail = moniker.detail;
-        match moniker.sequence {
-            Some(sequence) => cluster.versions.push(Version { sequence, group }),
-            None => cluster.unversioned.push(group.name),
+        let cluster = facts.clusters.entry(moniker.cluster().to_owned()).or_default();
+        cluster.detail = moniker.detail().map(str::to_owned);
+        match (moniker.push(), moniker.sequence()) {
+            (Some(push), Some(sequence)) => cluster.versions.push(Version { push: push.to_owned(), sequence, group }),
+            (None, _) | (_, None) => cluster.unversioned.push(group.name),
         }
     }
-    facts.clusters.values_mut().for_each(|cluster| sort_by_age(&mut cluster.versions));
+    for cluster in facts.clusters.values_mut() {
+        sort_by_age(&mut cluster.versions, |v| v.group.created, |v| v.group.name.as_str());
+    }
     facts
-}
-
-/// Oldest first: by creation time, and among equals by sequence, where 000 follows 999 (F16).
-fn sort_by_age(versions: &mut [Version]) {
-    versions.sort_by_key(|v| (v.group.created, v.sequence));
-    for same_age in versions.chunk_by_mut(|a, b| a.group.created == b.group.created) {
-        let wrapped = same_age.first().zip(same_age.last()).is_some_and(|(low, high)| high.sequence - low.sequence > 500);
-        if wrapped {
-            same_age.sort_by_key(|v| if v.sequence < 500 { v.sequence + 1000 } else { v.sequence });
-        }
-    }
 }

@@ -1,0 +1,135 @@
+//! One group under watch: what we know it to be, what it may still look like to a stale read, and what is somebody else's doing (F59).
+
+use super::super::plan::GroupPlan;
+use super::super::plan::Shape;
+use super::STALE;
+use crate::model::Group;
+use crate::model::Moment;
+
+/// What a look tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// As known, or as it was a moment ago: go on.
+    Steady,
+    /// A write with an unknown outcome is not to be seen either way yet.
+    Unsettled,
+    /// Expected and found, for people.
+    Changed(String),
+}
+
+/// Which changes by others are no surprise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Policies may raise desired; agents that have not seen the hold yet may lower desired, and min before it.
+    Restored {
+        /// The bound within which agents see the hold has not passed.
+        agents_may_act: bool,
+    },
+    /// Desired is free until it is set to nothing.
+    Retired,
+}
+
+/// What we know of one group.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    known: Shape,
+    /// Shapes that only this plan leads to: an earlier run of it wrote them, and the plan's facts were too old to show it.
+    own: [Shape; 2],
+    /// Shapes from before our writes, and until when a read may still show them.
+    past: Vec<(Shape, Moment)>,
+    /// The last write's outcome is unknown: the shape it leads to.
+    unsure: bool,
+    touched: bool,
+}
+
+impl Watch {
+    pub fn new(planned: &GroupPlan) -> Self {
+        let during = Shape { capacity: planned.during, ..planned.after.clone() };
+        Self { known: planned.before.clone(), own: [during, planned.after.clone()], past: Vec::new(), unsure: false, touched: false }
+    }
+
+    pub fn known(&self) -> &Shape {
+        &self.known
+    }
+
+    pub fn is_as_known(&self, group: &Group) -> bool {
+        Shape::of(group) == self.known
+    }
+
+    /// We wrote, or may have.
+    pub fn wrote(&mut self, at: Moment, sure: bool, change: impl FnOnce(&mut Shape)) {
+        self.past.push((self.known.clone(), at));
+        change(&mut self.known);
+        self.unsure = !sure;
+        self.touched = true;
+    }
+
+    pub fn look(&mut self, group: &Group, role: Role, at: Moment) -> Seen {
+        let seen = Shape::of(group);
+        let fresh = |when: &Moment| at.since(*when) < STALE;
+        if seen == self.known {
+            self.unsure = false;
+            self.past.retain(|(_, when)| fresh(when));
+            return Seen::Steady;
+        }
+        let capacities = self.past.iter().any(|(past, _)| past.capacity == seen.capacity) || seen.capacity == self.known.capacity;
+        let processes = self.past.iter().any(|(past, _)| past.suspended == seen.suspended) || seen.suspended == self.known.suspended;
+        let newest_write = self.past.last().map(|(_, when)| *when);
+        if capacities && processes {
+            match newest_write {
+                Some(when) if fresh(&when) && self.unsure => return Seen::Unsettled,
+                Some(when) if fresh(&when) => return Seen::Steady,
+                // The write was lost: the group is as it was, and the step is due again.
+                Some(_) | None => {}
+            }
+            self.accept(seen);
+            return Seen::Steady;
+        }
+        if self.is_no_surprise(&seen, role) {
+            self.accept(seen);
+            return Seen::Steady;
+        }
+        Seen::Changed(diff(&self.known, &seen))
+    }
+
+    fn accept(&mut self, seen: Shape) {
+        self.known = seen;
+        self.past.clear();
+        self.unsure = false;
+    }
+
+    fn is_no_surprise(&self, seen: &Shape, role: Role) -> bool {
+        let on_our_way = |own: &Shape| own.capacity == seen.capacity && [&own.suspended, &self.known.suspended].contains(&&seen.suspended);
+        if self.own.iter().any(on_our_way) {
+            return true;
+        }
+        let past = self.past.iter().map(|(shape, _)| shape);
+        past.chain([&self.known]).any(|shape| {
+            let (from, to) = (shape.capacity, seen.capacity);
+            let same_rest = shape.suspended == seen.suspended && from.max == to.max;
+            same_rest
+                && match role {
+                    Role::Restored { agents_may_act: true } => to.min <= from.min,
+                    Role::Restored { agents_may_act: false } => to.min == from.min && to.desired >= from.desired,
+                    Role::Retired => !self.touched && to.min == from.min,
+                }
+        })
+    }
+}
+
+fn diff(known: &Shape, seen: &Shape) -> String {
+    let mut parts = Vec::new();
+    if known.capacity != seen.capacity {
+        parts.push(format!("min/desired/max {} expected, {} found", known.capacity, seen.capacity));
+    }
+    let names =
+        |shape: &Shape, other: &Shape| shape.suspended.difference(&other.suspended).map(|p| p.as_str().to_owned()).collect::<Vec<_>>();
+    let (resumed, suspended) = (names(known, seen), names(seen, known));
+    if !resumed.is_empty() {
+        parts.push(format!("{} resumed", resumed.join(", ")));
+    }
+    if !suspended.is_empty() {
+        parts.push(format!("{} suspended", suspended.join(", ")));
+    }
+    parts.join("; ")
+}

@@ -1,0 +1,365 @@
+//! Carries a plan out: look, ask [`Progress::advance`](super::advance::Progress::advance) what comes next, do it, look again. No judgement of its own.
+//!
+//! What must stay true: a journal line is on disk before each change; a failed look or step is repeated with growing, jittered pauses
+//! within the time allowed; clusters go side by side, and one that stops does not stop the others; dropping the future at any await
+//! leaves something that a rerun finishes.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::future::join_all;
+use rand::Rng;
+use rand::SeedableRng;
+use rand_pcg::Pcg32;
+use tokio::time::sleep;
+use tokio::time::timeout;
+
+use super::World;
+use super::advance::Next;
+use super::advance::Progress;
+use super::advance::Stage;
+use super::advance::Step;
+use super::advance::Stop;
+use super::facts;
+use super::facts::Backend;
+use super::facts::Facts;
+use super::plan::ClusterPlan;
+use super::plan::Plan;
+use super::report::ClusterReport;
+use super::report::Event;
+use super::report::Report;
+use crate::cloud;
+use crate::cloud::Kind;
+use crate::cloud::Resize;
+use crate::cloud::TargetId;
+use crate::model::CAPACITY_TAG;
+use crate::model::GroupName;
+use crate::model::HOLD_TAG;
+use crate::model::InstanceId;
+use crate::model::Moment;
+
+/// Between looks while waiting: the overhead over what AWS itself needs is at most this and [`AGREE_AFTER`].
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Between looks after two minutes without any news; an account's request bucket is shared (draining.md §4.12).
+const LOOK_EVERY_LATER: Duration = Duration::from_secs(3);
+/// Before the second look that has to agree with the first.
+const AGREE_AFTER: Duration = Duration::from_millis(500);
+/// First pause after a failure; doubles up to [`PAUSE_MAX`].
+const PAUSE: Duration = Duration::from_millis(500);
+/// Longest pause after a failure.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Good answers of the service in a row that count as an answer.
+const GOOD_ANSWERS: u32 = 3;
+/// How long a service may take to give them once everything stands.
+const SERVICE_PATIENCE: Duration = Duration::from_secs(60);
+/// Limit of one question to the service.
+const ASK_LIMIT: Duration = Duration::from_secs(10);
+/// Looks that fail in a way nobody expects, in a row, before it is given up.
+const BAD_LOOKS: u32 = 5;
+
+struct Work<'a> {
+    plan: &'a ClusterPlan,
+    progress: Progress,
+    waiting: String,
+    not_before: Option<Moment>,
+    failures: u32,
+    stop: Option<Stop>,
+    changes: usize,
+}
+
+impl Work<'_> {
+    fn is_open(&self) -> bool {
+        self.stop.is_none() && self.progress.stage() != Stage::Done
+    }
+}
+
+/// Carries the plan out, from these facts on.
+pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report {
+    let started = world.clock.now();
+    let mut jitter = Pcg32::seed_from_u64(world.seed);
+    let mut work: Vec<Work<'_>> = plan.clusters.iter().map(Work::new).collect();
+    let mut service = Service::new(&plan.request.service_urls, started);
+    let mut trouble = Trouble::default();
+    let mut last_news = started;
+    if let Err(problem) = world.journal.note(started.wall, "plan", plan) {
+        stop_all(&mut work, |_| Stop::Journal { problem: problem.to_string() });
+    }
+    while work.iter().any(Work::is_open) {
+        let now = world.clock.now();
+        if world.cancel.is_cancelled() {
+            stop_all(&mut work, |_| Stop::Interrupted);
+            break;
+        }
+        if now.since(started) >= plan.request.timeout {
+            stop_all(&mut work, |w| Stop::OutOfTime { waiting: w.waiting.clone() });
+            break;
+        }
+        if let Err(error) = look(world, &work, &mut facts).await {
+            world.sink.tell(&Event::Trouble { text: error.to_string() });
+            match trouble.met(error) {
+                Some(stop) => stop_all(&mut work, |_| stop.clone()),
+                None => nap(world, pause(trouble.looks, &mut jitter)).await,
+            }
+            continue;
+        }
+        trouble = Trouble::default();
+        let now = world.clock.now();
+        let mut todo = Vec::new();
+        let mut again = false;
+        let mut at_service = true;
+        for w in work.iter_mut().filter(|w| w.is_open()) {
+            if w.not_before.is_some_and(|due| now.mono < due.mono) {
+                at_service = false;
+                continue;
+            }
+            let before = w.progress.stage();
+            let next = w.progress.advance(w.plan, &facts, &plan.request.owner, plan.request.settle, service.answered, now);
+            let stage = w.progress.stage();
+            if stage != before {
+                last_news = now;
+                world.sink.tell(&Event::Stage { cluster: w.plan.cluster.clone(), stage });
+            }
+            at_service &= stage >= Stage::Verify && matches!(next, Next::Wait(_));
+            match next {
+                Next::Do(steps) => todo.push((w, steps)),
+                Next::Wait(text) => w.wait(world, &facts, text),
+                Next::Agree(text) => {
+                    again = true;
+                    w.wait(world, &facts, text);
+                }
+                Next::Done => {}
+                Next::Stop(stop) => w.halt(world, stop),
+            }
+        }
+        if !todo.is_empty() {
+            last_news = now;
+            let pauses: Vec<Duration> = todo.iter().map(|(w, _)| pause(w.failures + 1, &mut jitter)).collect();
+            join_all(todo.into_iter().zip(pauses).map(|((w, steps), pause)| carry_out_all(world, w, steps, pause))).await;
+            continue;
+        }
+        if at_service && !service.answered {
+            if let Some(problem) = service.ask(world).await {
+                stop_all(&mut work, |_| Stop::ServiceSilent { problem: problem.clone() });
+            }
+            continue;
+        }
+        let quiet = now.since(last_news) > Duration::from_secs(120);
+        let idle = if again { AGREE_AFTER } else { LOOK_EVERY };
+        nap(world, if quiet && !again { LOOK_EVERY_LATER } else { idle }).await;
+    }
+    finish(world, plan, work, &service, started)
+}
+
+/// One look: one describe for all open clusters, then the health that they want.
+async fn look(world: &World<'_>, work: &[Work<'_>], facts: &mut Facts) -> cloud::Result<()> {
+    let open = || work.iter().filter(|w| w.is_open());
+    let names: Vec<GroupName> = open().flat_map(|w| w.plan.groups()).map(|g| g.name.clone()).collect();
+    facts::reread_groups(world.scaling, facts, &names).await?;
+    let wanted: BTreeSet<Backend> = open().flat_map(|w| w.progress.wants(w.plan, facts)).collect();
+    if wanted.is_empty() { Ok(()) } else { facts::reread_health(world.balancing, facts, &wanted).await }
+}
+
+async fn carry_out_all(world: &World<'_>, work: &mut Work<'_>, steps: Vec<Step>, pause: Duration) {
+    for step in steps {
+        if world.cancel.is_cancelled() {
+            return;
+        }
+        let cluster = work.plan.cluster.clone();
+        if let Err(problem) = world.journal.intend(world.clock.now().wall, &cluster, &step) {
+            return work.halt(world, Stop::Journal { problem: problem.to_string() });
+        }
+        let result = carry_out(world, &step).await;
+        let now = world.clock.now();
+        let noted = world.journal.result(now.wall, &cluster, &step, result.as_ref().err());
+        world.sink.tell(&Event::Step { cluster, step: step.to_string(), error: result.as_ref().err().map(ToString::to_string) });
+        match result {
+            Ok(()) => {
+                work.changes += 1;
+                work.failures = 0;
+                work.not_before = None;
+                work.progress.succeeded(&step, now);
+            }
+            Err(error) => {
+                work.failures += 1;
+                work.not_before = Some(Moment { mono: now.mono + pause, wall: now.wall.plus(pause) });
+                work.waiting = format!("{step} to succeed ({error})");
+                if let Some(stop) = work.progress.failed(&step, &error, now) {
+                    work.halt(world, stop);
+                }
+                return;
+            }
+        }
+        if let Err(problem) = noted {
+            return work.halt(world, Stop::Journal { problem: problem.to_string() });
+        }
+    }
+}
+
+async fn carry_out(world: &World<'_>, step: &Step) -> cloud::Result<()> {
+    let targets = |list: &[(InstanceId, Option<u16>)]| -> Vec<TargetId> {
+        list.iter().map(|(instance, port)| TargetId { instance: instance.clone(), port: *port }).collect()
+    };
+    let ids = |list: &[(InstanceId, Option<u16>)]| -> Vec<InstanceId> { list.iter().map(|(instance, _)| instance.clone()).collect() };
+    match step {
+        Step::Hold { group, hold, record } => {
+            let mut tags = hold.to_tags().to_vec();
+            tags.extend(record.map(|capacity| (CAPACITY_TAG.to_owned(), capacity.to_string())));
+            world.scaling.put_tags(group, &tags).await
+        }
+        Step::Resize { group, to, .. } => {
+            world.scaling.resize(group, Resize { min: Some(to.min), max: Some(to.max), desired: Some(to.desired) }).await
+        }
+        Step::Resume { group, processes } => world.scaling.resume(group, processes).await,
+        Step::Register { backend, targets: who } => match backend {
+            Backend::TargetGroup(arn) => world.balancing.register_targets(arn, &targets(who)).await,
+            Backend::Classic(name) => world.balancing.register_classic(name, &ids(who)).await,
+        },
+        Step::Deregister { backend, targets: who } => match backend {
+            Backend::TargetGroup(arn) => world.balancing.deregister_targets(arn, &targets(who)).await,
+            Backend::Classic(name) => world.balancing.deregister_classic(name, &ids(who)).await,
+        },
+        Step::Release { group, forget } => {
+            let mut keys = vec![HOLD_TAG.to_owned()];
+            if *forget {
+                keys.push(CAPACITY_TAG.to_owned());
+            }
+            world.scaling.delete_tags(group, &keys).await
+        }
+    }
+}
+
+impl<'a> Work<'a> {
+    fn new(plan: &'a ClusterPlan) -> Self {
+        let waiting = "a first look".to_owned();
+        Self { plan, progress: Progress::new(plan), waiting, not_before: None, failures: 0, stop: None, changes: 0 }
+    }
+
+    fn wait(&mut self, world: &World<'_>, facts: &Facts, text: String) {
+        let group = facts.group(&self.plan.restore.name);
+        world.sink.tell(&Event::Waiting {
+            cluster: self.plan.cluster.clone(),
+            stage: self.progress.stage(),
+            serving: group.map_or(0, |g| facts.serving(g).count()),
+            count: self.plan.count,
+            text: text.clone(),
+        });
+        self.waiting = text;
+    }
+
+    fn halt(&mut self, world: &World<'_>, stop: Stop) {
+        world.sink.tell(&Event::Stopped { cluster: self.plan.cluster.clone(), code: stop.code(), text: stop.to_string() });
+        self.stop = Some(stop);
+    }
+}
+
+fn stop_all(work: &mut [Work<'_>], why: impl Fn(&Work<'_>) -> Stop) {
+    for w in work.iter_mut().filter(|w| w.is_open()) {
+        w.stop = Some(why(w));
+    }
+}
+
+/// Looks that failed in a row.
+#[derive(Default)]
+struct Trouble {
+    looks: u32,
+    odd: u32,
+}
+
+impl Trouble {
+    fn met(&mut self, error: cloud::Error) -> Option<Stop> {
+        self.looks += 1;
+        match error.kind {
+            Kind::Throttled | Kind::Unavailable | Kind::TimedOut | Kind::Conflict => None,
+            Kind::Denied => Some(Stop::Denied { error }),
+            Kind::Gone | Kind::Refused | Kind::Bug => {
+                self.odd += 1;
+                (self.odd >= BAD_LOOKS).then_some(Stop::Refused { error })
+            }
+        }
+    }
+}
+
+/// The question whether users are served, asked once everything stands.
+struct Service<'a> {
+    urls: &'a [String],
+    answered: bool,
+    good: u32,
+    asked_since: Option<Moment>,
+}
+
+impl<'a> Service<'a> {
+    fn new(urls: &'a [String], _started: Moment) -> Self {
+        Self { urls, answered: urls.is_empty(), good: 0, asked_since: None }
+    }
+
+    /// Asks once. `Some` when it has been silent for too long.
+    async fn ask(&mut self, world: &World<'_>) -> Option<String> {
+        let since = *self.asked_since.get_or_insert(world.clock.now());
+        let ask = |url: &'a String| async move {
+            let answer = timeout(ASK_LIMIT, world.service.ask(url)).await.unwrap_or_else(|_| Err("no answer in time".to_owned()));
+            answer.map_err(|problem| format!("{url}: {problem}"))
+        };
+        let problem = join_all(self.urls.iter().map(ask)).await.into_iter().find_map(Result::err);
+        match problem {
+            None => {
+                self.good += 1;
+                self.answered = self.good >= GOOD_ANSWERS;
+                if !self.answered {
+                    nap(world, AGREE_AFTER / 2).await;
+                }
+                None
+            }
+            Some(problem) => {
+                self.good = 0;
+                world.sink.tell(&Event::Trouble { text: problem.clone() });
+                if world.clock.now().since(since) >= SERVICE_PATIENCE {
+                    return Some(problem);
+                }
+                nap(world, LOOK_EVERY).await;
+                None
+            }
+        }
+    }
+}
+
+fn finish(world: &World<'_>, plan: &Plan, work: Vec<Work<'_>>, service: &Service<'_>, started: Moment) -> Report {
+    let now = world.clock.now();
+    let all_done = work.iter().all(|w| w.stop.is_none());
+    let changes = work.iter().map(|w| w.changes).sum();
+    let mut verified: Vec<String> = Vec::new();
+    let clusters: Vec<ClusterReport> = work
+        .into_iter()
+        .map(|w| {
+            if w.stop.is_none() {
+                let behind = w.plan.backends.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let behind = if behind.is_empty() { "in service".to_owned() } else { format!("healthy behind {behind}") };
+                verified.push(format!("{}: {} instances {behind}", w.plan.restore.name, w.plan.count));
+            }
+            let left = if w.stop.is_some() { w.progress.left(w.plan) } else { Vec::new() };
+            ClusterReport { cluster: w.plan.cluster.clone(), stage: w.progress.stage(), stop: w.stop, left }
+        })
+        .collect();
+    if all_done && service.answered {
+        verified.extend(plan.request.service_urls.iter().map(|url| format!("{url} answers")));
+    }
+    let report = Report { clusters, took: now.since(started), changes, verified };
+    if let Err(problem) = world.journal.note(now.wall, "end", &report) {
+        world.sink.tell(&Event::Trouble { text: format!("the journal's last line could not be written: {problem}") });
+    }
+    report
+}
+
+/// Sleeps, or wakes early when asked to stop.
+async fn nap(world: &World<'_>, time: Duration) {
+    // Both arms are cancel-safe: neither holds anything.
+    tokio::select! {
+        () = sleep(time) => {}
+        () = world.cancel.cancelled() => {}
+    }
+}
+
+/// Half to all of a pause that doubles with each failure.
+pub(super) fn pause(failures: u32, jitter: &mut Pcg32) -> Duration {
+    let full = PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(PAUSE_MAX);
+    full.mul_f64(jitter.random_range(0.5..=1.0))
+}

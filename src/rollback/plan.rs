@@ -1,0 +1,406 @@
+//! The plan of a rollback: which groups, from what to what, or why not. Pure: facts and wishes in, plan or refusals out.
+//!
+//! What must stay true: all judgement about *who* and *how many* is here; a plan made from the facts of an interrupted run leads to the
+//! same end as the first one; a restored group never gets smaller (S13); what is refused has changed nothing (L6).
+
+mod refusal;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::facts::Backend;
+use super::facts::Cluster;
+use super::facts::Facts;
+use super::facts::Version;
+use super::facts::backends_of;
+use crate::model::Capacity;
+use crate::model::Group;
+use crate::model::GroupName;
+use crate::model::Hold;
+use crate::model::LifecycleState;
+use crate::model::Process;
+use crate::model::Timestamp;
+use crate::model::generation;
+use crate::model::recorded_capacity;
+
+pub use refusal::Refusal;
+
+/// Fewest instances of a restored group that is no singleton: one alone is a single point of failure at the worst moment.
+const FLOOR: u32 = 2;
+/// The detail that marks a cluster as the one that polls for triggers; two of them fire every trigger twice.
+const POLLING: &str = "polling";
+
+/// What the person asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Request {
+    /// Spinnaker application.
+    pub application: String,
+    /// Clusters to roll back; empty means all of the application.
+    pub clusters: Vec<Wanted>,
+    /// Only clusters whose names begin so.
+    pub prefix: Option<String>,
+    /// Restore this version instead of the previous one.
+    pub to: Option<u32>,
+    /// Clusters that must never have two instances at once.
+    pub polling: Vec<String>,
+    /// Clusters that are no singletons although their detail says `polling`.
+    pub not_polling: Vec<String>,
+    /// How long agents may take to see the hold before what is left of a group counts as capacity (F55).
+    pub settle: Duration,
+    /// For the whole run.
+    pub timeout: Duration,
+    /// Must answer 2xx or 3xx in the end.
+    pub service_urls: Vec<String>,
+    /// `user@host`; a live hold of the same owner is taken up again.
+    pub owner: String,
+}
+
+/// A cluster that was asked for by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Wanted {
+    /// `app-stack-detail`.
+    pub name: String,
+    /// Instances the restored group shall have.
+    pub count: Option<u32>,
+}
+
+/// What will be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// What was asked.
+    pub request: Request,
+    /// Each cluster that has something to do, by name.
+    pub clusters: Vec<ClusterPlan>,
+    /// What a person should know besides, a line each.
+    pub notes: Vec<String>,
+}
+
+/// What will be done with one cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ClusterPlan {
+    /// Its name.
+    pub cluster: String,
+    /// Handed over with never two at once, instead of side by side.
+    pub singleton: bool,
+    /// The group that comes back.
+    pub restore: GroupPlan,
+    /// The groups that go, newest last.
+    pub retire: Vec<GroupPlan>,
+    /// Healthy instances the restored group must have before anything is taken from the others.
+    pub count: u32,
+    /// The generation of the hold.
+    pub generation: u64,
+    /// Disabling processes to resume on the restored group: those that are suspended, and nothing else (S12).
+    pub resume: Vec<Process>,
+    /// Load balancers the restored instances must be healthy behind.
+    pub backends: Vec<Backend>,
+    /// How long those usually take to call a good instance healthy.
+    pub first_health: Duration,
+    /// Why these numbers and what is special, a line each.
+    pub notes: Vec<String>,
+}
+
+/// One group, before and after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GroupPlan {
+    /// Its name.
+    pub name: GroupName,
+    /// As it was read.
+    pub before: Shape,
+    /// Members as they were read, whatever their state.
+    pub members: usize,
+    /// Sizes while the work is under way: the restored group's min is pinned, so that nothing scales it in.
+    pub during: Capacity,
+    /// As it will be left.
+    pub after: Shape,
+}
+
+/// What a rollback may change of a group, and watches for changes by others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Shape {
+    /// Sizes.
+    pub capacity: Capacity,
+    /// Suspended processes.
+    pub suspended: BTreeSet<Process>,
+}
+
+impl Shape {
+    /// The shape of a group as it was read.
+    pub fn of(group: &Group) -> Self {
+        Self { capacity: group.capacity, suspended: group.suspended.keys().cloned().collect() }
+    }
+}
+
+impl ClusterPlan {
+    /// Every group it touches: the restored one first.
+    pub fn groups(&self) -> impl Iterator<Item = &GroupPlan> {
+        std::iter::once(&self.restore).chain(&self.retire)
+    }
+}
+
+/// The groups that a plan would touch, as far as the survey can tell. The rest of the facts is needed about these alone.
+pub fn involved(request: &Request, facts: &Facts) -> BTreeSet<GroupName> {
+    let (choices, _) = choose(request, facts);
+    choices.iter().flat_map(|c| c.retire.iter().chain([&c.restore])).map(|v| v.group.name.clone()).collect()
+}
+
+/// Makes the plan.
+///
+/// # Errors
+/// All reasons not to, together.
+pub fn plan(request: &Request, facts: &Facts, now: Timestamp) -> Result<Plan, Vec<Refusal>> {
+    let (choices, mut refusals) = choose(request, facts);
+    let mut notes = skipped(request, facts);
+    let mut clusters = Vec::new();
+    for choice in &choices {
+        let found = objections(request, facts, choice, now);
+        if found.is_empty() {
+            match lay_out(request, facts, choice, now) {
+                Some(cluster) => clusters.push(cluster),
+                None => notes
+                    .push(format!("{}: {} serves already and nothing else runs: left alone", choice.cluster, choice.restore.group.name)),
+            }
+        }
+        refusals.extend(found);
+    }
+    if refusals.is_empty() && clusters.is_empty() {
+        refusals.push(Refusal::NothingToDo { application: request.application.clone() });
+    }
+    if refusals.is_empty() { Ok(Plan { request: request.clone(), clusters, notes }) } else { Err(refusals) }
+}
+
+struct Choice<'a> {
+    cluster: &'a str,
+    count: Option<u32>,
+    singleton: Option<&'static str>,
+    restore: &'a Version,
+    retire: Vec<&'a Version>,
+    left: Vec<&'a Version>,
+}
+
+fn choose<'a>(request: &'a Request, facts: &'a Facts) -> (Vec<Choice<'a>>, Vec<Refusal>) {
+    let application = request.application.clone();
+    let mut refusals: Vec<Refusal> = Vec::new();
+    let named = request.clusters.iter().map(|w| &w.name).chain(&request.polling).chain(&request.not_polling);
+    let unknown: BTreeSet<&String> = named.filter(|name| !facts.clusters.contains_key(*name)).collect();
+    if facts.clusters.is_empty() {
+        refusals.push(match facts.strange.as_slice() {
+            [] => Refusal::NoSuchApplication { application },
+            strange => Refusal::NamesNotSpinnakers { cluster: application, groups: strange.to_vec() },
+        });
+        return (Vec::new(), refusals);
+    }
+    refusals.extend(
+        unknown.into_iter().map(|c| Refusal::NoSuchCluster { cluster: c.clone(), known: facts.clusters.keys().cloned().collect() }),
+    );
+    let mut choices = Vec::new();
+    let mut seen = false;
+    for (name, cluster) in facts.clusters.iter().filter(|(name, _)| selected(request, name)) {
+        let wanted = request.clusters.iter().find(|w| &w.name == name);
+        if cluster.versions.is_empty() && wanted.is_none() {
+            continue;
+        }
+        seen = true;
+        match choose_one(request, name, cluster, wanted.and_then(|w| w.count)) {
+            Ok(choice) => choices.push(choice),
+            Err(refusal) => refusals.push(refusal),
+        }
+    }
+    if !seen && refusals.is_empty() {
+        let groups: Vec<GroupName> =
+            facts.clusters.iter().filter(|(n, _)| selected(request, n)).flat_map(|(_, c)| c.unversioned.clone()).collect();
+        refusals.push(match request.prefix.clone().filter(|_| groups.is_empty()) {
+            Some(prefix) => Refusal::NoSuchCluster { cluster: format!("{prefix}*"), known: facts.clusters.keys().cloned().collect() },
+            None => Refusal::NamesNotSpinnakers { cluster: application, groups },
+        });
+    }
+    (choices, refusals)
+}
+
+fn selected(request: &Request, name: &str) -> bool {
+    let asked = request.clusters.is_empty() || request.clusters.iter().any(|w| w.name == name);
+    asked && request.prefix.as_deref().is_none_or(|prefix| name.starts_with(prefix))
+}
+
+fn choose_one<'a>(request: &Request, name: &'a str, cluster: &'a Cluster, count: Option<u32>) -> Result<Choice<'a>, Refusal> {
+    let owned = || name.to_owned();
+    if !cluster.unversioned.is_empty() {
+        return Err(Refusal::NamesNotSpinnakers { cluster: owned(), groups: cluster.unversioned.clone() });
+    }
+    let [older @ .., newest] = cluster.versions.as_slice() else {
+        return Err(Refusal::OneGroup { cluster: owned(), groups: Vec::new() });
+    };
+    let restore = match request.to {
+        Some(to) if newest.sequence == to => return Err(Refusal::VersionIsNewest { cluster: owned(), newest: newest.group.name.clone() }),
+        Some(to) => older.iter().rfind(|v| v.sequence == to).ok_or_else(|| Refusal::NoSuchVersion {
+            cluster: owned(),
+            version: to,
+            known: older.iter().map(|v| v.push.clone()).collect(),
+        })?,
+        None => older.last().ok_or_else(|| Refusal::OneGroup { cluster: owned(), groups: vec![newest.group.name.clone()] })?,
+    };
+    let singleton = if request.polling.iter().any(|p| p == name) {
+        Some("named by --polling")
+    } else {
+        let by_detail = cluster.detail.as_deref() == Some(POLLING) && !request.not_polling.iter().any(|p| p == name);
+        by_detail.then_some("its detail is `polling`; --not-polling says otherwise")
+    };
+    let position = older.iter().position(|v| v.group.name == restore.group.name).unwrap_or(0);
+    let others = older.iter().enumerate().filter(|(i, _)| *i != position);
+    let (mut retire, left): (Vec<_>, Vec<_>) = others.partition(|(i, v)| {
+        let runs = v.group.capacity.desired > 0 || !v.group.instances.is_empty();
+        !v.group.is_disabled() && (*i > position || (singleton.is_some() && runs))
+    });
+    retire.push((older.len(), newest));
+    let strip = |versions: Vec<(usize, &'a Version)>| versions.into_iter().map(|(_, v)| v).collect();
+    Ok(Choice { cluster: name, count, singleton, restore, retire: strip(retire), left: strip(left) })
+}
+
+/// Lines about clusters that a run over the whole application passes by.
+fn skipped(request: &Request, facts: &Facts) -> Vec<String> {
+    let unversioned = facts.clusters.iter().filter(|(name, c)| c.versions.is_empty() && selected(request, name));
+    let mut lines: Vec<String> = unversioned.map(|(name, _)| format!("{name}: no version in its name: left alone")).collect();
+    lines.extend(facts.strange.iter().map(|name| format!("{name}: not a name of Spinnaker's: left alone")));
+    lines
+}
+
+fn objections(request: &Request, facts: &Facts, choice: &Choice<'_>, now: Timestamp) -> Vec<Refusal> {
+    let mut found = Vec::new();
+    let cluster = choice.cluster.to_owned();
+    for version in choice.retire.iter().chain([&choice.restore]) {
+        let group = &version.group;
+        if let Some(status) = &group.status {
+            found.push(Refusal::GroupBeingDeleted { group: group.name.clone(), status: status.clone() });
+        }
+        if let Some(status) = facts.refreshing.get(&group.name) {
+            found.push(Refusal::RefreshInProgress { group: group.name.clone(), status: status.clone() });
+        }
+        match Hold::parse(&group.tags) {
+            Ok(Some(hold)) if hold.is_live(now) && hold.owner != request.owner => {
+                found.push(Refusal::Held { group: group.name.clone(), owner: hold.owner, expires: hold.expires.to_string() });
+            }
+            Ok(_) => {}
+            Err(problem) => {
+                found.push(Refusal::Held { group: group.name.clone(), owner: problem.to_string(), expires: "an unknown time".to_owned() });
+            }
+        }
+    }
+    let newest_disabled = choice.retire.last().is_none_or(|newest| newest.group.is_disabled());
+    if choice.restore.group.is_disabled() && newest_disabled {
+        let groups = choice.retire.last().into_iter().chain([&choice.restore]).map(|v| v.group.name.clone()).collect();
+        found.push(Refusal::BothDisabled { cluster: cluster.clone(), groups });
+    }
+    let desired = choice.restore.group.capacity.desired;
+    if choice.singleton.is_some() && desired > 1 {
+        found.push(Refusal::SingletonHasMany { cluster: cluster.clone(), group: choice.restore.group.name.clone(), desired });
+    }
+    if let Some(count) = choice.count.filter(|count| choice.singleton.is_some() && *count != 1) {
+        found.push(Refusal::SingletonCount { cluster, count });
+    }
+    found
+}
+
+/// `None` when there is nothing to do.
+fn lay_out(request: &Request, facts: &Facts, choice: &Choice<'_>, now: Timestamp) -> Option<ClusterPlan> {
+    let restore = &choice.restore.group;
+    let before = Shape::of(restore);
+    let mut notes = Vec::new();
+    let (count, capacity, why) = sizes(choice);
+    notes.push(why);
+    if let Some(why) = choice.singleton {
+        notes.push(format!("a singleton ({why}): handed over, never two at once; nothing polls in between"));
+    }
+    if choice.count.is_some_and(|asked| asked < count) {
+        notes.push(format!("{} has {} instances wanted already: never scaled down", restore.name, count));
+    }
+    let resume: Vec<Process> = Process::DISABLING.into_iter().filter(|p| before.suspended.contains(p)).collect();
+    let suspended: BTreeSet<Process> = before.suspended.iter().filter(|p| !resume.contains(p)).cloned().collect();
+    if !suspended.is_empty() {
+        let names: Vec<&str> = suspended.iter().map(Process::as_str).collect();
+        notes.push(format!("{} keeps {} suspended, as found", restore.name, names.join(", ")));
+    }
+    let backends = backends_of(restore);
+    if backends.is_empty() {
+        notes.push(format!("{} is behind no load balancer: in service is all that can be checked", restore.name));
+    }
+    let listened = |b: &&Backend| facts.backends.get(b).is_none_or(|f| f.listened);
+    for backend in backends.iter().filter(|b| !listened(b)) {
+        notes.push(format!("no listener uses {backend}: registration is all that can be checked there"));
+    }
+    for version in choice.left.iter().filter(|v| !v.group.instances.is_empty()) {
+        notes.push(format!("{} has {} instances and is left to its agents", version.group.name, version.group.instances.len()));
+    }
+    if choice.retire.last().is_some_and(|newest| newest.group.is_disabled()) {
+        notes.push(format!("{} is disabled already", choice.retire.last().map_or("", |v| v.group.name.as_str())));
+    }
+    let after = Shape { capacity, suspended };
+    let during = if choice.singleton.is_some() { capacity } else { Capacity { min: count, ..capacity } };
+    let gone = |v: &&Version| {
+        let zero = Capacity::default();
+        let before = Shape::of(&v.group);
+        let after = Shape { capacity: zero, ..before.clone() };
+        GroupPlan { name: v.group.name.clone(), before, members: v.group.instances.len(), during: zero, after }
+    };
+    let retire: Vec<GroupPlan> = choice.retire.iter().map(gone).collect();
+    let groups = || choice.retire.iter().chain([&choice.restore]).map(|v| &v.group);
+    let untouched = groups().all(|g| matches!(Hold::parse(&g.tags), Ok(None)));
+    let emptied =
+        choice.retire.iter().all(|v| v.group.instances.iter().all(|i| i.state.is_ending() || i.state == LifecycleState::Detached));
+    let needed = choice.count.unwrap_or(if choice.singleton.is_some() { 1 } else { FLOOR }).max(before.capacity.desired);
+    let serves = resume.is_empty() && before.capacity.desired >= needed && facts.serving(restore).count() >= to_usize(needed);
+    if untouched && emptied && serves && retire.iter().all(|g| g.before == g.after) {
+        return None;
+    }
+    let ours = groups().filter_map(|g| Hold::parse(&g.tags).ok().flatten()).filter(|h| h.is_live(now) && h.owner == request.owner);
+    let generation = match ours.map(|hold| hold.generation).max() {
+        Some(generation) => {
+            notes.push("takes up its own interrupted rollback".to_owned());
+            generation
+        }
+        None => groups().map(|g| generation(&g.tags)).max().unwrap_or(0) + 1,
+    };
+    let first_health = backends.iter().filter_map(|b| facts.backends.get(b)).map(|f| f.first_health).max().unwrap_or_default();
+    Some(ClusterPlan {
+        cluster: choice.cluster.to_owned(),
+        singleton: choice.singleton.is_some(),
+        restore: GroupPlan { name: restore.name.clone(), before, members: restore.instances.len(), during, after },
+        retire,
+        count,
+        generation,
+        resume,
+        backends,
+        first_health,
+        notes,
+    })
+}
+
+/// How many, the sizes to leave the restored group with, and where the number comes from.
+fn sizes(choice: &Choice<'_>) -> (u32, Capacity, String) {
+    let restore = &choice.restore.group;
+    if choice.singleton.is_some() {
+        return (1, Capacity { min: 1, max: 1, desired: 1 }, "exactly 1".to_owned());
+    }
+    let own = recorded_capacity(&restore.tags);
+    let newest = choice.retire.last().map_or_else(Capacity::default, |newest| {
+        let now = newest.group.capacity;
+        if now.desired > 0 { now } else { recorded_capacity(&newest.group.tags).unwrap_or(now) }
+    });
+    let (wanted, why) = match (choice.count, own) {
+        (Some(count), _) => (count, format!("{count} as asked")),
+        (None, Some(own)) => (own.desired.max(FLOOR), format!("{} as {} had before it was drained", own.desired.max(FLOOR), restore.name)),
+        (None, None) if newest.desired >= FLOOR => (newest.desired, format!("{} as the newest group has", newest.desired)),
+        (None, None) => (FLOOR, format!("{FLOOR}, the least there should be")),
+    };
+    let count = wanted.max(restore.capacity.desired);
+    let min = own.map_or(newest.min.max(restore.capacity.min), |own| own.min).min(count);
+    (count, Capacity { min, max: restore.capacity.max.max(count), desired: count }, why)
+}
+
+fn to_usize(count: u32) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! Why a rollback is not begun. Each reason has a code, and `runbooks/<code>.md` says what to do.
+
+use serde::Serialize;
+use serde::Serializer;
+use serde::ser::SerializeMap;
+
+use crate::model::GroupName;
+
+/// A reason to change nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No group of the region belongs to it.
+    #[error("no server group of application {application} in this region and account")]
+    NoSuchApplication {
+        /// As asked.
+        application: String,
+    },
+    /// The application has no such cluster.
+    #[error("no cluster {cluster}; there are {}", .known.join(", "))]
+    NoSuchCluster {
+        /// As asked.
+        cluster: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// Versions cannot be told apart.
+    #[error("{cluster}: not server groups by Spinnaker's naming: {}", list(.groups))]
+    NamesNotSpinnakers {
+        /// Cluster, or application when it is about all of it.
+        cluster: String,
+        /// The names.
+        groups: Vec<GroupName>,
+    },
+    /// Nothing to go back to.
+    #[error("{cluster} has one server group only ({}): nothing to go back to", list(.groups))]
+    OneGroup {
+        /// The cluster.
+        cluster: String,
+        /// The one.
+        groups: Vec<GroupName>,
+    },
+    /// `--to` names what is not there.
+    #[error("{cluster} has no version v{version:03} to go back to; there are {}", .known.join(", "))]
+    NoSuchVersion {
+        /// The cluster.
+        cluster: String,
+        /// As asked.
+        version: u32,
+        /// What there is, without the newest.
+        known: Vec<String>,
+    },
+    /// `--to` names the version to get away from.
+    #[error("{newest} is the newest version of {cluster}: that is the one a rollback retires")]
+    VersionIsNewest {
+        /// The cluster.
+        cluster: String,
+        /// The newest.
+        newest: GroupName,
+    },
+    /// Somebody disabled both on purpose, or a deploy is half done.
+    #[error("{cluster}: both versions are disabled ({}): nothing says which should serve", list(.groups))]
+    BothDisabled {
+        /// The cluster.
+        cluster: String,
+        /// Newest and previous.
+        groups: Vec<GroupName>,
+    },
+    /// AWS is deleting it.
+    #[error("{group} is being deleted ({status})")]
+    GroupBeingDeleted {
+        /// The group.
+        group: GroupName,
+        /// AWS's words.
+        status: String,
+    },
+    /// A refresh replaces its instances.
+    #[error("an instance refresh of {group} is under way ({status})")]
+    RefreshInProgress {
+        /// The group.
+        group: GroupName,
+        /// AWS's word.
+        status: String,
+    },
+    /// Another rollback is at it.
+    #[error("{group} is held by {owner} until {expires}")]
+    Held {
+        /// The group.
+        group: GroupName,
+        /// Who, or what is unintelligible.
+        owner: String,
+        /// Until when.
+        expires: String,
+    },
+    /// More than one poller runs already.
+    #[error("{cluster} is a singleton, but {group} wants {desired} instances, and a restored group is never scaled down")]
+    SingletonHasMany {
+        /// The cluster.
+        cluster: String,
+        /// The group to restore.
+        group: GroupName,
+        /// Its desired capacity.
+        desired: u32,
+    },
+    /// A count other than 1 for a singleton.
+    #[error("{cluster} is a singleton: {count} instances cannot be")]
+    SingletonCount {
+        /// The cluster.
+        cluster: String,
+        /// As asked.
+        count: u32,
+    },
+    /// All is as a rollback would leave it.
+    #[error("nothing to roll back: every cluster of {application} serves from the restored version, and nothing else runs")]
+    NothingToDo {
+        /// As asked.
+        application: String,
+    },
+}
+
+impl Refusal {
+    /// For programs, and the name of the page in `runbooks/`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoSuchApplication { .. } => "rollback-no-such-application",
+            Self::NoSuchCluster { .. } => "rollback-no-such-cluster",
+            Self::NamesNotSpinnakers { .. } => "rollback-names-not-spinnakers",
+            Self::OneGroup { .. } => "rollback-one-group",
+            Self::NoSuchVersion { .. } => "rollback-no-such-version",
+            Self::VersionIsNewest { .. } => "rollback-version-is-newest",
+            Self::BothDisabled { .. } => "rollback-both-disabled",
+            Self::GroupBeingDeleted { .. } => "rollback-group-being-deleted",
+            Self::RefreshInProgress { .. } => "rollback-refresh-in-progress",
+            Self::Held { .. } => "rollback-held",
+            Self::SingletonHasMany { .. } => "rollback-singleton-has-many",
+            Self::SingletonCount { .. } => "rollback-singleton-count",
+            Self::NothingToDo { .. } => "rollback-nothing-to-do",
+        }
+    }
+
+    /// What the person can do next.
+    pub fn next_step(&self) -> String {
+        match self {
+            Self::NoSuchApplication { .. } => "check --region, --profile and the application's name".to_owned(),
+            Self::NoSuchCluster { .. } => "name one of these with --cluster".to_owned(),
+            Self::NamesNotSpinnakers { .. } => {
+                "pass --cluster for clusters with versions in their names, or roll this one back by hand".to_owned()
+            }
+            Self::OneGroup { .. } => "name the other clusters with --cluster, or deploy the old version anew".to_owned(),
+            Self::NoSuchVersion { .. } => "pass one of these to --to, or name the clusters that have it with --cluster".to_owned(),
+            Self::VersionIsNewest { .. } => "pass an older version to --to, or leave it out".to_owned(),
+            Self::BothDisabled { .. } => {
+                "enable the one that should serve (resume AddToLoadBalancer), or wait for the deploy to end".to_owned()
+            }
+            Self::GroupBeingDeleted { .. } => "choose another version with --to".to_owned(),
+            Self::RefreshInProgress { group, .. } => {
+                format!("wait for it, or cancel it: aws autoscaling cancel-instance-refresh --auto-scaling-group-name {group}")
+            }
+            Self::Held { .. } => "talk to the holder; a dead holder's hold ends by itself at that time".to_owned(),
+            Self::SingletonHasMany { group, .. } => {
+                format!("bring {group} to 1 first, or pass --not-polling if two at once do no harm")
+            }
+            Self::SingletonCount { .. } => "leave the count out, or pass --not-polling".to_owned(),
+            Self::NothingToDo { .. } => {
+                "if it still does not work, the restored version is not the cure: choose another with --to".to_owned()
+            }
+        }
+    }
+}
+
+impl Serialize for Refusal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(3))?;
+        map.serialize_entry("code", self.code())?;
+        map.serialize_entry("message", &self.to_string())?;
+        map.serialize_entry("next", &self.next_step())?;
+        map.end()
+    }
+}
+
+fn list(groups: &[GroupName]) -> String {
+    groups.iter().map(GroupName::as_str).collect::<Vec<_>>().join(", ")
+}
