@@ -196,3 +196,36 @@ impl Intercept for Count {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Never = std::result::Result<(), SdkError<CredentialsLike>>;
+
+    /// Some modelled error of the SDK.
+    type CredentialsLike = aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityError;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_finds_no_place_in_line_is_told_that_nothing_was_sent() {
+        let gate = Gate::new(1, Duration::from_secs(20));
+        let first = gate.pass("First", std::future::pending::<Never>());
+        let second = gate.pass("Second", async { panic!("sent over the limit") as Never });
+        let error = tokio::select! {
+            biased;
+            _ = first => panic!("it never ends"),
+            answer = second => answer.expect_err("no place"),
+        };
+        assert!(error.is_retryable() && !error.outcome_unknown(), "{error}");
+    }
+
+    #[test]
+    fn missing_credentials_are_for_a_person_to_mend() {
+        use aws_smithy_runtime_api::client::result::ConnectorError;
+        let cause = CredentialsError::not_loaded("no provider in chain provided credentials");
+        let error: SdkError<CredentialsLike> = SdkError::dispatch_failure(ConnectorError::other(cause.into(), None));
+        let error = failure("GetCallerIdentity", error);
+        assert_eq!((error.kind, error.code.as_str()), (Kind::Denied, "NoCredentials"), "{error}");
+        assert!(error.message.contains("no provider in chain"), "{error}");
+    }
+}

@@ -207,3 +207,85 @@ pub(super) fn classic_instance(id: &InstanceId) -> elb::Instance {
 fn timestamp(from: &DateTime) -> Timestamp {
     Timestamp(from.to_millis().unwrap_or(i64::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn described() -> asg::builders::AutoScalingGroupBuilder {
+        asg::AutoScalingGroup::builder()
+            .auto_scaling_group_name("app-v001")
+            .created_time(DateTime::from_millis(1_000))
+            .min_size(0)
+            .max_size(2)
+            .desired_capacity(1)
+    }
+
+    #[test]
+    fn words_that_we_do_not_know_survive() {
+        let member = asg::Instance::builder().instance_id("i-1").lifecycle_state(asg::LifecycleState::from("Quarantined"));
+        let suspended = asg::SuspendedProcess::builder().process_name("NewProcess").suspension_reason("by AWS");
+        let group = described().instances(member.health_status("Odd").build()).suspended_processes(suspended.build());
+        let group = super::group("Any", &group.health_check_type("EC2,EBS").build()).expect("a group");
+        assert_eq!(group.instances[0].state, LifecycleState::Other("Quarantined".into()));
+        assert_eq!(group.instances[0].health, InstanceHealth::Other("Odd".into()));
+        assert_eq!(group.suspended[&Process::Other("NewProcess".into())], "by AWS");
+        assert_eq!(group.health_check_type, HealthCheckType::Other("EC2,EBS".into()));
+    }
+
+    #[test]
+    fn a_group_without_sizes_or_birth_is_not_believed() {
+        assert!(group("Any", &described().build()).is_ok());
+        assert!(group("Any", &described().set_desired_capacity(None).build()).is_err());
+        assert!(group("Any", &described().set_created_time(None).build()).is_err());
+        assert!(group("Any", &described().min_size(-1).build()).is_err());
+    }
+
+    #[test]
+    fn attachments_count_once_whichever_way_they_are_shown() {
+        let source = |kind: &str, id: &str| asg::TrafficSourceIdentifier::builder().r#type(kind).identifier(id).build();
+        let group = described().target_group_arns("arn:1").load_balancer_names("front");
+        let group = group.traffic_sources(source("elbv2", "arn:1")).traffic_sources(source("elbv2", "arn:2"));
+        let group = group.traffic_sources(source("elb", "back")).traffic_sources(source("vpc-lattice", "arn:3")).build();
+        let group = super::group("Any", &group).expect("a group");
+        assert_eq!(group.target_groups, ["arn:1", "arn:2"].map(TargetGroupArn::from));
+        assert_eq!(group.classic_load_balancers, ["front", "back"]);
+    }
+
+    #[test]
+    fn health_is_the_same_in_capitals() {
+        let details = asg::AutoScalingInstanceDetails::builder().instance_id("i-1").auto_scaling_group_name("g");
+        let instance = instance("Any", &details.lifecycle_state("InService").health_status("HEALTHY").build()).expect("an instance");
+        assert_eq!(instance.health, InstanceHealth::Healthy);
+    }
+
+    #[test]
+    fn a_refresh_runs_until_it_has_ended() {
+        let running = |status: &str| {
+            let refresh = asg::InstanceRefresh::builder().instance_refresh_id("r").status(asg::InstanceRefreshStatus::from(status));
+            running_refresh("Any", &refresh.build()).expect("a refresh").is_some()
+        };
+        assert!(["Pending", "InProgress", "Cancelling", "RollbackInProgress", "Baking", "Novelty"].into_iter().all(running));
+        assert!(!["Successful", "Failed", "Cancelled", "RollbackFailed", "RollbackSuccessful"].into_iter().any(running));
+    }
+
+    #[test]
+    fn a_template_behind_a_policy_is_still_where_instances_come_from() {
+        let template = asg::LaunchTemplateSpecification::builder().launch_template_name("lt").version("7").build();
+        let policy = asg::MixedInstancesPolicy::builder()
+            .launch_template(asg::LaunchTemplate::builder().launch_template_specification(template).build())
+            .build();
+        let group = super::group("Any", &described().mixed_instances_policy(policy).build()).expect("a group");
+        assert_eq!(group.launch, Some(LaunchSource { name: "lt".into(), version: Some("7".into()) }));
+    }
+
+    #[test]
+    fn a_target_keeps_its_port_and_an_unhealthy_draining_one_is_leaving() {
+        let port = elbv2::TargetDescription::builder().id("i-1").port(8080).build();
+        let state = elbv2::TargetHealth::builder().state(elbv2::TargetHealthStateEnum::UnhealthyDraining).build();
+        let health = elbv2::TargetHealthDescription::builder().target(port).target_health(state).build();
+        let health = target_health("Any", &health).expect("a target");
+        assert_eq!((health.target.port, health.state), (Some(8080), TargetState::Draining));
+        assert_eq!(target(&health.target).port(), Some(8080));
+    }
+}
