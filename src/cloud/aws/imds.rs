@@ -43,28 +43,31 @@ const ATTEMPTS: u32 = 3;
 pub struct Imds(Client);
 
 impl Imds {
-    /// A client; sends nothing.
+    /// A client of the service that the environment or the profile names; sends nothing.
     pub fn new() -> Self {
-        Self::build(|builder| builder)
+        Self(builder().build())
     }
 
-    fn build(adjust: impl FnOnce(aws_config::imds::client::Builder) -> aws_config::imds::client::Builder) -> Self {
-        let config = ProviderConfig::without_region()
-            .with_behavior_version(Some(super::behavior()))
-            .with_http_client(HttpBuilder::new().build_http());
-        let builder = Client::builder()
-            .configure(&config)
-            .max_attempts(ATTEMPTS)
-            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-            .operation_timeout(CALL_TIMEOUT);
-        Self(adjust(builder).build())
+    /// A client of the service at this URL; sends nothing.
+    ///
+    /// # Errors
+    /// Refused when it is not a URL.
+    pub fn at(endpoint: &str) -> Result<Self> {
+        let refused = |message: String| Error {
+            kind: Kind::Refused,
+            action: "GetInstanceMetadata",
+            code: "InvalidEndpoint".to_owned(),
+            message,
+            request_id: None,
+        };
+        Ok(Self(builder().endpoint(endpoint).map_err(|error| refused(format!("{endpoint}: {error}")))?.build()))
     }
+}
 
-    /// A client for a service at this address.
-    #[cfg(test)]
-    pub(super) fn at(endpoint: &str) -> Self {
-        Self::build(|builder| builder.endpoint(endpoint).expect("the address of a test's own server"))
-    }
+fn builder() -> aws_config::imds::client::Builder {
+    let http = HttpBuilder::new().build_http();
+    let config = ProviderConfig::without_region().with_behavior_version(Some(super::behavior())).with_http_client(http);
+    Client::builder().configure(&config).max_attempts(ATTEMPTS).operation_attempt_timeout(ATTEMPT_TIMEOUT).operation_timeout(CALL_TIMEOUT)
 }
 
 impl Default for Imds {

@@ -148,6 +148,12 @@ fn html(status: u16) -> Reply {
     Reply::Answer(status, "<html><body>Internal Server Error</body></html>".to_owned())
 }
 
+/// An address where nobody listens.
+async fn closed_port() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    format!("http://{}", listener.local_addr().expect("bound"))
+}
+
 fn own() -> OwnInstance {
     OwnInstance(InstanceId::new("i-0123456789abcdef0"))
 }
@@ -304,10 +310,8 @@ async fn an_answer_that_breaks_off_is_no_answer() {
 
 #[tokio::test]
 async fn a_closed_port_is_told_from_a_lost_answer() {
-    let server = Server::start([]).await;
-    let aws = server.aws().await;
-    drop(server);
-    let error = aws.find_groups(&GroupFilter::All).await.expect_err("nobody listens");
+    let server = Server { address: closed_port().await, requests: Arc::default(), _tasks: JoinSet::new() };
+    let error = server.aws().await.find_groups(&GroupFilter::All).await.expect_err("nobody listens");
     assert_eq!((error.kind, error.code.as_str()), (Kind::Unavailable, "ConnectionRefused"), "{error}");
 }
 
@@ -316,7 +320,7 @@ async fn metadata_is_read_with_a_token_and_an_absent_target_state_is_none() {
     let document = r#"{"instanceId":"i-1","region":"eu-west-1","availabilityZone":"eu-west-1a","accountId":"123456789012","imageId":"ami-1","pendingTime":"x"}"#;
     let [token, document] = ["token", document].map(|body| Reply::Answer(200, body.to_owned()));
     let server = Server::start([token, document, html(404), Reply::Answer(200, "Terminated".to_owned())]).await;
-    let imds = Imds::at(&server.address);
+    let imds = Imds::at(&server.address).unwrap();
     let identity = imds.identity().await.expect("the document");
     assert_eq!((identity.own.id().as_str(), identity.zone.as_str(), identity.image.as_str()), ("i-1", "eu-west-1a", "ami-1"));
     assert_eq!(imds.target_state().await, Ok(None));
@@ -329,20 +333,23 @@ async fn metadata_is_read_with_a_token_and_an_absent_target_state_is_none() {
 #[tokio::test]
 async fn metadata_without_a_token_is_refused_and_version_one_is_never_tried() {
     let server = Server::start(vec![html(403); 4]).await;
-    let error = Imds::at(&server.address).identity().await.expect_err("switched off");
+    let error = Imds::at(&server.address).unwrap().identity().await.expect_err("switched off");
     assert_eq!((error.kind, error.code.as_str()), (Kind::Denied, "NoMetadata"), "{error}");
     assert!(server.requests().iter().all(|request| request.starts_with("PUT ")));
-    let imds = Imds::at(&server.address);
-    drop(server);
-    let error = imds.target_state().await.expect_err("nobody listens");
+    let error = Imds::at(&closed_port().await).unwrap().target_state().await.expect_err("nobody listens");
     assert_eq!((error.kind, error.code.as_str()), (Kind::Unavailable, "NoMetadata"), "{error}");
 }
 
 #[tokio::test]
 async fn a_document_that_names_no_instance_is_not_taken_for_an_identity() {
     let server = Server::start(["token", "{}"].map(|body| Reply::Answer(200, body.to_owned()))).await;
-    let error = Imds::at(&server.address).identity().await.expect_err("nothing in it");
+    let error = Imds::at(&server.address).unwrap().identity().await.expect_err("nothing in it");
     assert_eq!(error.kind, Kind::Bug, "{error}");
+}
+
+#[test]
+fn an_address_of_metadata_that_is_none_is_refused() {
+    assert_eq!(Imds::at("not an address").expect_err("no URL").kind, Kind::Refused);
 }
 
 #[test]
