@@ -119,7 +119,7 @@ fn every_row_that_is_run_passes() {
     let rows = read(&chosen_cases());
     let tallies = run(&rows);
     let report = report(&tallies);
-    println!("{report}");
+    println!("\n{report}");
     assert!(tallies.values().all(|tally| tally.failed.is_empty()), "{report}");
 }
 
