@@ -129,6 +129,12 @@ impl OwnInstance {
     pub fn id(&self) -> &InstanceId {
         &self.0
     }
+
+    /// An instance that exists in no cloud, for unit tests.
+    #[cfg(test)]
+    pub(crate) fn in_test(id: &str) -> Self {
+        Self(InstanceId::from(id))
+    }
 }
 
 /// The instance identity document, as far as we need it.

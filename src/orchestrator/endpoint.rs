@@ -69,7 +69,7 @@ enum Probe {
     ActiveByInstance { url: String, name: Name },
     Metrics { url: String, series: Series },
     Json { url: String, pointer: String },
-    Redis(active_executions::Source),
+    Redis(Box<active_executions::Source>),
     Command { argv: Vec<String> },
 }
 
@@ -157,7 +157,7 @@ impl Probe {
             Source::Json { url, pointer } => Self::Json { url: url.clone(), pointer: pointer.clone() },
             Source::Redis(Redis { url, key, expiry }) => {
                 let client = redis::Client::open(url.as_str()).map_err(|e| web::SetupError(format!("Redis URL: {e}")))?;
-                Self::Redis(active_executions::Source::new(client, name(key), *expiry, limits))
+                Self::Redis(Box::new(active_executions::Source::new(client, name(key), *expiry, limits)))
             }
             Source::Command { argv } => Self::Command { argv: argv.clone() },
         })
