@@ -162,3 +162,6 @@ impl Config {
         &self.settings
     }
 }
+
+#[cfg(test)]
+mod tests;
