@@ -8,6 +8,7 @@ use aws_sdk_autoscaling::types::Tag;
 use futures::future::try_join_all;
 
 use super::Aws;
+use super::call::answered;
 use super::call::nonsense;
 use super::call::pages;
 use super::convert;
@@ -65,10 +66,13 @@ impl AutoScaling for Aws {
 
     async fn instance(&self, id: &InstanceId) -> Result<Option<GroupInstance>> {
         const ACTION: &str = "DescribeAutoScalingInstances";
-        let call = self.autoscaling.describe_auto_scaling_instances().instance_ids(id.as_str());
-        let answer = self.gate.pass(ACTION, call.send()).await?;
-        let ours = answer.auto_scaling_instances().iter().find(|instance| instance.instance_id() == Some(id.as_str()));
-        ours.map(|instance| convert::instance(ACTION, instance)).transpose()
+        let found = pages(ACTION, usize::MAX, async |token| {
+            let call = self.autoscaling.describe_auto_scaling_instances().instance_ids(id.as_str()).set_next_token(token);
+            let answer = self.gate.pass(ACTION, call.send()).await?;
+            let ours = answer.auto_scaling_instances().iter().filter(|instance| instance.instance_id() == Some(id.as_str()));
+            Ok((ours.map(|instance| convert::instance(ACTION, instance)).collect::<Result<_>>()?, answer.next_token))
+        });
+        Ok(found.await?.pop())
     }
 
     async fn activities(&self, group: &GroupName, limit: u32) -> Result<Vec<ScalingActivity>> {
@@ -107,12 +111,13 @@ impl AutoScaling for Aws {
         .await
     }
 
+    /// Waits in no line: the look that justifies it would grow old.
     async fn terminate_own(&self, own: &OwnInstance, decrement: bool) -> Result<ScalingActivity> {
         const ACTION: &str = "TerminateInstanceInAutoScalingGroup";
         let once = config::Builder::new().retry_config(RetryConfig::standard().with_max_attempts(1));
         let call = self.autoscaling.terminate_instance_in_auto_scaling_group();
         let call = call.instance_id(own.id().as_str()).should_decrement_desired_capacity(decrement);
-        let answer = self.gate.pass(ACTION, call.customize().config_override(once).send()).await?;
+        let answer = answered(ACTION, call.customize().config_override(once).send()).await?;
         let activity = answer.activity().ok_or_else(|| nonsense(ACTION, "the answer lacks Activity"))?;
         convert::activity(ACTION, activity)
     }

@@ -45,7 +45,7 @@ impl Gate {
         Self { places: Arc::new(Semaphore::new(in_flight.max(1))), bound }
     }
 
-    /// Waits for a place, then for the answer. Each of the two waits is bounded: the first here, the second by the SDK's operation timeout.
+    /// Waits for a place, then for the answer. The first wait is bounded here.
     pub(super) async fn pass<T, E>(
         &self,
         action: &'static str,
@@ -56,8 +56,16 @@ impl Gate {
     {
         let place = timeout(self.bound, self.places.acquire()).await;
         let _place = place.map_err(|_| crowded(action))?.map_err(|_| crowded(action))?;
-        call.await.map_err(|error| failure(action, error))
+        answered(action, call).await
     }
+}
+
+/// The answer, or the failure in our words. The SDK's operation timeout bounds it.
+pub(super) async fn answered<T, E>(action: &'static str, call: impl Future<Output = std::result::Result<T, SdkError<E>>>) -> Result<T>
+where
+    E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
+{
+    call.await.map_err(|error| failure(action, error))
 }
 
 /// Nothing was sent, so the outcome is known: that is the difference from a timeout.
@@ -115,8 +123,9 @@ where
         // The head of the answer came, its body did not.
         SdkError::ResponseError(answer) => local("ConnectionReset", answer.raw().status().as_u16(), chain(&error)),
         SdkError::TimeoutError(_) => local("Timeout", 0, chain(&error)),
-        SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) if find::<CredentialsError>(&error).is_some() => {
-            local("NoCredentials", 0, chain(&error))
+        _ if let Some(cause) = find::<CredentialsError>(&error) => {
+            let cause = chain(cause);
+            local("NoCredentials", 0, format!("name a profile, set AWS_ACCESS_KEY_ID, or run where a role is attached; tried: {cause}"))
         }
         SdkError::DispatchFailure(sent) if sent.is_timeout() => local("Timeout", 0, chain(&error)),
         SdkError::DispatchFailure(sent) if sent.is_io() && never_connected(&error) => local("ConnectionRefused", 0, chain(&error)),
@@ -140,9 +149,13 @@ pub(super) fn find<'e, C: StdError + 'static>(error: &'e (dyn StdError + 'static
 
 /// The error and its causes in one line; the outer ones alone say nothing ("dispatch failure").
 pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut words: Vec<String> = causes(error).map(ToString::to_string).collect();
+    let mut words: Vec<String> = causes(error).map(|cause| one_line(&cause.to_string())).collect();
     words.dedup();
     words.join(": ")
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn causes<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
@@ -152,7 +165,7 @@ fn causes<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (
 /// The beginning of an answer that carries no error document.
 fn excerpt(raw: &HttpResponse) -> String {
     let body = raw.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
-    let start: String = body.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(EXCERPT).collect();
+    let start: String = one_line(&body).chars().take(EXCERPT).collect();
     if start.is_empty() { "an empty answer".to_owned() } else { format!("not AWS's error document: {start}") }
 }
 
@@ -222,10 +235,10 @@ mod tests {
     #[test]
     fn missing_credentials_are_for_a_person_to_mend() {
         use aws_smithy_runtime_api::client::result::ConnectorError;
-        let cause = CredentialsError::not_loaded("no provider in chain provided credentials");
+        let cause = CredentialsError::not_loaded("no credentials found in chain. Attempted:\n  Environment");
         let error: SdkError<CredentialsLike> = SdkError::dispatch_failure(ConnectorError::other(cause.into(), None));
         let error = failure("GetCallerIdentity", error);
         assert_eq!((error.kind, error.code.as_str()), (Kind::Denied, "NoCredentials"), "{error}");
-        assert!(error.message.contains("no provider in chain"), "{error}");
+        assert!(error.message.contains("found in chain. Attempted: Environment"), "{error}");
     }
 }

@@ -121,7 +121,7 @@ fn failure(action: &'static str, error: &ImdsError) -> Error {
         Some(403) => (Kind::Denied, "instance metadata is switched off or forbidden (403)".to_owned()),
         Some(429) => (Kind::Throttled, "instance metadata asks us to slow down (429)".to_owned()),
         Some(status) => (Kind::Unavailable, format!("instance metadata answered {status}")),
-        None => (Kind::Unavailable, format!("no instance metadata: {}", chain(error))),
+        None => (Kind::Unavailable, format!("not on an EC2 instance, or in a container behind a hop limit of 1: {}", chain(error))),
     };
     Error { kind, action, code: "NoMetadata".to_owned(), message, request_id: None }
 }

@@ -3,8 +3,8 @@
 //! instance metadata) unless [`Settings`] say otherwise.
 //!
 //! What must stay true:
-//! - every call ends: an attempt within `attempt_timeout`, the whole call with its retries and its wait for a place in line within
-//!   `call_timeout` (the SDK alone waits for ever on a server that accepts and says nothing);
+//! - every call ends: an attempt within `attempt_timeout`, a call with its retries within `call_timeout`, and it waits no longer than that
+//!   for its place in line before (the SDK alone waits for ever on a server that accepts and says nothing);
 //! - reads and absolute writes are repeated on throttling, 5xx (that includes `ResourceContention` and answers without AWS's error document)
 //!   and broken connections; `TerminateInstanceInAutoScalingGroup` is sent once, whatever happens (F21);
 //! - a list is followed by its token alone: a page may be short or empty and not be the last one;
@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_config::AppName;
 use aws_config::BehaviorVersion;
 use aws_config::Region;
 use aws_config::SdkConfig;
@@ -52,6 +53,9 @@ const ATTEMPTS: u32 = 4;
 /// To open a connection. AWS answers in milliseconds; on a lossy path one SYN is repeated after 1 s, the next after 3 s.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// What CloudTrail shows of who asked.
+const APP_NAME: &str = "bellrock";
+
 /// Overrides of what the SDK's chain would find, and bounds of a call.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -63,13 +67,13 @@ pub struct Settings {
     pub endpoint: Option<String>,
     /// Access keys to use instead of the chain's. For endpoints that check none; a fleet has a role.
     pub keys: Option<Keys>,
-    /// Bound of a whole call: waiting for a place in line, every attempt, every back-off.
+    /// Bound of a call: every attempt, every back-off. Also bounds the wait for a place in line before it.
     pub call_timeout: Duration,
     /// Bound of one attempt, connecting included.
     pub attempt_timeout: Duration,
     /// Longest first back-off (the real one is drawn between nothing and this; it doubles with each attempt).
     pub backoff: Duration,
-    /// Calls of this process under way at once; the account's request bucket is shared with everybody else in it (draining.md §4.12).
+    /// Calls of this process under way at once (a terminate waits in no line); the account's request bucket is shared with everybody else in it (draining.md §4.12).
     pub in_flight: usize,
 }
 
@@ -180,6 +184,7 @@ pub fn install_crypto() {
 
 async fn load(settings: &Settings) -> SdkConfig {
     let mut loader = aws_config::defaults(behavior())
+        .app_name(AppName::new(APP_NAME).expect("letters alone"))
         .http_client(http_client())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(settings.backoff))
         .timeout_config(

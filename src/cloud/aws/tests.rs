@@ -148,6 +148,12 @@ fn html(status: u16) -> Reply {
     Reply::Answer(status, "<html><body>Internal Server Error</body></html>".to_owned())
 }
 
+fn terminated() -> Reply {
+    let activity = "<Activity><ActivityId>a-1</ActivityId><AutoScalingGroupName>g</AutoScalingGroupName><Cause>c</Cause>\
+        <StartTime>2026-01-02T03:04:05Z</StartTime><StatusCode>InProgress</StatusCode><Progress>0</Progress></Activity>";
+    answer(TERMINATE, activity)
+}
+
 /// An address where nobody listens.
 async fn closed_port() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -187,13 +193,41 @@ async fn a_terminate_that_aws_turns_down_for_now_is_not_repeated_here_either() {
 
 #[tokio::test]
 async fn a_terminate_names_the_own_instance_and_the_decrement() {
-    let activity = "<Activity><ActivityId>a-1</ActivityId><AutoScalingGroupName>g</AutoScalingGroupName><Cause>c</Cause>\
-        <StartTime>2026-01-02T03:04:05Z</StartTime><StatusCode>InProgress</StatusCode><Progress>0</Progress></Activity>";
-    let server = Server::start([answer(TERMINATE, activity)]).await;
+    let server = Server::start([terminated()]).await;
     let activity = server.aws().await.terminate_own(&own(), true).await.expect("accepted");
     assert_eq!((activity.id.as_str(), activity.status), ("a-1", crate::cloud::ActivityStatus::Underway));
     let request = &server.requests()[0];
+    assert!(request.contains("app/bellrock"), "CloudTrail is to show who asked: {request}");
     assert!(request.contains("InstanceId=i-0123456789abcdef0") && request.contains("ShouldDecrementDesiredCapacity=true"), "{request}");
+}
+
+#[tokio::test]
+async fn a_terminate_does_not_wait_in_line_behind_reads() {
+    let server = Server::start([Reply::Hang, terminated()]).await;
+    let aws = server.aws_with(Settings { in_flight: 1, ..Settings::default() }).await;
+    let group = GroupName::new("g");
+    let read = aws.activities(&group, 1);
+    let terminate = async {
+        while server.requests().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        aws.terminate_own(&own(), true).await
+    };
+    tokio::select! {
+        read = read => panic!("the read hangs: {read:?}"),
+        answer = terminate => assert_eq!(answer.expect("accepted").id, "a-1"),
+    }
+}
+
+#[tokio::test]
+async fn an_instance_is_looked_for_beyond_an_empty_page() {
+    const ACTION: &str = "DescribeAutoScalingInstances";
+    let ours = "<AutoScalingInstances><member><InstanceId>i-1</InstanceId><AutoScalingGroupName>g</AutoScalingGroupName>\
+        <LifecycleState>InService</LifecycleState><HealthStatus>HEALTHY</HealthStatus></member></AutoScalingInstances>";
+    let empty = answer(ACTION, "<AutoScalingInstances/><NextToken>t</NextToken>");
+    let server = Server::start([empty, answer(ACTION, ours)]).await;
+    let instance = server.aws().await.instance(&InstanceId::new("i-1")).await.expect("two pages");
+    assert_eq!(instance.expect("found").group, GroupName::new("g"));
 }
 
 #[tokio::test]
@@ -337,6 +371,13 @@ async fn metadata_without_a_token_is_refused_and_version_one_is_never_tried() {
     assert_eq!((error.kind, error.code.as_str()), (Kind::Denied, "NoMetadata"), "{error}");
     assert!(server.requests().iter().all(|request| request.starts_with("PUT ")));
     let error = Imds::at(&closed_port().await).unwrap().target_state().await.expect_err("nobody listens");
+    assert_eq!((error.kind, error.code.as_str()), (Kind::Unavailable, "NoMetadata"), "{error}");
+}
+
+#[tokio::test]
+async fn metadata_that_says_nothing_is_given_up() {
+    let server = Server::start(vec![Reply::Hang; 9]).await;
+    let error = Imds::at(&server.address).unwrap().target_state().await.expect_err("nobody answers");
     assert_eq!((error.kind, error.code.as_str()), (Kind::Unavailable, "NoMetadata"), "{error}");
 }
 
