@@ -8,7 +8,7 @@
 //! - reads and absolute writes are repeated on throttling, 5xx (that includes `ResourceContention` and answers without AWS's error document)
 //!   and broken connections; `TerminateInstanceInAutoScalingGroup` is sent once, whatever happens (F21);
 //! - a list is followed by its token alone: a page may be short or empty and not be the last one;
-//! - SDK types stay in this folder: [`convert`] turns answers into facts, [`call`] turns failures into [`Error`].
+//! - SDK types stay in this folder: `convert` turns answers into facts, `call` turns failures into [`Error`].
 
 mod autoscaling;
 mod balancing;
