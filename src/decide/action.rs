@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::model::Timestamp;
+
 /// Names one action in the life of this process; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
@@ -74,14 +76,17 @@ pub enum Deed {
         to: u32,
     },
     /// Terminate our own instance with decrement. Carries no id: whoever acts knows only its own (S5).
-    TerminateOwn,
+    TerminateOwn {
+        /// When the drain began: names the intent, the same in every try of it.
+        drain: Timestamp,
+    },
 }
 
 impl Deed {
     /// Whether the intent has to be on disk before. All that cannot be undone or that a restart must know of.
     pub fn needs_journal(&self) -> bool {
         match self {
-            Self::StopOrchestrator { .. } | Self::LowerMin { .. } | Self::TerminateOwn => true,
+            Self::StopOrchestrator { .. } | Self::LowerMin { .. } | Self::TerminateOwn { .. } => true,
             Self::SetIntake { .. } | Self::StartOrchestrator => false,
         }
     }
@@ -95,7 +100,7 @@ impl fmt::Display for Deed {
             Self::StopOrchestrator { grace } => write!(f, "stop the orchestrator within {} s", grace.as_secs()),
             Self::StartOrchestrator => f.write_str("start the orchestrator"),
             Self::LowerMin { to } => write!(f, "lower the group's min to {to}"),
-            Self::TerminateOwn => f.write_str("terminate this instance with decrement"),
+            Self::TerminateOwn { .. } => f.write_str("terminate this instance with decrement"),
         }
     }
 }

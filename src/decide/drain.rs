@@ -248,18 +248,20 @@ impl<'a> Step<'a> {
         if let Some(ours) = groups.iter().find(|g| g.name == name) {
             self.state.group = Some((asked, ours.clone()));
         }
+        let mut over = false;
         if whole_cluster {
             let verdict = superseded::judge(self.policy, &name, &groups);
+            over = matches!(verdict, superseded::Verdict::No(_));
             let by = self.state.agreement.read(self.policy, asked, &verdict);
             self.state.cluster = Some((asked, groups));
             if let Some(by) = by {
                 self.superseded(by);
             }
         } else if self.state.group.as_ref().is_some_and(|(_, g)| !g.is_disabled()) && !self.policy.retired {
+            over = true;
             self.state.agreement.forget();
         }
-        if self.state.durable.veto.as_ref().is_some_and(|veto| veto.successor.is_some()) && !self.state.agreement.is_suspected() {
-            self.state.durable.veto = None;
+        if over && self.state.durable.veto.take().is_some() {
             self.touch();
         }
         if let Phase::Validating = self.state.phase {
@@ -440,8 +442,9 @@ impl<'a> Step<'a> {
             return;
         }
         let stopped = self.is_stopped();
+        let drain = self.state.durable.drain.as_ref().map(|d| d.started).unwrap_or_default();
         self.set_progress(Progress::Intent { at: self.now.wall, stopped });
-        let order = self.deed(Deed::TerminateOwn);
+        let order = self.deed(Deed::TerminateOwn { drain });
         self.enter(Phase::Terminating { order });
     }
 

@@ -205,6 +205,11 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Why it holds, when it does.
+    pub fn held(&self) -> Option<HeldWhy> {
+        if let Self::Held { why, .. } = self { Some(*why) } else { None }
+    }
+
     /// One word, for status, log and metrics.
     pub fn word(&self) -> &'static str {
         match self {
@@ -351,6 +356,16 @@ impl State {
     /// The part that has to be on disk before the deeds of the last step are done.
     pub fn durable(&self) -> &Durable {
         &self.durable
+    }
+
+    /// Our group as last read.
+    pub fn group(&self) -> Option<&Group> {
+        self.group.as_ref().map(|(_, group)| group)
+    }
+
+    /// Our group's name, once Auto Scaling listed us.
+    pub fn group_name(&self) -> Option<&GroupName> {
+        self.group_name.as_ref()
     }
 
     /// Where the protocol is.

@@ -90,11 +90,6 @@ impl Agreement {
         *self = Self::default();
     }
 
-    /// A read said superseded, and none since said otherwise.
-    pub fn is_suspected(&self) -> bool {
-        self.by.is_some()
-    }
-
     /// The last finding, for people.
     pub fn explain(&self) -> Option<&str> {
         self.last.as_deref()

@@ -1,1 +1,742 @@
+//! The agent against a small world that answers every look at once. The simulated region and the drill play the long games.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::Activity;
+use crate::model::Capacity;
+use crate::model::Generation;
+use crate::model::Group;
+use crate::model::GroupInstance;
+use crate::model::GroupName;
+use crate::model::HealthCheckType;
+use crate::model::Hold;
+use crate::model::InstanceHealth;
+use crate::model::InstanceId;
+use crate::model::Intake;
+use crate::model::LifecycleState;
+use crate::model::Moment;
+use crate::model::Process;
+use crate::model::Sample;
+use crate::model::Timestamp;
+
+const WALL: i64 = 1_700_000_000_000;
+
+struct Rig {
+    policy: Policy,
+    state: State,
+    now: Moment,
+    old: Group,
+    new: Group,
+    busy: Activity,
+    intake: Intake,
+    generation: u32,
+    target: Option<LifecycleState>,
+    task: Option<TaskRead>,
+    switch_obeys: bool,
+    terminate: Vec<Result<Receipt, Fault>>,
+    ending: Option<EndingActivity>,
+    deeds: Vec<(Duration, Deed)>,
+    looks: usize,
+    disk_full: bool,
+    saved: u64,
+}
+
+fn own() -> InstanceId {
+    InstanceId::from("i-0a")
+}
+
+fn group(name: &str, created: i64, members: &[&str]) -> Group {
+    let size = u32::try_from(members.len()).unwrap();
+    let member = |id: &&str| GroupInstance {
+        id: InstanceId::from(*id),
+        group: GroupName::from(name),
+        zone: "us-west-2a".to_owned(),
+        state: LifecycleState::InService,
+        health: InstanceHealth::Healthy,
+        protected: false,
+        launch: None,
+    };
+    Group {
+        name: GroupName::from(name),
+        arn: String::new(),
+        created: Timestamp(created),
+        capacity: Capacity { min: 0, max: 10, desired: size },
+        instances: members.iter().map(member).collect(),
+        suspended: BTreeMap::new(),
+        tags: BTreeMap::new(),
+        target_groups: Vec::new(),
+        classic_load_balancers: Vec::new(),
+        status: None,
+        health_check_type: HealthCheckType::Ec2,
+        health_check_grace_s: 0,
+        launch: None,
+        availability_zones: Vec::new(),
+    }
+}
+
+fn disable(group: &mut Group) {
+    group.suspended = Process::DISABLING.into_iter().map(|p| (p, String::new())).collect();
+}
+
+fn fault(what: FaultKind, text: &str) -> Result<Receipt, Fault> {
+    Err(Fault { what, text: text.to_owned() })
+}
+
+impl Rig {
+    fn new() -> Self {
+        let policy = Policy { budget_percent: 100, ..Policy::default() };
+        let now = Moment { mono: Duration::from_secs(1000), wall: Timestamp(WALL) };
+        Self {
+            state: State::new(own(), Durable::default(), true, &policy, now),
+            policy,
+            now,
+            old: group("app-main-v001", 1, &["i-0a"]),
+            new: group("app-main-v002", 2, &["i-1a", "i-1b"]),
+            busy: Activity::Idle,
+            intake: Intake::Open,
+            generation: 1,
+            target: None,
+            task: None,
+            switch_obeys: true,
+            terminate: Vec::new(),
+            ending: None,
+            deeds: Vec::new(),
+            looks: 0,
+            disk_full: false,
+            saved: 0,
+        }
+    }
+
+    fn superseded() -> Self {
+        let mut rig = Self::new();
+        disable(&mut rig.old);
+        rig
+    }
+
+    fn see(&mut self, seen: Seen) -> Option<String> {
+        let mut outcome = step(&mut self.state, &self.policy, Observation { at: self.now, seen });
+        let refusal = outcome.refusal.take();
+        if self.disk_full && self.state.durable().version != self.saved {
+            outcome.actions.retain(|a| matches!(a.what, What::Look(_)));
+            let lost = step(&mut self.state, &self.policy, Observation { at: self.now, seen: Seen::JournalLost("disk full".to_owned()) });
+            outcome.actions.extend(lost.actions.into_iter().filter(|a| matches!(a.what, What::Look(_))));
+        } else {
+            self.saved = self.state.durable().version;
+        }
+        for action in outcome.actions {
+            let answer = self.answer(&action.what);
+            self.see(Seen::Answer { key: action.key, answer: Box::new(answer) });
+        }
+        refusal
+    }
+
+    fn answer(&mut self, what: &What) -> Answer {
+        match what {
+            What::Look(look) => {
+                self.looks += 1;
+                self.look(look)
+            }
+            What::Deed { deed, .. } => {
+                self.deeds.push((self.now.mono, deed.clone()));
+                Answer::Done(self.perform(deed))
+            }
+        }
+    }
+
+    fn look(&self, look: &Look) -> Answer {
+        match look {
+            Look::TargetState => Answer::TargetState(Ok(self.target.clone())),
+            Look::Own { .. } => Answer::Own(Ok(OwnRead { entry: self.old.instance(&own()).cloned(), ending: self.ending.clone() })),
+            Look::Group => Answer::Group(Ok(Some(self.old.clone()))),
+            Look::Cluster => Answer::Cluster(Ok(vec![self.old.clone(), self.new.clone()])),
+            Look::Orchestrator => Answer::Orchestrator {
+                intake: self.intake.clone(),
+                sample: Sample {
+                    activity: self.busy.clone(),
+                    asked: self.now,
+                    measured: None,
+                    generation: Some(Generation(self.generation.to_string())),
+                },
+            },
+            Look::Task(_) => Answer::Task(Ok(self.task.clone().unwrap_or(TaskRead::Running))),
+        }
+    }
+
+    fn perform(&mut self, deed: &Deed) -> Result<Receipt, Fault> {
+        match deed {
+            Deed::SetIntake { open } => {
+                if self.switch_obeys {
+                    self.intake = if *open { Intake::Open } else { Intake::Closed };
+                }
+                Ok(Receipt::Done)
+            }
+            Deed::StopOrchestrator { .. } => {
+                self.busy = Activity::Unknown { why: "connection refused".to_owned() };
+                self.intake = Intake::Unknown { why: "connection refused".to_owned() };
+                Ok(Receipt::Done)
+            }
+            Deed::StartOrchestrator => {
+                self.busy = Activity::Idle;
+                self.intake = Intake::Open;
+                self.generation += 1;
+                Ok(Receipt::Done)
+            }
+            Deed::LowerMin { to } => {
+                self.old.capacity.min = *to;
+                Ok(Receipt::Done)
+            }
+            Deed::TerminateOwn { .. } => {
+                if self.terminate.is_empty() {
+                    self.end();
+                    return Ok(Receipt::Activity("act-1".to_owned()));
+                }
+                self.terminate.remove(0)
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        self.old.instances[0].state = LifecycleState::Terminating;
+        self.old.capacity.desired -= 1;
+    }
+
+    /// Ticks as the daemon would, until then.
+    fn run(&mut self, time: Duration) {
+        let end = self.now.mono + time;
+        loop {
+            let wake = wake_at(&self.state, &self.policy).max(self.now.mono);
+            let next = wake.min(end).max(self.now.mono + Duration::from_millis(1));
+            if wake > end {
+                self.now = self.now.plus(end.saturating_sub(self.now.mono));
+                return;
+            }
+            self.now = self.now.plus(next - self.now.mono);
+            self.see(Seen::Tick);
+        }
+    }
+
+    fn run_s(&mut self, seconds: u64) {
+        self.run(Duration::from_secs(seconds));
+    }
+
+    fn word(&self) -> &'static str {
+        self.state.phase().word()
+    }
+
+    fn count(&self, wanted: impl Fn(&Deed) -> bool) -> usize {
+        self.deeds.iter().filter(|(_, deed)| wanted(deed)).count()
+    }
+
+    fn terminations(&self) -> usize {
+        self.count(|deed| matches!(deed, Deed::TerminateOwn { .. }))
+    }
+
+    fn drain(&mut self) -> Option<String> {
+        self.see(Seen::Asked(Command::Drain { by: "ada".to_owned(), reason: "test".to_owned(), force: false }))
+    }
+
+    fn undrain(&mut self) -> Option<String> {
+        self.see(Seen::Asked(Command::Undrain { by: "ada".to_owned() }))
+    }
+
+    fn restart(&mut self, same_boot: bool) {
+        self.state = State::new(own(), self.state.durable().clone(), same_boot, &self.policy, self.now);
+    }
+}
+
+fn busy() -> Activity {
+    Activity::Busy { count: 1, executions: Vec::new() }
+}
+
+fn unknown() -> Activity {
+    Activity::Unknown { why: "404".to_owned() }
+}
+
+#[test]
+fn an_idle_superseded_instance_closes_intake_waits_and_ends_itself_once() {
+    let mut rig = Rig::superseded();
+    rig.run_s(600);
+    assert_eq!(rig.deeds.len(), 2, "{:?}", rig.deeds);
+    assert_eq!(rig.deeds[0].1, Deed::SetIntake { open: false });
+    assert!(matches!(rig.deeds[1].1, Deed::TerminateOwn { .. }));
+    let between = rig.deeds[1].0 - rig.deeds[0].0;
+    assert!(between >= rig.policy.settle + rig.policy.quiet, "{between:?}");
+    assert!(between <= rig.policy.settle + rig.policy.quiet + rig.policy.activity_every * 3, "{between:?}");
+    assert_eq!(rig.word(), "ending");
+    rig.old.instances.clear();
+    rig.run_s(60);
+    assert_eq!(rig.word(), "gone");
+}
+
+#[test]
+fn a_busy_or_unknown_instance_never_ends_s1_s2() {
+    for activity in [busy(), unknown()] {
+        let mut rig = Rig::superseded();
+        rig.busy = activity;
+        rig.run_s(24 * 3600);
+        assert_eq!(rig.terminations(), 0);
+        assert_eq!(rig.intake, Intake::Closed);
+    }
+}
+
+#[test]
+fn work_that_shows_up_in_the_quiet_time_starts_it_over_f1() {
+    let mut rig = Rig::superseded();
+    rig.run_s(100);
+    assert_eq!(rig.word(), "confirming_idle");
+    rig.busy = busy();
+    rig.run_s(300);
+    rig.busy = Activity::Idle;
+    let idle_from = rig.now.mono;
+    rig.run_s(600);
+    let at = rig.deeds.last().unwrap().0;
+    assert!(at - idle_from >= rig.policy.quiet);
+}
+
+#[test]
+fn a_new_process_generation_has_its_intake_closed_again_f5() {
+    let mut rig = Rig::superseded();
+    rig.busy = busy();
+    rig.run_s(200);
+    rig.generation += 1;
+    rig.intake = Intake::Open;
+    rig.run_s(30);
+    assert_eq!(rig.count(|d| *d == Deed::SetIntake { open: false }), 2);
+    rig.busy = Activity::Idle;
+    rig.run_s(300);
+    assert_eq!(rig.terminations(), 1);
+}
+
+#[test]
+fn a_switch_that_does_not_obey_is_held_with_its_code_f11() {
+    let mut rig = Rig::superseded();
+    rig.switch_obeys = false;
+    rig.run_s(3600);
+    assert_eq!(rig.state.phase().held(), Some(HeldWhy::IntakeUnstoppable));
+    assert_eq!(rig.terminations(), 0);
+    rig.switch_obeys = true;
+    rig.run_s(3600);
+    assert_eq!(rig.terminations(), 1);
+}
+
+#[test]
+fn nobody_drains_without_a_healthy_enabled_successor_f13_f17() {
+    let mut both_disabled = Rig::superseded();
+    disable(&mut both_disabled.new);
+    let mut sick = Rig::superseded();
+    for i in &mut sick.new.instances {
+        i.health = InstanceHealth::Unhealthy;
+    }
+    let mut older = Rig::superseded();
+    older.new.created = Timestamp(0);
+    let mut other_cluster = Rig::superseded();
+    other_cluster.new.name = GroupName::from("app-main-canary-v002");
+    let mut deleted = Rig::superseded();
+    deleted.new.status = Some("Delete in progress".to_owned());
+    for (name, mut rig) in
+        [("both disabled", both_disabled), ("sick", sick), ("older", older), ("other cluster", other_cluster), ("deleted", deleted)]
+    {
+        rig.run_s(7200);
+        assert_eq!((rig.word(), rig.deeds.len()), ("working", 0), "{name}");
+    }
+}
+
+#[test]
+fn one_read_is_not_enough_and_an_absent_group_changes_nothing_f13_f15() {
+    let mut rig = Rig::superseded();
+    rig.run_s(30);
+    assert_eq!(rig.word(), "working");
+    let kept = rig.new.clone();
+    rig.new.name = GroupName::from("other-v001");
+    rig.run_s(25);
+    rig.new = kept;
+    rig.run_s(50);
+    assert_eq!(rig.word(), "working", "the disagreeing read starts the count over");
+    rig.run_s(40);
+    assert_ne!(rig.word(), "working");
+}
+
+#[test]
+fn a_lost_terminate_is_not_repeated_when_reads_show_it_done_s4() {
+    let mut rig = Rig::superseded();
+    rig.terminate = vec![fault(FaultKind::OutcomeUnknown, "no answer")];
+    rig.run_s(115);
+    assert_eq!(rig.word(), "outcome_unknown", "{:?}", rig.deeds);
+    rig.end();
+    rig.run_s(600);
+    assert_eq!((rig.terminations(), rig.word()), (1, "ending"));
+}
+
+#[test]
+fn a_lost_terminate_that_did_nothing_is_repeated_after_the_staleness_bound_and_new_evidence() {
+    let mut rig = Rig::superseded();
+    rig.terminate = vec![fault(FaultKind::OutcomeUnknown, "no answer")];
+    rig.run_s(1200);
+    assert_eq!((rig.terminations(), rig.word()), (2, "ending"));
+    let calls: Vec<Duration> = rig.deeds.iter().filter(|(_, d)| matches!(d, Deed::TerminateOwn { .. })).map(|(at, _)| *at).collect();
+    assert!(calls[1] - calls[0] >= rig.policy.stale_bound * 3);
+}
+
+#[test]
+fn a_restart_with_an_intent_reads_before_it_does_anything_f23() {
+    let mut rig = Rig::superseded();
+    rig.terminate = vec![fault(FaultKind::OutcomeUnknown, "no answer")];
+    rig.run_s(115);
+    rig.end();
+    rig.restart(true);
+    rig.run_s(600);
+    assert_eq!((rig.terminations(), rig.word()), (1, "ending"));
+}
+
+#[test]
+fn a_restart_in_the_middle_goes_on_with_the_drain_and_gathers_its_evidence_anew_f43() {
+    let mut rig = Rig::superseded();
+    rig.busy = busy();
+    rig.run_s(300);
+    rig.restart(true);
+    rig.busy = Activity::Idle;
+    let from = rig.now.mono;
+    rig.run_s(600);
+    assert_eq!(rig.terminations(), 1);
+    assert!(rig.deeds.last().unwrap().0 - from >= rig.policy.settle + rig.policy.quiet);
+}
+
+#[test]
+fn a_hold_calls_the_drain_off_and_opens_intake_again_s11() {
+    let mut rig = Rig::superseded();
+    rig.busy = busy();
+    rig.run_s(300);
+    let hold = Hold { generation: 1, owner: "ada@laptop".to_owned(), expires: rig.now.wall.plus(Duration::from_secs(600)) };
+    rig.old.tags = hold.to_tags().into_iter().collect();
+    rig.run_s(200);
+    assert_eq!((rig.word(), &rig.intake), ("working", &Intake::Open));
+    rig.busy = Activity::Idle;
+    rig.run_s(300);
+    assert_eq!(rig.terminations(), 0, "held");
+    rig.run_s(1200);
+    assert_eq!(rig.terminations(), 1, "the hold expired, and the group is still superseded");
+}
+
+#[test]
+fn a_hold_that_cannot_be_read_counts_as_held() {
+    let mut rig = Rig::superseded();
+    rig.old.tags.insert(crate::model::HOLD_TAG.to_owned(), "gibberish".to_owned());
+    rig.run_s(7200);
+    assert_eq!(rig.deeds.len(), 0);
+}
+
+#[test]
+fn a_raised_generation_calls_the_drain_off_even_without_a_hold_s6() {
+    let mut rig = Rig::superseded();
+    rig.busy = busy();
+    rig.run_s(300);
+    rig.old.tags.insert(crate::model::GENERATION_TAG.to_owned(), "1".to_owned());
+    let opened_before = rig.count(|d| *d == Deed::SetIntake { open: true });
+    rig.run_s(200);
+    assert_eq!(rig.count(|d| *d == Deed::SetIntake { open: true }), opened_before + 1);
+}
+
+#[test]
+fn min_is_lowered_to_one_below_desired_only_for_a_superseded_group() {
+    let mut rig = Rig::superseded();
+    rig.old.capacity.min = 1;
+    rig.run_s(600);
+    let lowered: Vec<&Deed> = rig.deeds.iter().map(|(_, d)| d).filter(|d| matches!(d, Deed::LowerMin { .. })).collect();
+    assert_eq!(lowered, [&Deed::LowerMin { to: 0 }]);
+    assert_eq!(rig.terminations(), 1);
+
+    let mut hold = Rig::superseded();
+    hold.policy.min_size = MinSize::Hold;
+    hold.old.capacity.min = 1;
+    hold.run_s(600);
+    assert_eq!((hold.state.phase().held(), hold.terminations()), (Some(HeldWhy::MinSize), 0));
+
+    let mut asked = Rig::new();
+    asked.old.capacity.min = 1;
+    asked.run_s(200);
+    assert!(asked.drain().unwrap().contains("min"), "F24: refused before intake is closed");
+    assert_eq!(asked.deeds.len(), 0);
+}
+
+#[test]
+fn aws_saying_min_size_holds_and_asks_again_at_a_bounded_rate_l7() {
+    let mut rig = Rig::superseded();
+    let refused = fault(FaultKind::Refused, "would violate group's min size constraint");
+    rig.terminate = vec![refused; 1000];
+    rig.run_s(24 * 3600);
+    let tries = rig.terminations();
+    assert!((10..200).contains(&tries), "{tries}");
+}
+
+#[test]
+fn a_refusal_under_suspended_terminate_is_named_f27() {
+    let mut rig = Rig::superseded();
+    rig.old.capacity.desired = 5;
+    rig.terminate = vec![fault(FaultKind::Refused, "process Terminate is suspended"); 50];
+    rig.run_s(300);
+    assert_eq!(rig.state.phase().held(), Some(HeldWhy::TerminateSuspended));
+}
+
+#[test]
+fn throttled_and_contended_calls_are_tried_again_after_new_evidence_f29() {
+    let mut rig = Rig::superseded();
+    rig.terminate = vec![fault(FaultKind::NotNow, "Throttling"), fault(FaultKind::NotNow, "ScalingActivityInProgress")];
+    rig.run_s(900);
+    assert_eq!((rig.terminations(), rig.word()), (3, "ending"));
+}
+
+#[test]
+fn an_operators_drain_can_be_called_off_until_the_call_is_out_s15() {
+    let mut rig = Rig::new();
+    rig.busy = busy();
+    rig.run_s(100);
+    assert_eq!(rig.drain(), None);
+    rig.run_s(100);
+    assert_eq!(rig.intake, Intake::Closed);
+    assert_eq!(rig.undrain(), None);
+    rig.run_s(30);
+    assert_eq!((rig.word(), &rig.intake), ("working", &Intake::Open));
+    rig.busy = Activity::Idle;
+    assert_eq!(rig.drain(), None);
+    rig.run_s(300);
+    assert_eq!(rig.terminations(), 1);
+    assert!(rig.undrain().unwrap().contains("cannot be called back"));
+}
+
+#[test]
+fn undrain_of_a_superseded_instance_lasts_until_another_cause() {
+    let mut rig = Rig::superseded();
+    rig.busy = busy();
+    rig.run_s(300);
+    rig.undrain();
+    rig.busy = Activity::Idle;
+    rig.run_s(7200);
+    assert_eq!((rig.word(), rig.terminations()), ("working", 0));
+    rig.restart(true);
+    rig.run_s(7200);
+    assert_eq!((rig.word(), rig.terminations()), ("working", 0), "the veto survives a restart");
+    rig.new.name = GroupName::from("app-main-v003");
+    rig.run_s(600);
+    assert_eq!(rig.terminations(), 1);
+}
+
+#[test]
+fn dry_run_does_nothing_and_says_what_it_would_do() {
+    let mut rig = Rig::superseded();
+    rig.policy.dry_run = true;
+    rig.run_s(7200);
+    assert_eq!(rig.deeds.len(), 0);
+    let status = rig.state.status(&rig.policy, rig.now);
+    assert!(status.evidence.iter().any(|e| e.contains("dry run: would drain, superseded by app-main-v002")), "{status:?}");
+    assert!(rig.drain().is_some());
+}
+
+#[test]
+fn the_deadline_holds_and_names_the_work_or_forces_by_policy_f8() {
+    let work = Activity::Busy {
+        count: 1,
+        executions: vec![crate::model::ExecutionRef { application: "foo".to_owned(), url: "/pipelines/01F".to_owned() }],
+    };
+    let mut hold = Rig::superseded();
+    hold.policy.deadline = Some(Duration::from_secs(1800));
+    hold.busy = work.clone();
+    hold.run_s(4000);
+    assert_eq!(hold.terminations(), 0);
+    let status = hold.state.status(&hold.policy, hold.now);
+    assert!(status.waits_for.unwrap().contains("/pipelines/01F"));
+
+    let mut force = Rig::superseded();
+    force.policy.deadline = Some(Duration::from_secs(1800));
+    force.policy.at_deadline = AtDeadline::Force;
+    force.busy = work;
+    force.run_s(4000);
+    assert_eq!(force.terminations(), 1);
+    assert!(force.deeds.last().unwrap().0 >= Duration::from_secs(1000 + 1800));
+}
+
+#[test]
+fn target_terminated_drains_without_a_call_of_our_own_f33() {
+    let mut rig = Rig::new();
+    rig.policy.stop_grace = Some(Duration::from_secs(30));
+    rig.busy = busy();
+    rig.run_s(100);
+    rig.target = Some(LifecycleState::Terminated);
+    rig.run_s(100);
+    assert_eq!((rig.word(), &rig.intake), ("confirming_idle", &Intake::Closed));
+    rig.busy = Activity::Idle;
+    rig.run_s(300);
+    assert_eq!((rig.word(), rig.terminations()), ("ending", 0));
+    assert_eq!(rig.count(|d| matches!(d, Deed::StopOrchestrator { .. })), 1);
+}
+
+#[test]
+fn the_orchestrator_is_stopped_between_two_justifications_and_started_again_when_called_off() {
+    let mut rig = Rig::superseded();
+    rig.policy.stop_grace = Some(Duration::from_secs(30));
+    rig.policy.soak = Duration::from_secs(1);
+    rig.run_s(400);
+    let order: Vec<String> = rig.deeds.iter().map(|(_, d)| d.to_string()).collect();
+    assert_eq!(order, ["close intake", "stop the orchestrator within 30 s", "terminate this instance with decrement"]);
+
+    let mut held = Rig::superseded();
+    held.policy.stop_grace = Some(Duration::from_secs(30));
+    held.terminate = vec![fault(FaultKind::NotNow, "Throttling"); 500];
+    held.run_s(300);
+    let hold = Hold { generation: 1, owner: "ada".to_owned(), expires: held.now.wall.plus(Duration::from_secs(3600)) };
+    held.old.tags = hold.to_tags().into_iter().collect();
+    held.run_s(200);
+    assert_eq!(held.count(|d| *d == Deed::StartOrchestrator), 1);
+    assert_eq!((held.word(), &held.intake), ("working", &Intake::Open));
+}
+
+#[test]
+fn a_stopped_orchestrator_that_answers_again_has_to_be_drained_again() {
+    let mut rig = Rig::superseded();
+    rig.policy.stop_grace = Some(Duration::from_secs(30));
+    rig.terminate = vec![fault(FaultKind::NotNow, "Throttling"); 3];
+    rig.run_s(125);
+    assert_eq!(rig.count(|d| matches!(d, Deed::StopOrchestrator { .. })), 1, "{:?}", rig.deeds);
+    let calls = rig.terminations();
+    rig.busy = busy();
+    rig.intake = Intake::Open;
+    rig.generation += 1;
+    rig.run_s(600);
+    assert_eq!(rig.terminations(), calls, "it works again");
+    rig.busy = Activity::Idle;
+    rig.run_s(600);
+    assert_eq!(rig.count(|d| matches!(d, Deed::StopOrchestrator { .. })), 2);
+}
+
+#[test]
+fn a_reboot_forgets_that_the_orchestrator_was_stopped_f44() {
+    let mut rig = Rig::superseded();
+    rig.policy.stop_grace = Some(Duration::from_secs(30));
+    rig.terminate = vec![fault(FaultKind::NotNow, "Throttling"); 3];
+    rig.run_s(125);
+    rig.busy = busy();
+    rig.intake = Intake::Open;
+    rig.restart(false);
+    let calls = rig.terminations();
+    rig.run_s(3600);
+    assert_eq!(rig.terminations(), calls);
+}
+
+#[test]
+fn nothing_is_done_while_the_journal_cannot_be_written_f46() {
+    for full_from in [0, 80, 100] {
+        let mut rig = Rig::superseded();
+        rig.run_s(full_from);
+        let deeds = rig.deeds.len();
+        rig.disk_full = true;
+        rig.run_s(3600);
+        assert_eq!(rig.count(|d| d.needs_journal()), 0, "from {full_from} s");
+        assert!(rig.deeds.len() <= deeds + 1);
+        assert_eq!(rig.state.phase().held(), Some(HeldWhy::Journal), "from {full_from} s");
+        rig.disk_full = false;
+        rig.run_s(3600);
+        assert_eq!(rig.terminations(), 1, "from {full_from} s");
+    }
+}
+
+#[test]
+fn a_soak_closes_intake_at_once_and_ends_nothing_before_it_is_over_f14() {
+    let mut rig = Rig::superseded();
+    rig.policy.soak = Duration::from_secs(3600);
+    rig.run_s(1800);
+    assert_eq!((rig.terminations(), &rig.intake), (0, &Intake::Closed));
+    rig.run_s(2400);
+    assert_eq!(rig.terminations(), 1);
+}
+
+#[test]
+fn the_keep_floor_holds_the_last_ones() {
+    let mut rig = Rig::superseded();
+    rig.policy.keep = 1;
+    rig.run_s(7200);
+    assert_eq!((rig.terminations(), rig.state.phase().held()), (0, Some(HeldWhy::KeepFloor)));
+}
+
+#[test]
+fn an_idle_agent_asks_aws_once_per_describe_interval() {
+    let mut rig = Rig::new();
+    rig.policy.metadata_every = Duration::from_secs(1_000_000);
+    rig.policy.activity_every_idle = Duration::from_secs(1_000_000);
+    rig.run_s(36_000);
+    let expected = 36_000 / 90;
+    assert!((expected * 9 / 10..expected * 11 / 10 + 4).contains(&rig.looks), "{}", rig.looks);
+}
+
+#[test]
+fn an_answer_to_an_old_key_changes_nothing() {
+    let mut rig = Rig::superseded();
+    rig.run_s(200);
+    let before = format!("{:?}", rig.state);
+    let outcome = step(
+        &mut rig.state,
+        &rig.policy,
+        Observation {
+            at: rig.now,
+            seen: Seen::Answer { key: Key(1), answer: Box::new(Answer::Done(Ok(Receipt::Activity("x".to_owned())))) },
+        },
+    );
+    assert!(outcome.actions.is_empty());
+    assert_eq!(before, format!("{:?}", rig.state));
+}
+
+proptest! {
+    /// Two agents of a group never get the same turn within a staleness bound, whatever the time of day and the size of the group (S9).
+    #[test]
+    fn turns_keep_the_budget(members in 2_usize..40, percent in 1_u8..60, start in 0_i64..10_000_000) {
+        let policy = Policy { budget_percent: percent, ..Policy::default() };
+        let ids: Vec<String> = (0..members).map(|n| format!("i-{n:04}")).collect();
+        let names: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let mut old = group("app-main-v001", 1, &names);
+        disable(&mut old);
+        let groups = [old, group("app-main-v002", 2, &["i-n1"])];
+        let drain = Drain {
+            reason: Reason::Superseded { by: GroupName::from("app-main-v002") },
+            started: Timestamp(0), generation: 0, forced: false, progress: Progress::Draining,
+        };
+        let budget = (members * usize::from(percent) / 100).max(1);
+        let mut went = vec![false; members];
+        for slot in 0..members as i64 {
+            let now = Timestamp(WALL + start + slot * 10_000);
+            let go = |id: &str| justify::justify(&policy, &drain, &InstanceId::from(id), &GroupName::from("app-main-v001"), &groups, now) == justify::Justification::Go;
+            let at_once: Vec<usize> = (0..members).filter(|n| go(&ids[*n])).collect();
+            prop_assert!(at_once.len() <= budget);
+            for n in at_once { went[n] = true; }
+        }
+        let sees_first_half = (WALL + start) % 10_000 < 5_000;
+        prop_assert_eq!(went.iter().all(|w| *w), sees_first_half);
+    }
+
+    /// Whatever the orchestrator does, a terminate call has an unbroken quiet time of idle, closed-intake samples of one process behind it.
+    #[test]
+    fn never_ends_without_a_whole_quiet_time_behind_it(script in proptest::collection::vec((0_u8..6, 5_u64..90), 1..60)) {
+        let mut rig = Rig::superseded();
+        let mut disturbed = rig.now.mono;
+        for (what, seconds) in script {
+            match what {
+                0 => rig.busy = busy(),
+                1 => rig.busy = unknown(),
+                2 => rig.generation += 1,
+                3 => { rig.generation += 1; rig.intake = Intake::Open; }
+                _ => rig.busy = Activity::Idle,
+            }
+            if what <= 3 || rig.busy != Activity::Idle { disturbed = rig.now.mono; }
+            let before = rig.terminations();
+            rig.run_s(seconds);
+            if rig.terminations() > before {
+                let at = rig.deeds.last().unwrap().0;
+                prop_assert!(rig.busy == Activity::Idle);
+                prop_assert!(at - disturbed >= rig.policy.quiet, "{:?} after {:?}", at, disturbed);
+                return Ok(());
+            }
+            if rig.busy != Activity::Idle { disturbed = rig.now.mono; }
+        }
+    }
+}

@@ -41,7 +41,7 @@ impl State {
             reason,
             evidence,
             waits_for: self.waits_for(),
-            held: if let Phase::Held { why, .. } = &self.phase { Some(why.code().to_owned()) } else { None },
+            held: self.phase.held().map(|why| why.code().to_owned()),
             activity: self.sample.as_ref().map(|s| s.activity.clone()),
             intake: self.intake.clone(),
             ready: self.group.is_some() && self.sample.is_some(),

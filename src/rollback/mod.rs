@@ -15,9 +15,6 @@ pub mod facts;
 pub mod journal;
 pub mod plan;
 pub mod report;
-pub mod show;
-#[cfg(test)]
-mod tests;
 
 use std::time::Duration;
 

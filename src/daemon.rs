@@ -1,0 +1,325 @@
+//! The agent: one loop that owns the state. It takes one observation, steps, puts the durable state on disk, then has the actions done.
+//!
+//! What must stay true: the loop awaits nothing outside but the journal, which is bounded; looks and deeds run beside it, at most one look of
+//! a kind and one deed at a time by the rules of `decide`; no deed goes out on a state that is not on disk. A stop waits for the deed under
+//! way, so that its outcome is recorded, and for nothing else: the journal brings the drain back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+use tracing::info;
+use tracing::warn;
+
+use crate::act::Hands;
+use crate::cloud::Identity;
+use crate::decide;
+use crate::decide::Action;
+use crate::decide::Answer;
+use crate::decide::Durable;
+use crate::decide::Key;
+use crate::decide::Observation;
+use crate::decide::Policy;
+use crate::decide::Seen;
+use crate::decide::Siblings;
+use crate::decide::State;
+use crate::decide::Status;
+use crate::http::Asked;
+use crate::journal::Audit;
+use crate::journal::Event;
+use crate::journal::Journal;
+use crate::journal::What;
+use crate::model::Clock;
+use crate::model::InstanceId;
+use crate::observe::Eyes;
+use crate::observe::Place;
+
+/// First and longest time between two tries to learn who we are (F32).
+const IDENTITY_FIRST: Duration = Duration::from_secs(2);
+const IDENTITY_LONGEST: Duration = Duration::from_secs(60);
+/// A stop waits for the deed under way no longer than this; a terminate call is bounded well below it.
+pub const STOP_WITHIN: Duration = Duration::from_secs(25);
+/// The loop wakes at least so often, so that a watchdog sees it alive.
+const BEAT_EVERY: Duration = Duration::from_secs(5);
+
+/// What the agent works with.
+pub struct Parts {
+    /// To see.
+    pub eyes: Eyes,
+    /// To act.
+    pub hands: Hands,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Memory.
+    pub journal: Box<dyn Journal>,
+    /// Record.
+    pub audit: Box<dyn Audit>,
+    /// Names this boot of the host.
+    pub boot: String,
+}
+
+/// What reaches the agent from outside, and where it shows itself.
+pub struct Lines {
+    /// The owner's wishes; a new value takes effect with the next step.
+    pub policy: watch::Receiver<Policy>,
+    /// Operators.
+    pub commands: mpsc::Receiver<Asked>,
+    /// Cancelled = stop without draining.
+    pub stop: CancellationToken,
+    /// What `status` shows.
+    pub status: watch::Sender<Status>,
+    /// Called once per turn of the loop, at least every few seconds; the watchdog hangs on it.
+    pub beat: Box<dyn Fn() + Send>,
+}
+
+/// Runs the agent until it is told to stop.
+///
+/// # Errors
+/// The journal is there and cannot be read: what was done before is unknown, so the agent must not act.
+pub async fn run(mut parts: Parts, mut lines: Lines) -> std::io::Result<()> {
+    let Some(identity) = identify(&parts, &mut lines).await else { return Ok(()) };
+    let own = identity.own.id().clone();
+    let found = parts.journal.load(&own, &parts.boot)?;
+    let now = parts.clock.now();
+    let same_boot = found.as_ref().is_some_and(|(_, same)| *same);
+    let event = What::Started { found: found.as_ref().map(|(durable, _)| durable.clone()), same_boot };
+    parts.audit.write(&Event { at: now.wall, instance: own.clone(), what: event });
+    let policy = lines.policy.borrow_and_update().clone();
+    let durable = found.map(|(durable, _)| durable).unwrap_or_default();
+    info!(instance = %own, region = %identity.region, drain = ?durable.drain.as_ref().map(|d| d.reason.to_string()), "agent started");
+    let mut agent = Agent {
+        state: State::new(own.clone(), durable.clone(), same_boot, &policy, now),
+        saved: durable.version,
+        hands: Arc::new(parts.hands),
+        eyes: parts.eyes,
+        identity: Arc::new(identity),
+        clock: parts.clock,
+        journal: parts.journal,
+        audit: parts.audit,
+        boot: parts.boot,
+        own,
+        policy,
+        working: JoinSet::new(),
+        deeds: 0,
+        status: lines.status,
+    };
+    agent.tick();
+    loop {
+        (lines.beat)();
+        let wait = decide::wake_at(&agent.state, &agent.policy).saturating_sub(agent.clock.now().mono).min(BEAT_EVERY);
+        // Every arm is safe to cancel: `join_next`, `recv`, `changed` and the sleep lose nothing when another arm wins.
+        tokio::select! {
+            () = lines.stop.cancelled() => break,
+            Some(done) = agent.working.join_next() => agent.answered(done),
+            Some(asked) = lines.commands.recv() => agent.asked(asked),
+            Ok(()) = lines.policy.changed() => agent.policy = lines.policy.borrow_and_update().clone(),
+            () = tokio::time::sleep(wait) => agent.tick(),
+        }
+    }
+    agent.stop().await;
+    Ok(())
+}
+
+/// Asks the metadata service who we are until it answers; `None` when the agent is stopped before.
+async fn identify(parts: &Parts, lines: &mut Lines) -> Option<Identity> {
+    let mut wait = IDENTITY_FIRST;
+    loop {
+        (lines.beat)();
+        let asked = tokio::select! {
+            () = lines.stop.cancelled() => return None,
+            asked = parts.eyes.metadata.identity() => asked,
+        };
+        let error = match asked {
+            Ok(identity) => return Some(identity),
+            Err(error) => error,
+        };
+        warn!(%error, wait_s = wait.as_secs(), "instance metadata does not say who we are; nothing is done until it does");
+        lines.status.send_modify(|status| {
+            "working".clone_into(&mut status.phase);
+            status.waits_for = Some("instance metadata".to_owned());
+            status.evidence = vec![format!("last error: {error} (runbooks/no_metadata.md)")];
+        });
+        let mut left = wait;
+        while !left.is_zero() {
+            let nap = left.min(BEAT_EVERY);
+            left -= nap;
+            (lines.beat)();
+            tokio::select! {
+                () = lines.stop.cancelled() => return None,
+                // Nobody can be served before we know who we are.
+                Some(asked) = lines.commands.recv() => refuse(asked, "the agent does not know its instance id yet"),
+                () = tokio::time::sleep(nap) => {}
+            }
+        }
+        wait = (wait * 2).min(IDENTITY_LONGEST);
+    }
+}
+
+struct Agent {
+    state: State,
+    saved: u64,
+    hands: Arc<Hands>,
+    eyes: Eyes,
+    identity: Arc<Identity>,
+    clock: Arc<dyn Clock>,
+    journal: Box<dyn Journal>,
+    audit: Box<dyn Audit>,
+    boot: String,
+    own: InstanceId,
+    policy: Policy,
+    working: JoinSet<(Key, bool, Answer)>,
+    deeds: usize,
+    status: watch::Sender<Status>,
+}
+
+impl Agent {
+    fn tick(&mut self) {
+        let _only_commands_are_refused = self.observe(Seen::Tick);
+    }
+
+    /// Why an operator's command was refused, when one was.
+    fn observe(&mut self, seen: Seen) -> Option<String> {
+        let before = self.state.phase().word();
+        let held_before = self.held();
+        let now = self.clock.now();
+        let mut outcome = decide::step(&mut self.state, &self.policy, Observation { at: now, seen });
+        if self.state.durable().version != self.saved
+            && let Err(error) = self.save()
+        {
+            error!(%error, "the journal cannot be written; nothing is done that rests on it (runbooks/journal.md)");
+            outcome.actions.retain(|action| matches!(action.what, decide::What::Look(_)));
+            let lost = decide::step(&mut self.state, &self.policy, Observation { at: now, seen: Seen::JournalLost(error.to_string()) });
+            outcome.actions.extend(lost.actions.into_iter().filter(|action| matches!(action.what, decide::What::Look(_))));
+        }
+        let after = self.state.phase().word();
+        if before != after || held_before != self.held() {
+            self.moved(before, after);
+        }
+        for action in outcome.actions {
+            self.begin(action);
+        }
+        if self.status.receiver_count() > 0 {
+            self.status.send_replace(self.state.status(&self.policy, now));
+        }
+        outcome.refusal
+    }
+
+    fn save(&mut self) -> std::io::Result<()> {
+        let durable: &Durable = self.state.durable();
+        self.journal.save(&self.own, &self.boot, self.clock.now().wall, durable)?;
+        self.saved = durable.version;
+        Ok(())
+    }
+
+    fn held(&self) -> Option<&'static str> {
+        self.state.phase().held().map(decide::HeldWhy::code)
+    }
+
+    fn moved(&mut self, from: &'static str, to: &'static str) {
+        let status = self.state.status(&self.policy, self.clock.now());
+        info!(from, to, reason = status.reason, held = status.held, waits_for = status.waits_for, "drain protocol moved");
+        self.record(What::Phase { from, to, reason: status.reason, evidence: status.evidence, held: status.held });
+    }
+
+    fn begin(&mut self, action: Action) {
+        let key = action.key;
+        match action.what {
+            decide::What::Look(look) => {
+                let eyes = self.eyes.clone();
+                let siblings = self.policy.siblings.clone();
+                let place = self.place();
+                self.working.spawn(async move { (key, false, eyes.look(look, siblings, place).await) });
+            }
+            decide::What::Deed { deed, reason } => {
+                info!(key = key.0, %deed, reason, "acting");
+                self.record(What::Deed { key: key.0, deed: deed.to_string(), reason: reason.clone() });
+                let hands = self.hands.clone();
+                let identity = self.identity.clone();
+                let group = self.place().group;
+                let policy = self.policy.clone();
+                self.deeds += 1;
+                self.working
+                    .spawn(async move { (key, true, Answer::Done(hands.act(deed, &reason, &identity, group.as_ref(), &policy).await)) });
+            }
+        }
+    }
+
+    fn place(&self) -> Place {
+        let group = self.state.group();
+        let tag_value = match &self.policy.siblings {
+            Siblings::ByTag(key) => group.and_then(|g| g.tags.get(key)).cloned(),
+            Siblings::ByName => None,
+        };
+        Place { own: self.own.clone(), group: self.state.group_name().cloned(), tag_value }
+    }
+
+    fn answered(&mut self, done: Result<(Key, bool, Answer), tokio::task::JoinError>) {
+        let (key, deed, answer) = match done {
+            Ok(done) => done,
+            Err(error) => {
+                // A look or deed that panicked is a defect; `decide` gives up on its answer after a while.
+                error!(%error, "a look or a deed broke off");
+                return;
+            }
+        };
+        if deed {
+            self.deeds -= 1;
+        }
+        if let Answer::Done(result) = &answer {
+            let (ok, text) = match result {
+                Ok(receipt) => (true, format!("{receipt:?}")),
+                Err(fault) => (false, fault.text.clone()),
+            };
+            if ok {
+                info!(key = key.0, text, "done")
+            } else {
+                warn!(key = key.0, text, "not done")
+            }
+            self.record(What::Outcome { key: key.0, ok, text });
+        }
+        let _only_commands_are_refused = self.observe(Seen::Answer { key, answer: Box::new(answer) });
+    }
+
+    fn asked(&mut self, asked: Asked) {
+        let refused = self.observe(Seen::Asked(asked.command.clone()));
+        info!(command = ?asked.command, refused, "an operator asked");
+        self.record(What::Asked { command: asked.command, refused: refused.clone() });
+        let answer = match refused {
+            Some(why) => Err(why),
+            None => Ok(self.state.status(&self.policy, self.clock.now())),
+        };
+        // Whoever asked may have gone; the command stands.
+        let _gone = asked.answer.send(answer);
+    }
+
+    fn record(&mut self, what: What) {
+        let at = self.clock.now().wall;
+        self.audit.write(&Event { at, instance: self.own.clone(), what });
+    }
+
+    /// Waits for the deed under way and records its outcome; looks are dropped.
+    async fn stop(mut self) {
+        let deadline = tokio::time::sleep(STOP_WITHIN);
+        tokio::pin!(deadline);
+        while self.deeds > 0 {
+            tokio::select! {
+                Some(done) = self.working.join_next() => self.answered(done),
+                () = &mut deadline => {
+                    warn!("a deed is unanswered; the journal says so, and the next start reads what came of it");
+                    break;
+                }
+            }
+        }
+        self.working.shutdown().await;
+        self.record(What::Stopped);
+        info!("agent stopped");
+    }
+}
+
+fn refuse(asked: Asked, why: &str) {
+    let _gone = asked.answer.send(Err(why.to_owned()));
+}
