@@ -1,0 +1,407 @@
+//! The region behind Bellrock's own traits, in one process: what the drill and the tests run on.
+//!
+//! Time is the clock's that is handed in: before each call the region advances to it. Under a paused tokio runtime that is virtual time.
+//! Every call ends: one that hangs gives up after [`CALL_LIMIT`].
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::Region;
+use super::api::Answer;
+use super::api::ApiResult;
+use super::describe::TagFilter;
+use super::endpoints::Look;
+use super::spec::Endpoint;
+use crate::cloud::ActivityStatus;
+use crate::cloud::AutoScaling;
+use crate::cloud::Caller;
+use crate::cloud::CallerIdentity;
+use crate::cloud::ClassicHealth;
+use crate::cloud::Error;
+use crate::cloud::GroupFilter;
+use crate::cloud::Identity;
+use crate::cloud::LoadBalancing;
+use crate::cloud::Metadata;
+use crate::cloud::OwnInstance;
+use crate::cloud::Refresh;
+use crate::cloud::Resize;
+use crate::cloud::Result;
+use crate::cloud::ScalingActivity;
+use crate::cloud::ScheduledAction;
+use crate::cloud::TargetGroup;
+use crate::cloud::TargetHealth;
+use crate::cloud::TargetId;
+use crate::model::Activity;
+use crate::model::Clock;
+use crate::model::Generation;
+use crate::model::Group;
+use crate::model::GroupInstance;
+use crate::model::GroupName;
+use crate::model::InstanceId;
+use crate::model::Intake;
+use crate::model::LifecycleState;
+use crate::model::Process;
+use crate::model::Sample;
+use crate::model::TargetGroupArn;
+use crate::orchestrator;
+use crate::orchestrator::Abilities;
+use crate::orchestrator::Orchestrator;
+
+/// How long a call waits for an answer that never comes.
+pub const CALL_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a look at an orchestrator or at instance metadata waits.
+const LOCAL_LIMIT: Duration = Duration::from_secs(2);
+
+/// A region that several callers share, and the clock that drives it.
+#[derive(Clone)]
+pub struct Sim {
+    region: Arc<Mutex<Region>>,
+    clock: Arc<dyn Clock>,
+    origin: Duration,
+}
+
+impl Sim {
+    /// Shares a region; its time goes on from where it stands, as the clock goes.
+    pub fn new(region: Region, clock: Arc<dyn Clock>) -> Self {
+        let origin = clock.now().mono.saturating_sub(region.now());
+        Self { region: Arc::new(Mutex::new(region)), clock, origin }
+    }
+
+    /// Looks at the region, or changes it, as of now.
+    pub fn with<T>(&self, look: impl FnOnce(&mut Region) -> T) -> T {
+        let mut region = self.lock();
+        region.advance(self.clock.now().mono.saturating_sub(self.origin));
+        look(&mut region)
+    }
+
+    /// The region behind Auto Scaling's and the load balancers' traits, for one caller.
+    pub fn cloud(&self, caller: &str) -> SimCloud {
+        SimCloud { sim: self.clone(), caller: caller.into() }
+    }
+
+    /// Instance metadata of one instance.
+    pub fn metadata(&self, id: &InstanceId) -> SimMetadata {
+        SimMetadata { sim: self.clone(), id: id.clone() }
+    }
+
+    /// The orchestrator on one instance.
+    pub fn orchestrator(&self, id: &InstanceId) -> SimOrchestrator {
+        SimOrchestrator { sim: self.clone(), id: id.clone() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Region> {
+        // A panic in one caller's test must not hide what the region knows from the others.
+        self.region.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Auto Scaling, load balancers and STS of a simulated region, as one caller.
+#[derive(Clone)]
+pub struct SimCloud {
+    sim: Sim,
+    caller: Arc<str>,
+}
+
+impl SimCloud {
+    async fn call<T>(&self, action: &'static str, typed: impl FnOnce(&mut Region) -> ApiResult<T>) -> Result<T> {
+        let lost = |code, what: &str| Error::classify(action, code, 0, what, None);
+        let half = self.sim.with(|r| r.latency(&self.caller, action)) / 2;
+        if half * 2 > CALL_LIMIT {
+            // Too slow to be waited for, and carried out all the same.
+            tokio::time::sleep(CALL_LIMIT).await;
+            drop(self.sim.with(|r| r.call(&self.caller, action, typed)));
+            return Err(lost("Timeout", "no answer within the limit"));
+        }
+        tokio::time::sleep(half).await;
+        let answer = self.sim.with(|r| r.call(&self.caller, action, typed));
+        match answer {
+            Answer::Reply(reply) => {
+                tokio::time::sleep(half).await;
+                reply.map_err(|e| e.classified(action))
+            }
+            Answer::Reset => {
+                tokio::time::sleep(half).await;
+                Err(lost("ConnectionReset", "the connection was reset"))
+            }
+            Answer::Hang => {
+                tokio::time::sleep(CALL_LIMIT.saturating_sub(half)).await;
+                Err(lost("Timeout", "no answer within the limit"))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl AutoScaling for SimCloud {
+    async fn groups(&self, names: &[GroupName]) -> Result<Vec<Group>> {
+        let mut groups = Vec::with_capacity(names.len());
+        for page in names.chunks(50) {
+            let shown = self.call("DescribeAutoScalingGroups", |r| r.describe_auto_scaling_groups(page, &[])).await?;
+            groups.extend(shown.iter().map(|d| d.group.clone()));
+        }
+        Ok(groups)
+    }
+
+    async fn find_groups(&self, filter: &GroupFilter) -> Result<Vec<Group>> {
+        let filters = match filter {
+            GroupFilter::All => Vec::new(),
+            GroupFilter::Tag { key, value } => vec![TagFilter::Tag(key.clone(), vec![value.clone()])],
+        };
+        let shown = self.call("DescribeAutoScalingGroups", |r| r.describe_auto_scaling_groups(&[], &filters)).await?;
+        Ok(shown.iter().map(|d| d.group.clone()).collect())
+    }
+
+    async fn instance(&self, id: &InstanceId) -> Result<Option<GroupInstance>> {
+        let found = self.call("DescribeAutoScalingInstances", |r| r.describe_auto_scaling_instances(std::slice::from_ref(id))).await?;
+        Ok(found.into_iter().next())
+    }
+
+    async fn activities(&self, group: &GroupName, limit: u32) -> Result<Vec<ScalingActivity>> {
+        let found = self.call("DescribeScalingActivities", |r| r.describe_scaling_activities(Some(group), &[])).await?;
+        Ok(found.into_iter().take(usize::try_from(limit).unwrap_or(usize::MAX)).map(scaling_activity).collect())
+    }
+
+    async fn scheduled_actions(&self, group: &GroupName) -> Result<Vec<ScheduledAction>> {
+        self.call("DescribeScheduledActions", |r| {
+            let found = r.describe_scheduled_actions(Some(group))?;
+            Ok(found.into_iter().map(|s| ScheduledAction { name: s.name, due: Some(r.wall_at(s.due)) }).collect())
+        })
+        .await
+    }
+
+    async fn running_refreshes(&self, group: &GroupName) -> Result<Vec<Refresh>> {
+        let found = self.call("DescribeInstanceRefreshes", |r| r.describe_instance_refreshes(group)).await?;
+        Ok(found.into_iter().filter(|f| f.ended.is_none()).map(|f| Refresh { id: f.id, status: f.status.to_owned() }).collect())
+    }
+
+    async fn terminate_own(&self, own: &OwnInstance, decrement: bool) -> Result<ScalingActivity> {
+        let action = "TerminateInstanceInAutoScalingGroup";
+        self.call(action, |r| r.terminate_instance_in_auto_scaling_group(own.id(), decrement)).await.map(scaling_activity)
+    }
+
+    async fn resize(&self, group: &GroupName, change: Resize) -> Result<()> {
+        self.call("UpdateAutoScalingGroup", |r| r.update_auto_scaling_group(group, change)).await
+    }
+
+    async fn suspend(&self, group: &GroupName, processes: &[Process]) -> Result<()> {
+        if processes.is_empty() {
+            return Ok(());
+        }
+        self.call("SuspendProcesses", |r| r.suspend_processes(group, processes)).await
+    }
+
+    async fn resume(&self, group: &GroupName, processes: &[Process]) -> Result<()> {
+        if processes.is_empty() {
+            return Ok(());
+        }
+        self.call("ResumeProcesses", |r| r.resume_processes(group, processes)).await
+    }
+
+    async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> Result<()> {
+        self.call("CreateOrUpdateTags", |r| r.create_or_update_tags(group, tags)).await
+    }
+
+    async fn delete_tags(&self, group: &GroupName, keys: &[String]) -> Result<()> {
+        self.call("DeleteTags", |r| r.delete_tags(group, keys)).await
+    }
+}
+
+#[async_trait]
+impl LoadBalancing for SimCloud {
+    async fn target_groups(&self, arns: &[TargetGroupArn]) -> Result<Vec<TargetGroup>> {
+        if arns.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = self.call("DescribeTargetGroups", |r| r.describe_target_groups(arns, &[])).await?;
+        let ours = found.into_iter().map(|t| TargetGroup {
+            arn: t.arn,
+            name: t.spec.name,
+            port: Some(t.spec.port),
+            load_balancers: t.load_balancers,
+            health_interval_s: t.spec.interval_s,
+            healthy_threshold: t.spec.healthy_threshold,
+        });
+        Ok(ours.collect())
+    }
+
+    async fn target_health(&self, arn: &TargetGroupArn) -> Result<Vec<TargetHealth>> {
+        self.call("DescribeTargetHealth", |r| r.describe_target_health(arn, &[])).await
+    }
+
+    async fn register_targets(&self, arn: &TargetGroupArn, targets: &[TargetId]) -> Result<()> {
+        self.call("RegisterTargets", |r| r.register_targets(arn, targets)).await
+    }
+
+    async fn deregister_targets(&self, arn: &TargetGroupArn, targets: &[TargetId]) -> Result<()> {
+        self.call("DeregisterTargets", |r| r.deregister_targets(arn, targets)).await
+    }
+
+    async fn classic_health(&self, name: &str) -> Result<Vec<ClassicHealth>> {
+        let found = self.call("DescribeInstanceHealth", |r| r.describe_instance_health(name, &[])).await?;
+        let ours = |s: super::ClassicState| ClassicHealth {
+            in_service: s.state == "InService",
+            instance: s.instance,
+            reason: s.reason.to_owned(),
+        };
+        Ok(found.into_iter().map(ours).collect())
+    }
+
+    async fn register_classic(&self, name: &str, instances: &[InstanceId]) -> Result<()> {
+        self.call("RegisterInstancesWithLoadBalancer", |r| r.register_instances(name, instances)).await.map(drop)
+    }
+
+    async fn deregister_classic(&self, name: &str, instances: &[InstanceId]) -> Result<()> {
+        self.call("DeregisterInstancesFromLoadBalancer", |r| r.deregister_instances(name, instances)).await.map(drop)
+    }
+}
+
+#[async_trait]
+impl Caller for SimCloud {
+    async fn caller(&self) -> Result<CallerIdentity> {
+        self.call("GetCallerIdentity", Region::get_caller_identity).await
+    }
+}
+
+fn scaling_activity(a: super::Activity) -> ScalingActivity {
+    ScalingActivity {
+        id: a.id,
+        description: a.description,
+        cause: a.cause,
+        status: match a.status {
+            "Successful" => ActivityStatus::Successful,
+            "Failed" | "Cancelled" => ActivityStatus::Failed,
+            _ => ActivityStatus::Underway,
+        },
+        status_code: a.status.to_owned(),
+        progress: a.progress,
+        started: a.started,
+        message: a.message,
+    }
+}
+
+/// Instance metadata of one instance of a simulated region. Costs no API call.
+#[derive(Clone)]
+pub struct SimMetadata {
+    sim: Sim,
+    id: InstanceId,
+}
+
+impl SimMetadata {
+    async fn ask(&self) -> Result<super::InstanceMetadata> {
+        match self.sim.with(|r| r.metadata(&self.id)) {
+            Some(metadata) => Ok(metadata),
+            None => {
+                tokio::time::sleep(LOCAL_LIMIT).await;
+                Err(Error::classify("metadata", "NoMetadata", 0, "the machine is not up", None))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Metadata for SimMetadata {
+    async fn identity(&self) -> Result<Identity> {
+        let m = self.ask().await?;
+        Ok(Identity { own: OwnInstance(m.instance), region: m.region, zone: m.zone, account: m.account, image: m.image })
+    }
+
+    async fn target_state(&self) -> Result<Option<LifecycleState>> {
+        Ok(self.ask().await?.notices.target_state)
+    }
+}
+
+/// The orchestrator on one instance, looked at through two sources: `activeByInstance`, and the gauge of its handler pool. It is idle when
+/// both say so; where they disagree the busy one is believed (F4), and where one says nothing nobody can say.
+#[derive(Clone)]
+pub struct SimOrchestrator {
+    sim: Sim,
+    id: InstanceId,
+}
+
+#[async_trait]
+impl Orchestrator for SimOrchestrator {
+    async fn activity(&self) -> Sample {
+        let asked = self.sim.clock.now();
+        let (looks, generation, wall) = self.sim.with(|r| {
+            let looks = [Endpoint::ActiveByInstance, Endpoint::Metrics].map(|e| r.look(&self.id, e));
+            let generation = r.process(&self.id).map(|(n, at)| Generation(format!("{n}@{}", r.wall_at(at))));
+            (looks, generation, r.wall_at(Duration::ZERO))
+        });
+        if looks.contains(&Look::Hang) {
+            tokio::time::sleep(LOCAL_LIMIT).await;
+        }
+        let mut oldest = None;
+        let mut busiest = (0, Vec::new());
+        let mut silent = None;
+        for look in looks {
+            match look {
+                Look::Count { count, executions, as_of } => {
+                    oldest = Some(oldest.map_or(as_of, |o: Duration| o.min(as_of)));
+                    let names = if executions.is_empty() { std::mem::take(&mut busiest.1) } else { executions };
+                    busiest = (busiest.0.max(count), names);
+                }
+                Look::Nothing(why) => silent = Some(why),
+                Look::Hang => silent = Some("no answer within the limit".into()),
+                Look::Refused => silent = Some("connection refused".into()),
+            }
+        }
+        let activity = match (busiest, silent) {
+            ((0, _), None) => Activity::Idle,
+            ((0, _), Some(why)) => Activity::Unknown { why },
+            ((count, executions), _) => Activity::Busy { count, executions },
+        };
+        Sample { activity, asked, measured: oldest.map(|at| wall.plus(at)), generation }
+    }
+
+    async fn intake(&self) -> Intake {
+        match self.sim.with(|r| r.read_intake(&self.id)) {
+            Some(true) => Intake::Open,
+            Some(false) => Intake::Closed,
+            None => {
+                tokio::time::sleep(LOCAL_LIMIT).await;
+                Intake::Unknown { why: "the switch cannot be read".into() }
+            }
+        }
+    }
+
+    async fn set_intake(&self, open: bool) -> std::result::Result<(), orchestrator::Error> {
+        let answered = self.sim.with(|r| r.read_intake(&self.id).is_some().then(|| r.turn_switch(&self.id, open)));
+        match answered {
+            Some(true) => Ok(()),
+            Some(false) => Err(orchestrator::Error::Refused("400".into())),
+            None => {
+                tokio::time::sleep(LOCAL_LIMIT).await;
+                Err(orchestrator::Error::NoAnswer("no answer within the limit".into()))
+            }
+        }
+    }
+
+    async fn stop(&self, grace: Duration) -> std::result::Result<(), orchestrator::Error> {
+        self.sim.with(|r| r.stop_orchestrator(&self.id, grace));
+        let mut left = grace + Duration::from_secs(1);
+        while self.sim.with(|r| r.orchestrator_runs(&self.id)) {
+            if left.is_zero() {
+                return Err(orchestrator::Error::NoAnswer("it still runs after its grace".into()));
+            }
+            let step = left.min(Duration::from_secs(1));
+            tokio::time::sleep(step).await;
+            left -= step;
+        }
+        Ok(())
+    }
+
+    async fn start(&self) -> std::result::Result<(), orchestrator::Error> {
+        self.sim.with(|r| r.start_orchestrator(&self.id));
+        Ok(())
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { intake: true, stop: true, start: true }
+    }
+}
