@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 
+pub use kind::parse_duration;
 pub use kind::show_duration;
 pub use report::Place;
 pub use report::Problem;
@@ -162,3 +163,6 @@ impl Config {
         &self.settings
     }
 }
+
+#[cfg(test)]
+mod tests;

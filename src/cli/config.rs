@@ -43,7 +43,8 @@ fn show(settings: &[Setting]) -> String {
         .map(|setting| {
             let (section, name) = setting.key.rsplit_once('.').unwrap_or(("", setting.key));
             let line = match &setting.value {
-                Some(value) => format!("{name} = {value}"),
+                Some(value) if setting.used => format!("{name} = {value}"),
+                Some(value) => format!("# {name} = {value}"),
                 None => format!("# {name} is not set"),
             };
             (section, line, setting)
@@ -57,7 +58,43 @@ fn show(settings: &[Setting]) -> String {
             let _ = writeln!(text, "{}[{section}]", if current.is_empty() { "" } else { "\n" });
             current = section;
         }
-        let _ = writeln!(text, "{line:width$}  # {}", setting.from);
+        let note = if setting.used { "" } else { ", not in use" };
+        let _ = writeln!(text, "{line:width$}  # {}{note}", setting.from);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn show_is_a_file_that_means_the_same_with_the_origin_of_each_value() {
+        let env = BTreeMap::from([("BELLROCK_HTTP_LISTEN".to_owned(), "127.0.0.1:80".to_owned())]);
+        let text = "[fleet]\nsiblings = \"by-tag\"\nsibling_tag = \"a \\\"b\\\"\"\n[log]\n  level = \"warn\"\n";
+        let config = Config::parse(Path::new("/b.toml"), text, &env).unwrap();
+        let shown = show(config.effective());
+        let narrow = shown
+            .lines()
+            .map(|l| l.split_once("  ").map_or(l.into(), |(a, b)| format!("{a}  {}", b.trim_start())))
+            .collect::<Vec<String>>();
+        let narrow = narrow.join("\n");
+        for line in [
+            "siblings = \"by-tag\"  # /b.toml:2:12",
+            "sibling_tag = 'a \"b\"'  # /b.toml:3:15",
+            "# token_file is not set  # default, not in use",
+            "grace = \"1m30s\"  # default, not in use",
+            "[http]\nlisten = \"127.0.0.1:80\"  # environment BELLROCK_HTTP_LISTEN",
+            "\n\n[log]\nlevel = \"warn\"  # /b.toml:5:11\nformat = \"text\"  # default",
+        ] {
+            assert!(narrow.contains(line), "{line}\nis not in\n{narrow}");
+        }
+        let again = Config::parse(Path::new("/shown"), &shown, &BTreeMap::new()).unwrap_or_else(|problems| panic!("{problems}"));
+        let values = |config: &Config| config.effective().iter().map(|s| (s.key, s.value.clone(), s.used)).collect::<Vec<_>>();
+        assert_eq!(values(&again), values(&config));
+    }
 }

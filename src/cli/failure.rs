@@ -104,3 +104,36 @@ impl From<config::Error> for Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn a_wrong_configuration_is_told_line_by_line_with_what_to_do() {
+        let problems = Config::parse(Path::new("/b.toml"), "[http]\nport = 1\n[drain]\nkeep = \"x\"", &BTreeMap::new()).unwrap_err();
+        let failure = Failure::from(config::Error::from(problems));
+        assert_eq!(failure.exit, Exit::Refused);
+        assert_eq!(
+            anstream::adapter::strip_str(&failure.text()).to_string(),
+            "error[config-wrong]: the configuration has 2 problems; nothing was started\n  \
+             /b.toml:2:1: http.port: is unknown; keys of [http]: listen, socket\n  \
+             /b.toml:4:8: drain.keep: \"x\" is not understood; allowed: a whole number, 0 or more\n\
+             help: `bellrock config check` lists them again, `bellrock config show` what is in force once they are mended\n\
+             see: runbooks/config-wrong.md\n"
+        );
+    }
+
+    #[test]
+    fn a_cause_that_its_message_repeats_is_told_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("outer: {0}")]
+        struct Outer(#[source] std::io::Error);
+        let failure = Failure::new("output", "x").because(&Outer(std::io::Error::other("inner")));
+        assert_eq!(failure.causes, ["outer: inner"]);
+    }
+}

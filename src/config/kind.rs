@@ -194,7 +194,7 @@ pub(super) use choice;
 const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// Reads `1h30m`: whole numbers with a unit each, larger units first or not. Nothing without a unit is a duration.
-fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     let mut total = 0u64;
     while !rest.is_empty() {

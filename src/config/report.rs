@@ -46,6 +46,8 @@ pub struct Setting {
     pub value: Option<String>,
     /// Who said so.
     pub from: Place,
+    /// False for a key of something that was not chosen: its default has no effect.
+    pub used: bool,
 }
 
 /// One thing that is wrong.

@@ -76,16 +76,43 @@ impl<'a> Sheet<'a> {
 
     /// The value of a key, or `default` when it is not written (or wrong, which is noted).
     pub(super) fn read<T: Kind>(&mut self, key: &'static str, default: T) -> T {
-        let (value, from) = self.take(key).map_or((default, Place::Default), |(value, from)| (value, from));
-        self.settings.push(Setting { key, value: Some(value.show()), from });
-        value
+        self.chosen_or(&Chosen::always(), key, default)
     }
 
     /// The value of a key that has no default.
     pub(super) fn optional<T: Kind>(&mut self, key: &'static str) -> Option<T> {
-        let (value, from) = self.take::<T>(key).map_or((None, Place::Default), |(value, from)| (Some(value), from));
-        self.settings.push(Setting { key, value: value.as_ref().map(Kind::show), from });
+        self.chosen(&Chosen::always(), key)
+    }
+
+    /// The value of a key that belongs to `chosen`, or `default`.
+    pub(super) fn chosen_or<T: Kind>(&mut self, chosen: &Chosen, key: &'static str, default: T) -> T {
+        let (value, from) = self.take(key).unwrap_or((default, Place::Default));
+        self.settle(chosen, key, Some(value.show()), from);
         value
+    }
+
+    /// The value of a key that belongs to `chosen`, where it may be missing.
+    pub(super) fn chosen<T: Kind>(&mut self, chosen: &Chosen, key: &'static str) -> Option<T> {
+        let (value, from) = self.take::<T>(key).map_or((None, Place::Default), |(value, from)| (Some(value), from));
+        self.settle(chosen, key, value.as_ref().map(Kind::show), from);
+        value
+    }
+
+    /// The value of a key that `chosen` cannot do without.
+    pub(super) fn needed<T: Kind>(&mut self, chosen: &Chosen, key: &'static str) -> Option<T> {
+        let value = self.chosen(chosen, key);
+        if chosen.holds && !self.is_written(key) {
+            self.wrong(chosen.by, format!("{} needs {key}", chosen.what), format!("allowed there: {}", T::allowed()));
+        }
+        value
+    }
+
+    fn settle(&mut self, chosen: &Chosen, key: &'static str, value: Option<String>, from: Place) {
+        let written = from != Place::Default;
+        self.settings.push(Setting { key, value, from, used: chosen.holds });
+        if written && !chosen.holds {
+            self.wrong(key, "has no effect here", format!("it belongs to {}", chosen.name()));
+        }
     }
 
     /// Notes a problem with a key that was read, at the place where it was written.
@@ -101,35 +128,8 @@ impl<'a> Sheet<'a> {
         }
     }
 
-    /// The value of a key that belongs to `chosen`, where it may be missing.
-    pub(super) fn chosen<T: Kind>(&mut self, chosen: &Chosen, key: &'static str) -> Option<T> {
-        let value = self.optional(key);
-        if !chosen.holds && self.is_written(key) {
-            self.wrong(key, "has no effect here", format!("it belongs to {}", chosen.name()));
-        }
-        value
-    }
-
-    /// The value of a key that belongs to `chosen`, or `default`.
-    pub(super) fn chosen_or<T: Kind>(&mut self, chosen: &Chosen, key: &'static str, default: T) -> T {
-        let value = self.read(key, default);
-        if !chosen.holds && self.is_written(key) {
-            self.wrong(key, "has no effect here", format!("it belongs to {}", chosen.name()));
-        }
-        value
-    }
-
-    /// The value of a key that `chosen` cannot do without.
-    pub(super) fn needed<T: Kind>(&mut self, chosen: &Chosen, key: &'static str) -> Option<T> {
-        let value = self.chosen(chosen, key);
-        if chosen.holds && !self.is_written(key) {
-            self.wrong(chosen.by, format!("{} needs {key}", chosen.what), format!("allowed there: {}", T::allowed()));
-        }
-        value
-    }
-
     /// Whether the file or the environment says anything of this key, right or wrong.
-    pub(super) fn is_written(&self, key: &str) -> bool {
+    fn is_written(&self, key: &str) -> bool {
         self.env.get(&variable(key)).is_some_and(|text| !text.is_empty()) || find(&self.written, key).is_some()
     }
 

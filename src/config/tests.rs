@@ -1,0 +1,396 @@
+//! Tables: what is written, and what comes of it.
+
+use std::time::Duration;
+
+use super::*;
+use crate::decide::AtDeadline;
+use crate::decide::MinSize;
+use crate::decide::Siblings;
+use crate::decide::Via;
+use crate::orchestrator::endpoint::GenerationFrom;
+use crate::orchestrator::endpoint::Hand;
+use crate::orchestrator::endpoint::Key;
+use crate::orchestrator::endpoint::PollAge;
+use crate::orchestrator::endpoint::ReadBack;
+use crate::orchestrator::endpoint::Redis;
+use crate::orchestrator::endpoint::Request;
+use crate::orchestrator::endpoint::Source;
+use crate::orchestrator::endpoint::Switch;
+use crate::orchestrator::web;
+
+const SAMPLE: &str = include_str!("../../systemd/bellrock.toml");
+
+fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+fn parse(text: &str, pairs: &[(&str, &str)]) -> Result<Config, Problems> {
+    Config::parse(Path::new("b.toml"), text, &env(pairs))
+}
+
+fn good(text: &str) -> Config {
+    parse(text, &[]).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// Asserts on the whole list of problems, one line each.
+fn assert_problems(text: &str, pairs: &[(&str, &str)], expected: &[&str]) {
+    let problems = parse(text, pairs).err().unwrap_or_else(|| panic!("no problem in:\n{text}"));
+    let lines: Vec<String> = problems.0.iter().map(Problem::to_string).collect();
+    assert_eq!(lines, expected, "in:\n{text}");
+}
+
+#[test]
+fn nothing_written_is_the_default_policy() {
+    let config = good("");
+    assert_eq!(config.policy, Policy::default());
+    assert_eq!(config.orchestrator.sources, [Source::ActiveByInstance { base: "http://127.0.0.1:8083".into(), key: Key::Own }]);
+    assert_eq!(config.orchestrator.intake, Switch::SpinnakerAdmin { base: "http://127.0.0.1:8083".into(), poll_age: None });
+    assert_eq!((&config.gate, config.http.listen), (&None, "127.0.0.1:7010".parse().unwrap()));
+    assert!(config.effective().iter().all(|s| s.from == Place::Default));
+}
+
+#[test]
+fn each_wrong_value_is_reported_where_it_stands() {
+    for (text, expected) in [
+        (
+            "[drain]\nsoak = 30",
+            "b.toml:2:8: drain.soak: 30 is not understood; allowed: a duration such as \"250ms\", \"30s\", \"5m\", \"1h30m\" or \"2d\"",
+        ),
+        ("[drain]\n\n  keep = -1", "b.toml:3:10: drain.keep: -1 is not understood; allowed: a whole number, 0 or more"),
+        ("[drain]\ndry_run = \"yes\"", "b.toml:2:11: drain.dry_run: \"yes\" is not understood; allowed: true or false"),
+        ("[drain]\nbudget_percent = 0", "b.toml:2:18: drain.budget_percent: 0 % would let no instance end; allowed: 1 to 100"),
+        ("[drain]\nbudget_percent = 300", "b.toml:2:18: drain.budget_percent: 300 % would be more than the group; allowed: 1 to 100"),
+        ("[drain]\nstale_bound = \"10ms\"", "b.toml:2:15: drain.stale_bound: 10ms is too short; allowed: 1s to 5m"),
+        (
+            "[drain]\nat_deadline = \"kill\"",
+            "b.toml:2:15: drain.at_deadline: \"kill\" is not understood; allowed: one of \"hold\", \"force\"",
+        ),
+        ("[terminate]\nmin_size = \"x\"", "b.toml:2:12: terminate.min_size: \"x\" is not understood; allowed: one of \"lower\", \"hold\""),
+        (
+            "[http]\nlisten = \"0.0.0.0:80\"",
+            "b.toml:2:10: http.listen: 0.0.0.0 can be reached from other machines; allowed: 127.0.0.0/8 and [::1]",
+        ),
+        (
+            "[http]\nlisten = \"localhost\"",
+            "b.toml:2:10: http.listen: \"localhost\" is not understood; allowed: address:port, e.g. \"127.0.0.1:7010\"",
+        ),
+        ("[http]\nsocket = \"run/x\"", "b.toml:2:10: http.socket: \"run/x\" is not understood; allowed: an absolute path"),
+        (
+            "[fleet]\nsuccessor_floor = 0",
+            "b.toml:2:19: fleet.successor_floor: 0: a successor without a healthy instance takes nothing over; allowed: 1 or more",
+        ),
+        ("[fleet]\nagree_reads = 0", "b.toml:2:15: fleet.agree_reads: 0: nothing would be read before draining; allowed: 1 or more"),
+        ("[fleet]\ndescribe_every = \"1s\"", "b.toml:2:18: fleet.describe_every: 1s is too short; allowed: 10s to 1h"),
+        ("[fleet]\nstate_dir = \" \"", "b.toml:2:13: fleet.state_dir: \" \" is not understood; allowed: an absolute path"),
+        (
+            "[orchestrator]\nurl = \"127.0.0.1:8083\"",
+            "b.toml:2:7: orchestrator.url: \"127.0.0.1:8083\" is not understood; allowed: an address such as \"http://127.0.0.1:8083\"",
+        ),
+        (
+            "[orchestrator.activity]\nsources = []",
+            "b.toml:2:11: orchestrator.activity.sources: without a source nobody ever knows whether it is idle; allowed: a list of words, each one of \"active-by-instance\", \"metrics\", \"json\", \"redis\", \"command\"",
+        ),
+        (
+            "[orchestrator.activity]\nsources = [\"json\", \"json\"]\njson.url = \"http://h\"",
+            "b.toml:2:11: orchestrator.activity.sources: names a source twice; each source once",
+        ),
+        (
+            "[orchestrator.activity]\nkey = \"i-1\"",
+            "b.toml:2:7: orchestrator.activity.key: \"i-1\" is not understood; allowed: \"own\" (our instance id), \"exact:NAME\" or \"host:NAME\" (any pid@NAME)",
+        ),
+        (
+            "[orchestrator.stop]\ncommand = []",
+            "b.toml:2:11: orchestrator.stop.command: [] is not understood; allowed: a program and its arguments, e.g. [\"/usr/bin/systemctl\", \"stop\", \"orca\"] (in the environment: JSON)",
+        ),
+        (
+            "[orchestrator]\nkind = \"process\"",
+            "b.toml:2:8: orchestrator.kind: \"process\" is not understood; allowed: one of \"endpoint\"",
+        ),
+        (
+            "[log]\nlevel = \"loud\"",
+            "b.toml:2:9: log.level: \"loud\" is not understood; allowed: one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
+        ),
+    ] {
+        assert_problems(text, &[], &[expected]);
+    }
+}
+
+#[test]
+fn each_unknown_key_is_reported_with_what_was_meant() {
+    for (text, expected) in [
+        ("[drain]\nqiet = \"1m\"", "b.toml:2:1: drain.qiet: is unknown; did you mean drain.quiet?"),
+        ("[dran]\nquiet = \"1m\"", "b.toml:1:2: dran: is unknown; sections: fleet, orchestrator, drain, terminate, http, log"),
+        ("[http]\nport = 1", "b.toml:2:1: http.port: is unknown; keys of [http]: listen, socket"),
+        ("drain = 1", "b.toml:1:1: drain: is a section, not a key; write [drain] and its keys below"),
+        ("[[drain]]\nkeep = 1", "b.toml:1:3: drain: is a section, not a key; write [drain] and its keys below"),
+        (
+            "[http.listen]\nport = 1",
+            "b.toml:1:1: http.listen: [http.listen] is not understood; allowed: address:port, e.g. \"127.0.0.1:7010\"",
+        ),
+        (
+            "[orchestrator.activity.metrics]\nserie = 'x'",
+            "b.toml:2:1: orchestrator.activity.metrics.serie: is unknown; did you mean orchestrator.activity.metrics.series?",
+        ),
+    ] {
+        assert_problems(text, &[], &[expected]);
+    }
+}
+
+#[test]
+fn each_impossible_combination_is_reported() {
+    let none =
+        "without a switch, work may arrive until the last moment and be lost; set orchestrator.intake.accept_risk = true, or name a switch";
+    for (text, expected) in [
+        ("[drain]\nquiet = \"20s\"", "b.toml:2:9: drain.quiet: 20s is too short to be sure; allowed: at least 2 × orchestrator.activity.every + orchestrator.activity.sample_max_age = 25s".to_owned()),
+        ("[orchestrator.activity]\nsample_max_age = \"4s\"", "b.toml:2:18: orchestrator.activity.sample_max_age: a sample would be too old before the next one, 5s later; allowed: at least orchestrator.activity.every".into()),
+        ("[drain]\nat_deadline = \"force\"", "b.toml:2:15: drain.at_deadline: \"force\" never happens without a deadline; set drain.deadline, or leave \"hold\"".into()),
+        ("[drain]\nsoak = \"1h\"\ndeadline = \"1h\"", "b.toml:3:12: drain.deadline: 1h passes before an idle instance could have ended; allowed: more than drain.soak + drain.settle + drain.quiet = 1h40s".into()),
+        ("[fleet]\nsiblings = \"by-tag\"", "b.toml:2:12: fleet.siblings: \"by-tag\" needs fleet.sibling_tag; allowed there: a text that is not empty".into()),
+        ("[fleet]\nsibling_tag = \"x\"", "b.toml:2:15: fleet.sibling_tag: has no effect here; it belongs to fleet.siblings = \"by-tag\"".into()),
+        ("[fleet.aws]\ncall_timeout = \"2s\"", "b.toml:2:16: fleet.aws.call_timeout: no attempt could take its 5s; allowed: at least fleet.aws.attempt_timeout".into()),
+        ("[orchestrator.activity.json]\nurl = \"http://h\"", "b.toml:2:7: orchestrator.activity.json.url: has no effect here; it belongs to orchestrator.activity.sources = \"json\"".into()),
+        ("[orchestrator.activity]\nsources = [\"command\"]", "b.toml:2:11: orchestrator.activity.sources: \"command\" needs orchestrator.activity.command.run; allowed there: a program and its arguments, e.g. [\"/usr/bin/systemctl\", \"stop\", \"orca\"] (in the environment: JSON)".into()),
+        ("[orchestrator.intake]\nswitch = \"none\"", format!("b.toml:2:10: orchestrator.intake.switch: {none}")),
+        ("[orchestrator.intake]\nswitch = \"none\"\naccept_risk = false", format!("b.toml:2:10: orchestrator.intake.switch: {none}")),
+        ("[orchestrator.intake]\naccept_risk = true", "b.toml:2:15: orchestrator.intake.accept_risk: has no effect here; it belongs to orchestrator.intake.switch = \"none\"".into()),
+        ("[orchestrator.intake.poll_age]\nclosed_at = \"9s\"", "b.toml:2:13: orchestrator.intake.poll_age.closed_at: has no effect here; it belongs to orchestrator.intake.poll_age.url".into()),
+        ("[orchestrator.stop]\ngrace = \"30s\"", "b.toml:2:9: orchestrator.stop.grace: has no effect here; it belongs to orchestrator.stop.command or orchestrator.stop.unit".into()),
+        ("[orchestrator.stop]\ncommand = [\"x\"]\nunit = \"x\"", "b.toml:2:11: orchestrator.stop.command: and orchestrator.stop.unit are two answers to one question; only one of them".into()),
+        ("[orchestrator.generation]\npid_file = \"/x\"\nunit = \"x\"", "b.toml:2:12: orchestrator.generation.pid_file: and orchestrator.generation.unit are two answers to one question; only one of them".into()),
+        ("[orchestrator]\nauth = \"bearer\"", "b.toml:2:8: orchestrator.auth: \"bearer\" needs orchestrator.token_file; allowed there: an absolute path".into()),
+        ("[terminate.spinnaker]\nuser = \"me\"", "b.toml:2:8: terminate.spinnaker.user: has no effect here; it belongs to terminate.via = \"spinnaker\"".into()),
+    ] {
+        assert_problems(text, &[], &[&expected]);
+    }
+    assert_problems(
+        "[terminate]\nvia = \"spinnaker\"",
+        &[],
+        &[
+            "b.toml:2:7: terminate.via: \"spinnaker\" needs terminate.spinnaker.account; allowed there: a text that is not empty",
+            "b.toml:2:7: terminate.via: \"spinnaker\" needs terminate.spinnaker.gate_url; allowed there: an address such as \"http://127.0.0.1:8083\"",
+        ],
+    );
+    let http = "[orchestrator.intake]\nswitch = \"http\"\n[orchestrator.intake.http]\nclose_url = \"http://h\"\nopen_url = \"http://h\"\nread_url = \"http://h\"\nclose_method = \"FETCH\"\nread_closed = \"off\"";
+    assert_problems(
+        http,
+        &[],
+        &[
+            "b.toml:7:16: orchestrator.intake.http.close_method: \"FETCH\" is no method; one of POST, PUT, PATCH, DELETE, GET",
+            "b.toml:8:15: orchestrator.intake.http.read_closed: only of true and false can the opposite be told; set orchestrator.intake.http.read_open too",
+        ],
+    );
+}
+
+#[test]
+fn all_problems_are_reported_at_once_also_beside_broken_lines() {
+    let text = "[drain]\nquiet = \"3s\"\nqiet = 4\nsoak = 30\nkeep = = 3\n[foo]\nx = 1\n[log]\nlevel = \"loud\"\nformat = \"text\nx = ]\n";
+    let pairs = [("BELLROCK_HTTP_LISTEN", "[::]:1"), ("BELLROCK_DRAIN_QUITE", "3s"), ("BELLROCK_CASES", "ours, but no key")];
+    assert_problems(
+        text,
+        &pairs,
+        &[
+            "b.toml:2:9: drain.quiet: 3s is too short to be sure; allowed: at least 2 × orchestrator.activity.every + orchestrator.activity.sample_max_age = 25s",
+            "b.toml:3:1: drain.qiet: is unknown; did you mean drain.quiet?",
+            "b.toml:4:8: drain.soak: 30 is not understood; allowed: a duration such as \"250ms\", \"30s\", \"5m\", \"1h30m\" or \"2d\"",
+            "b.toml:5:8: extra `=`, expected nothing",
+            "b.toml:6:2: foo: is unknown; sections: fleet, orchestrator, drain, terminate, http, log",
+            "b.toml:9:9: log.level: \"loud\" is not understood; allowed: one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
+            "b.toml:10:15: invalid basic string, expected `\"`",
+            "b.toml:11:5: missing array opening, expected `[`",
+            "environment BELLROCK_DRAIN_QUITE: overrides no key; did you mean BELLROCK_DRAIN_QUIET?",
+            "environment BELLROCK_HTTP_LISTEN: http.listen: :: can be reached from other machines; allowed: 127.0.0.0/8 and [::1]",
+        ],
+    );
+}
+
+#[test]
+fn the_environment_overrides_the_file_key_by_key() {
+    let text = "[drain]\nquiet = \"1m\"\nsettle = \"20s\"";
+    let pairs = [
+        ("BELLROCK_DRAIN_QUIET", "2m"),
+        ("BELLROCK_DRAIN_SETTLE", ""),
+        ("BELLROCK_FLEET_AWS_REGION", "eu-west-1"),
+        ("BELLROCK_DRAIN_KEEP", "2"),
+        ("BELLROCK_DRAIN_DRY_RUN", "true"),
+        ("BELLROCK_ORCHESTRATOR_ACTIVITY_SOURCES", "command, active-by-instance"),
+        ("BELLROCK_ORCHESTRATOR_ACTIVITY_COMMAND_RUN", r#"["/bin/jobs", "--count"]"#),
+    ];
+    let config = parse(text, &pairs).unwrap();
+    assert_eq!(config.policy.quiet, Duration::from_secs(120));
+    assert_eq!(config.policy.settle, Duration::from_secs(20));
+    assert_eq!((config.policy.keep, config.policy.dry_run), (2, true));
+    assert_eq!(config.aws.region.as_deref(), Some("eu-west-1"));
+    assert_eq!(config.orchestrator.sources[0], Source::Command { argv: vec!["/bin/jobs".into(), "--count".into()] });
+    let from = |key| config.effective().iter().find(|s| s.key == key).unwrap().from.to_string();
+    assert_eq!(from("drain.quiet"), "environment BELLROCK_DRAIN_QUIET");
+    assert_eq!(from("drain.settle"), "b.toml:3:10");
+    assert_eq!(from("drain.soak"), "default");
+    assert_problems(
+        "",
+        &[("BELLROCK_DRAIN_QUIET", "soon")],
+        &[
+            "environment BELLROCK_DRAIN_QUIET: drain.quiet: soon is not understood; allowed: a duration such as \"250ms\", \"30s\", \"5m\", \"1h30m\" or \"2d\"",
+        ],
+    );
+}
+
+#[test]
+fn every_field_of_the_policy_can_be_configured() {
+    let config = good(
+        r#"
+        [fleet]
+        retired = true
+        siblings = "by-tag"
+        sibling_tag = "cluster"
+        successor_floor = 2
+        agree_reads = 4
+        agree_over = "2m"
+        describe_every = "2m"
+        metadata_every = "10s"
+        [orchestrator.activity]
+        every = "4s"
+        every_idle = "30s"
+        sample_max_age = "10s"
+        [orchestrator.stop]
+        unit = "orca"
+        grace = "45s"
+        [drain]
+        dry_run = true
+        soak = "1h"
+        keep = 1
+        budget_percent = 10
+        stale_bound = "8s"
+        settle = "12s"
+        quiet = "40s"
+        deadline = "6h"
+        at_deadline = "force"
+        unknown_alert = "7m"
+        [terminate]
+        via = "spinnaker"
+        min_size = "hold"
+        spinnaker = { gate_url = "https://gate", account = "mgmt" }
+        "#,
+    );
+    let seconds = Duration::from_secs;
+    // Without `..`, so that a field which is added is a field that is configured.
+    let expected = Policy {
+        describe_every: seconds(120),
+        metadata_every: seconds(10),
+        activity_every: seconds(4),
+        activity_every_idle: seconds(30),
+        settle: seconds(12),
+        quiet: seconds(40),
+        sample_max_age: seconds(10),
+        unknown_alert: seconds(420),
+        successor_floor: 2,
+        agree_reads: 4,
+        agree_over: seconds(120),
+        soak: seconds(3600),
+        keep: 1,
+        budget_percent: 10,
+        stale_bound: seconds(8),
+        deadline: Some(seconds(21_600)),
+        at_deadline: AtDeadline::Force,
+        min_size: MinSize::Hold,
+        retired: true,
+        stop_grace: Some(seconds(45)),
+        via: Via::Spinnaker,
+        siblings: Siblings::ByTag("cluster".into()),
+        dry_run: true,
+    };
+    assert_eq!(config.policy, expected);
+    assert_eq!(config.orchestrator.stop, Some(Hand::Unit("orca".into())));
+    let gate = config.gate.unwrap();
+    assert_eq!((gate.base.as_str(), gate.account.as_str(), gate.user.as_str()), ("https://gate", "mgmt", "bellrock"));
+}
+
+#[test]
+fn every_source_switch_and_hand_can_be_configured() {
+    let config = good(
+        r#"
+        [orchestrator]
+        url = "http://orca:8083/"
+        auth = "basic"
+        user = "me"
+        password_file = "/p"
+        [orchestrator.activity]
+        sources = ["redis", "json", "metrics", "command", "active-by-instance"]
+        key = "host:orca-1"
+        redis = { url = "redis://:hush@cache:6379", expiry = "30m" }
+        json = { url = "http://h/x", pointer = "/a" }
+        metrics = { url = "http://h/m", series = 'busy{pool="x"}' }
+        command = { run = ["/bin/jobs"] }
+        active_by_instance = { url = "http://gate" }
+        [orchestrator.intake.poll_age]
+        url = "http://h/m"
+        closed_at = "7s"
+        [orchestrator.start]
+        command = ["/bin/start", "orca"]
+        [orchestrator.generation]
+        unit = "orca"
+        "#,
+    );
+    let o = &config.orchestrator;
+    let key = Key::Host("orca-1".into());
+    let expected = [
+        Source::Redis(Redis { url: "redis://:hush@cache:6379".into(), key: key.clone(), expiry: Duration::from_secs(1800) }),
+        Source::Json { url: "http://h/x".into(), pointer: "/a".into() },
+        Source::Metrics { url: "http://h/m".into(), series: "busy{pool=\"x\"}".parse().unwrap() },
+        Source::Command { argv: vec!["/bin/jobs".into()] },
+        Source::ActiveByInstance { base: "http://gate".into(), key },
+    ];
+    assert_eq!(o.sources, expected);
+    let poll_age = PollAge { closed_at: Duration::from_secs(7), ..PollAge::new("http://h/m", "queue_last_poll_age".parse().unwrap()) };
+    assert_eq!(o.intake, Switch::SpinnakerAdmin { base: "http://orca:8083/".into(), poll_age: Some(poll_age) });
+    assert_eq!(o.auth, web::Auth::Basic { user: "me".into(), password_file: "/p".into() });
+    assert_eq!((&o.stop, &o.start), (&None, &Some(Hand::Command(vec!["/bin/start".into(), "orca".into()]))));
+    assert_eq!(o.generation, Some(GenerationFrom::Unit("orca".into())));
+    assert!(config.effective().iter().all(|s| !s.value.as_ref().is_some_and(|v| v.contains("hush"))), "a password is shown");
+
+    let http = "[orchestrator.intake]\nswitch = \"http\"\nhttp = { close_url = \"http://h/c\", close_body = \"{}\", open_method = \"PUT\", open_url = \"http://h/o\", read_url = \"http://h/r\", read_pointer = \"/on\", read_closed = \"off\", read_open = \"on\" }";
+    let request =
+        |method: &str, url: &str, body: Option<&str>| Request { method: method.into(), url: url.into(), body: body.map(Into::into) };
+    let read = ReadBack { url: "http://h/r".into(), pointer: Some("/on".into()), closed: "off".into(), open: Some("on".into()) };
+    let expected = Switch::Http { close: request("POST", "http://h/c", Some("{}")), open: request("PUT", "http://h/o", None), read };
+    assert_eq!(good(http).orchestrator.intake, expected);
+    let command = "[orchestrator.intake]\nswitch = \"command\"\ncommand = { close = [\"c\"], open = [\"o\"], read = [\"r\"] }";
+    let expected = Switch::Command { close: vec!["c".into()], open: vec!["o".into()], read: vec!["r".into()] };
+    assert_eq!(good(command).orchestrator.intake, expected);
+    assert_eq!(good("[orchestrator.intake]\nswitch = \"none\"\naccept_risk = true").orchestrator.intake, Switch::None);
+}
+
+#[test]
+fn the_sample_names_every_key_with_its_default() {
+    let sample = good(SAMPLE);
+    assert!(sample.effective().iter().all(|s| s.from == Place::Default), "the sample sets something");
+    let mut section = String::new();
+    let mut written = BTreeMap::new();
+    for line in SAMPLE.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']').to_owned();
+        } else if let Some((name, value)) = line.strip_prefix('#').filter(|l| !l.starts_with(' ')).and_then(|l| l.split_once(" = ")) {
+            assert_eq!(written.insert(format!("{section}.{name}"), value), None, "{section}.{name} stands there twice");
+        }
+    }
+    for setting in sample.effective() {
+        let value = written.remove(setting.key).unwrap_or_else(|| panic!("{} is not in the sample", setting.key));
+        match &setting.value {
+            Some(default) => assert_eq!(value, default, "{}", setting.key),
+            None => {
+                let (section, name) = setting.key.rsplit_once('.').unwrap();
+                let problems = parse(&format!("[{section}]\n{name} = {value}"), &[]).err().map(|p| p.to_string()).unwrap_or_default();
+                assert!(!problems.contains("not understood"), "the example of {}: {problems}", setting.key);
+            }
+        }
+    }
+    assert!(written.is_empty(), "the sample has what is no key: {written:?}");
+}
+
+#[test]
+fn a_file_that_was_named_has_to_be_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("absent.toml");
+    assert!(matches!(Config::load(Some(&path), &env(&[])), Err(Error::Unreadable { path: at, .. }) if at == path));
+    std::fs::write(&path, "[log]\nlevel = \"debug\"\n").unwrap();
+    assert_eq!(Config::load(Some(&path), &env(&[])).unwrap().log.level, Level::Debug);
+}
