@@ -87,6 +87,10 @@ text_kind!(
     |u: &RedisUrl| without_password(&u.0)
 );
 
+fn names_a_program(argv: &[String]) -> bool {
+    argv.first().is_some_and(|program| !program.trim().is_empty())
+}
+
 /// A value to compare with: text, whole number, true or false.
 impl Kind for serde_json::Value {
     fn allowed() -> String {
@@ -150,11 +154,16 @@ impl Kind for Vec<String> {
     }
 
     fn from_toml(value: &DeValue<'_>) -> Option<Self> {
-        value.as_array()?.iter().map(|word| word.get_ref().as_str().map(str::to_owned)).collect::<Option<Self>>().filter(|w| !w.is_empty())
+        value
+            .as_array()?
+            .iter()
+            .map(|word| word.get_ref().as_str().map(str::to_owned))
+            .collect::<Option<Self>>()
+            .filter(|argv| names_a_program(argv))
     }
 
     fn from_text(text: &str) -> Option<Self> {
-        serde_json::from_str::<Self>(text).ok().filter(|w| !w.is_empty())
+        serde_json::from_str::<Self>(text).ok().filter(|argv| names_a_program(argv))
     }
 
     fn show(&self) -> String {

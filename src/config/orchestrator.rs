@@ -131,7 +131,14 @@ pub(super) fn orchestrator(sheet: &mut Sheet<'_>, policy: &mut Policy) -> Settin
     let unit = sheet.optional::<String>("orchestrator.generation.unit");
     one_of(sheet, "orchestrator.generation.pid_file", pid_file.is_some(), "orchestrator.generation.unit", unit.is_some());
     let generation = pid_file.map(GenerationFrom::PidFile).or(unit.map(GenerationFrom::Unit));
-    Settings { sources, intake, stop, start, generation, limits, auth, command_timeout, start_timeout }
+    let settings = Settings { sources, intake, stop, start, generation, limits, auth, command_timeout, start_timeout };
+    // What the adapter would refuse and no key above has told already.
+    if sheet.is_sound_below("orchestrator.") {
+        for problem in settings.problems() {
+            sheet.wrong("orchestrator.kind", problem, "");
+        }
+    }
+    settings
 }
 
 /// Credentials under four keys: the choice, the token's file, the user, the password's file.

@@ -138,6 +138,11 @@ impl<'a> Sheet<'a> {
         !self.problems.iter().any(|p| keys.contains(&p.key.as_str()))
     }
 
+    /// True when each key whose name begins so is in order.
+    pub(super) fn is_sound_below(&self, prefix: &str) -> bool {
+        !self.problems.iter().any(|p| p.key.starts_with(prefix))
+    }
+
     /// Ends the reading: what nobody asked for is unknown.
     pub(super) fn finish(mut self) -> (Vec<Setting>, Vec<Problem>) {
         let written = std::mem::take(&mut self.written);

@@ -394,3 +394,22 @@ fn a_file_that_was_named_has_to_be_there() {
     std::fs::write(&path, "[log]\nlevel = \"debug\"\n").unwrap();
     assert_eq!(Config::load(Some(&path), &env(&[])).unwrap().log.level, Level::Debug);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(64))]
+
+    /// The whole sample with all its keys set, then bent: whatever comes of it, every problem has a place in the text.
+    #[test]
+    fn no_text_breaks_the_reader(at in 0..SAMPLE.len(), cut in 0usize..40, put in "[\\PC\n]{0,12}") {
+        let text: String = SAMPLE.lines().map(|l| l.strip_prefix('#').filter(|l| !l.starts_with(' ')).unwrap_or(l)).flat_map(|l| [l, "\n"]).collect();
+        let start = text.floor_char_boundary(at.min(text.len()));
+        let end = text.floor_char_boundary((start + cut).min(text.len()));
+        let bent = format!("{}{put}{}", &text[..start], &text[end..]);
+        let lines = bent.lines().count();
+        for problem in parse(&bent, &[]).err().map(|p| p.0).unwrap_or_default() {
+            if let Place::File { line, column, .. } = problem.place {
+                proptest::prop_assert!((1..=lines + 1).contains(&line) && column >= 1);
+            }
+        }
+    }
+}

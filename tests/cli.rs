@@ -1,0 +1,72 @@
+//! The program as a shell sees it: answers on stdout, errors on stderr, exit codes.
+
+use std::path::Path;
+use std::process::Command;
+use std::process::Output;
+
+fn bellrock(args: &[&str], env: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bellrock"))
+        .args(args)
+        .env_clear()
+        .envs(env.iter().copied())
+        .output()
+        .expect("the program that was built for this test")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("UTF-8")
+}
+
+fn file(dir: &Path, content: &str) -> String {
+    let path = dir.join("bellrock.toml");
+    std::fs::write(&path, content).expect("a directory of our own");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+#[test]
+fn a_good_configuration_is_code_0_and_a_wrong_one_2_with_every_problem_on_stderr() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = file(dir.path(), "[drain]\nquiet = \"1m\"\n");
+    let good = bellrock(&["config", "check", "--config", &path], &[]);
+    assert_eq!((good.status.code(), text(&good.stdout), text(&good.stderr)), (Some(0), "configuration: in order\n", ""));
+
+    let wrong = bellrock(&["--config", &path, "config", "check"], &[("BELLROCK_DRAIN_QUIET", "1s"), ("BELLROCK_LOG_LEVEL", "loud")]);
+    assert_eq!((wrong.status.code(), text(&wrong.stdout)), (Some(2), ""));
+    let said = text(&wrong.stderr);
+    assert!(said.contains("BELLROCK_DRAIN_QUIET") && said.contains("BELLROCK_LOG_LEVEL") && said.contains("config-wrong"), "{said}");
+    assert!(!said.contains('\x1b'), "colours in a pipe");
+
+    let json = bellrock(&["config", "check", "--config", "/absent", "--output", "json"], &[]);
+    let said: serde_json::Value = serde_json::from_slice(&json.stderr).expect("JSON");
+    assert_eq!((json.status.code(), said["error"]["code"].as_str()), (Some(2), Some("config-unreadable")));
+}
+
+#[test]
+fn show_prints_json_for_programs() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = file(dir.path(), "[http]\nlisten = \"127.0.0.1:9\"\n");
+    let shown = bellrock(&["config", "show", "--config", &path, "--output", "json"], &[]);
+    let settings: serde_json::Value = serde_json::from_slice(&shown.stdout).expect("JSON");
+    let listen = settings.as_array().expect("a list").iter().find(|s| s["key"] == "http.listen").expect("every key");
+    assert_eq!(listen["value"], "\"127.0.0.1:9\"");
+    assert_eq!(listen["from"], serde_json::json!({ "in": "file", "path": path, "line": 2, "column": 10 }));
+}
+
+#[test]
+fn wrong_usage_is_code_2_and_help_is_an_answer() {
+    let wrong = bellrock(&["drian"], &[]);
+    assert_eq!((wrong.status.code(), text(&wrong.stdout)), (Some(2), ""));
+    let help = bellrock(&["drain", "--help"], &[]);
+    assert_eq!(help.status.code(), Some(0));
+    assert!(text(&help.stdout).contains("bellrock drain --reason"));
+}
+
+#[test]
+fn without_an_agent_status_fails_and_says_how_to_start_one() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let socket = dir.path().join("agent.sock");
+    let asked = bellrock(&["status", "--socket", socket.to_str().expect("UTF-8")], &[]);
+    assert_eq!(asked.status.code(), Some(1));
+    let said = text(&asked.stderr);
+    assert!(said.contains("agent.sock") && said.contains("systemctl start bellrock"), "{said}");
+}
