@@ -285,7 +285,13 @@ impl<'a> Step<'a> {
     fn watch_for_cancel(&mut self) {
         match self.justification() {
             Some(Justification::Cancel(why)) => self.cancel(why),
+            Some(Justification::Anew) => self.anew(),
             Some(Justification::Ending) => self.ending_by_itself(),
+            Some(Justification::Hold(HeldWhy::Rollback, held)) => {
+                if self.state.phase.held() != Some(HeldWhy::Rollback) {
+                    self.hold(HeldWhy::Rollback, held);
+                }
+            }
             Some(
                 Justification::Go
                 | Justification::LowerMin { .. }
@@ -314,6 +320,7 @@ impl<'a> Step<'a> {
             }
             Justification::Hold(why, text) => self.hold(why, text),
             Justification::Cancel(why) => self.cancel(why),
+            Justification::Anew => self.anew(),
             Justification::Ending => self.ending_by_itself(),
             Justification::NoAnswer(why) => {
                 let until = self.later(self.policy.stale_bound * 2);
@@ -429,6 +436,7 @@ impl<'a> Step<'a> {
                 | Justification::Wait { .. }
                 | Justification::Hold(..)
                 | Justification::Cancel(_)
+                | Justification::Anew
                 | Justification::Ending
                 | Justification::NoAnswer(_),
             )
@@ -634,6 +642,17 @@ impl<'a> Step<'a> {
         self.state.quiet = Default::default();
         self.state.held_count = 0;
         self.enter(Phase::Closing { order: None, orders: 0, again: self.now });
+    }
+
+    /// The same drain from its beginning, under the group's new generation; soak and deadline count anew.
+    fn anew(&mut self) {
+        if let Some(Progress::Draining) = self.progress()
+            && let Some(reason) = self.reason().cloned()
+        {
+            self.start(reason, false);
+        } else {
+            self.cancel("a rollback came and went while the orchestrator was stopped".to_owned());
+        }
     }
 
     fn cancel(&mut self, why: String) {

@@ -1,6 +1,7 @@
 //! May this instance end now? Asked with fresh reads, just before it would.
 //!
-//! What must stay true: a live hold or a newer generation calls the drain off, whatever else is so (S6, S11); min is lowered only for a
+//! What must stay true: a live hold or a newer generation stops the drain, whatever else is so (S6, S11). Intake is opened again when the
+//! group is enabled, not before: a rollback that hands a singleton over must not meet two with intake on (S14). Min is lowered only for a
 //! superseded, unheld group, only to desired − 1, and only by the leader of a turn, so that no stale read can raise it again; at most
 //! max(1, p %) of the group ends at once (S9).
 
@@ -44,6 +45,8 @@ pub enum Justification {
     Hold(HeldWhy, String),
     /// The drain is not justified any more.
     Cancel(String),
+    /// A rollback came and went, and the group is still disabled: the drain begins anew under the new generation.
+    Anew,
     /// AWS is ending this instance already.
     Ending,
     /// The read cannot answer: absent group, absent instance.
@@ -55,8 +58,12 @@ pub fn justify(policy: &Policy, drain: &Drain, own: &InstanceId, own_group: &Gro
     let Some(group) = groups.iter().find(|g| &g.name == own_group) else {
         return Justification::NoAnswer(format!("{own_group} is absent from the describe"));
     };
+    let superseded = matches!(drain.reason, Reason::Superseded { .. });
+    let disabled = superseded && (group.is_disabled() || policy.retired);
     match hold_on(group, now) {
+        Some(held) if disabled => return Justification::Hold(HeldWhy::Rollback, held),
         Some(held) => return Justification::Cancel(held),
+        None if generation(&group.tags) != drain.generation && disabled => return Justification::Anew,
         None if generation(&group.tags) != drain.generation => {
             return Justification::Cancel(format!("a rollback has raised the group's generation to {}", generation(&group.tags)));
         }
@@ -71,7 +78,7 @@ pub fn justify(policy: &Policy, drain: &Drain, own: &InstanceId, own_group: &Gro
     if entry.state != LifecycleState::InService {
         return Justification::Hold(HeldWhy::LifecycleState, format!("the instance is {}, not InService", entry.state));
     }
-    if let Reason::Superseded { .. } = drain.reason {
+    if superseded {
         match superseded::judge(policy, own_group, groups) {
             superseded::Verdict::By(_) => {}
             superseded::Verdict::No(why) => return Justification::Cancel(format!("no longer superseded: {why}")),
@@ -82,7 +89,7 @@ pub fn justify(policy: &Policy, drain: &Drain, own: &InstanceId, own_group: &Gro
             return Justification::Wait { why: format!("soak until {over}: the rollback window stays open"), until: over };
         }
     }
-    let keep = if let Reason::Superseded { .. } = drain.reason { policy.keep as usize } else { 0 };
+    let keep = if superseded { policy.keep as usize } else { 0 };
     if let Err(wait) = turn(policy, keep, group, own, now) {
         return wait;
     }

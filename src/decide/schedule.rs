@@ -8,6 +8,7 @@ use super::look::Kind;
 use super::look::Wanted;
 use super::policy::Policy;
 use super::policy::Via;
+use super::state::HeldWhy;
 use super::state::Phase;
 use super::state::Progress;
 use super::state::Reason;
@@ -32,7 +33,12 @@ pub fn wanted(state: &State, policy: &Policy, kind: Kind) -> Wanted {
         None => policy.retired || state.group.as_ref().is_some_and(|(_, g)| g.is_disabled()),
     };
     let fresh = |every| if matches!(state.phase, Phase::Validating) { Wanted::Since(state.since, every) } else { Wanted::Every(every) };
-    let describe = if draining && matches!(state.phase, Phase::Validating) { policy.stale_bound } else { policy.describe_every };
+    let describe = match state.phase {
+        Phase::Validating => policy.stale_bound,
+        // The rollback counts on it that its restored group takes work again soon.
+        Phase::Held { why: HeldWhy::Rollback, .. } => policy.stale_bound * 2,
+        _ => policy.describe_every,
+    };
     match kind {
         Kind::TargetState if !gone => Wanted::Every(policy.metadata_every),
         Kind::Own if gone => Wanted::No,

@@ -235,6 +235,8 @@ impl Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeldWhy {
+    /// A rollback holds the group; intake stays closed until the group is enabled again, nothing is ended (S11, S14).
+    Rollback,
     /// Intake could not be closed, or not be read back as closed (F11).
     IntakeUnstoppable,
     /// desired equals min, and min is not ours to lower (F24).
@@ -261,7 +263,8 @@ pub enum HeldWhy {
 
 impl HeldWhy {
     /// All of them, for the test that each has a runbook.
-    pub const ALL: [HeldWhy; 11] = [
+    pub const ALL: [HeldWhy; 12] = [
+        Self::Rollback,
         Self::IntakeUnstoppable,
         Self::MinSize,
         Self::TerminateSuspended,
@@ -278,6 +281,7 @@ impl HeldWhy {
     /// The code, as `status` prints it and the runbook's file is called.
     pub fn code(self) -> &'static str {
         match self {
+            Self::Rollback => "held_by_rollback",
             Self::IntakeUnstoppable => "intake_unstoppable",
             Self::MinSize => "min_size",
             Self::TerminateSuspended => "terminate_suspended",

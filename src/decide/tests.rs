@@ -405,20 +405,52 @@ fn a_restart_in_the_middle_goes_on_with_the_drain_and_gathers_its_evidence_anew_
     assert!(rig.deeds.last().unwrap().0 - from >= rig.policy.settle + rig.policy.quiet);
 }
 
+fn held(rig: &mut Rig, seconds: u64) {
+    let hold = Hold { generation: 1, owner: "ada@laptop".to_owned(), expires: rig.now.wall.plus(Duration::from_secs(seconds)) };
+    rig.old.tags = hold.to_tags().into_iter().collect();
+}
+
 #[test]
-fn a_hold_calls_the_drain_off_and_opens_intake_again_s11() {
+fn a_hold_stops_the_drain_and_intake_opens_once_the_group_is_enabled_s11_s14() {
     let mut rig = Rig::superseded();
     rig.busy = busy();
     rig.run_s(300);
-    let hold = Hold { generation: 1, owner: "ada@laptop".to_owned(), expires: rig.now.wall.plus(Duration::from_secs(600)) };
-    rig.old.tags = hold.to_tags().into_iter().collect();
+    held(&mut rig, 3600);
+    rig.busy = Activity::Idle;
+    rig.run_s(600);
+    assert_eq!((rig.state.phase().held(), &rig.intake, rig.terminations()), (Some(HeldWhy::Rollback), &Intake::Closed, 0));
+    rig.old.suspended.clear();
+    rig.run_s(20);
+    assert_eq!((rig.word(), &rig.intake), ("working", &Intake::Open));
+    rig.run_s(7200);
+    assert_eq!(rig.terminations(), 0, "enabled, so not superseded");
+}
+
+#[test]
+fn a_rollback_that_was_given_up_leaves_the_drain_to_begin_anew_s6() {
+    let mut rig = Rig::superseded();
+    rig.policy.soak = Duration::from_secs(900);
+    rig.busy = busy();
+    rig.run_s(300);
+    held(&mut rig, 600);
+    rig.busy = Activity::Idle;
+    let from = rig.now.mono;
+    rig.run_s(7200);
+    assert_eq!(rig.terminations(), 1);
+    assert!(rig.deeds.last().unwrap().0 - from >= Duration::from_secs(600 + 900), "the soak counts anew");
+    assert_eq!(rig.count(|d| *d == Deed::SetIntake { open: true }), 0);
+}
+
+#[test]
+fn a_hold_calls_an_operators_drain_of_an_enabled_group_off() {
+    let mut rig = Rig::new();
+    rig.busy = busy();
+    rig.run_s(100);
+    rig.drain();
+    rig.run_s(60);
+    held(&mut rig, 3600);
     rig.run_s(200);
     assert_eq!((rig.word(), &rig.intake), ("working", &Intake::Open));
-    rig.busy = Activity::Idle;
-    rig.run_s(300);
-    assert_eq!(rig.terminations(), 0, "held");
-    rig.run_s(1200);
-    assert_eq!(rig.terminations(), 1, "the hold expired, and the group is still superseded");
 }
 
 #[test]
@@ -427,17 +459,6 @@ fn a_hold_that_cannot_be_read_counts_as_held() {
     rig.old.tags.insert(crate::model::HOLD_TAG.to_owned(), "gibberish".to_owned());
     rig.run_s(7200);
     assert_eq!(rig.deeds.len(), 0);
-}
-
-#[test]
-fn a_raised_generation_calls_the_drain_off_even_without_a_hold_s6() {
-    let mut rig = Rig::superseded();
-    rig.busy = busy();
-    rig.run_s(300);
-    rig.old.tags.insert(crate::model::GENERATION_TAG.to_owned(), "1".to_owned());
-    let opened_before = rig.count(|d| *d == Deed::SetIntake { open: true });
-    rig.run_s(200);
-    assert_eq!(rig.count(|d| *d == Deed::SetIntake { open: true }), opened_before + 1);
 }
 
 #[test]
@@ -582,15 +603,14 @@ fn the_orchestrator_is_stopped_between_two_justifications_and_started_again_when
     let order: Vec<String> = rig.deeds.iter().map(|(_, d)| d.to_string()).collect();
     assert_eq!(order, ["close intake", "stop the orchestrator within 30 s", "terminate this instance with decrement"]);
 
-    let mut held = Rig::superseded();
-    held.policy.stop_grace = Some(Duration::from_secs(30));
-    held.terminate = vec![fault(FaultKind::NotNow, "Throttling"); 500];
-    held.run_s(300);
-    let hold = Hold { generation: 1, owner: "ada".to_owned(), expires: held.now.wall.plus(Duration::from_secs(3600)) };
-    held.old.tags = hold.to_tags().into_iter().collect();
-    held.run_s(200);
-    assert_eq!(held.count(|d| *d == Deed::StartOrchestrator), 1);
-    assert_eq!((held.word(), &held.intake), ("working", &Intake::Open));
+    let mut called_off = Rig::superseded();
+    called_off.policy.stop_grace = Some(Duration::from_secs(30));
+    called_off.terminate = vec![fault(FaultKind::NotNow, "Throttling"); 500];
+    called_off.run_s(300);
+    called_off.old.suspended.clear();
+    called_off.run_s(200);
+    assert_eq!(called_off.count(|d| *d == Deed::StartOrchestrator), 1);
+    assert_eq!((called_off.word(), &called_off.intake), ("working", &Intake::Open));
 }
 
 #[test]
