@@ -1,4 +1,76 @@
-//! Bellrock keeps an orchestrator fleet on EC2 alive through its own redeployments.
+//! Bellrock keeps an orchestrator fleet on EC2 alive through its own redeployments: an old instance leaves only when it executes nothing,
+//! and a bad deploy is rolled back without the orchestrator's help.
+//!
+//! This page is the architecture. `tests/architecture.rs` holds the same table of who may import whom and fails on an arrow that is not
+//! in it; a change of the picture and of the table is one commit.
+//!
+//! # One way through the house
+//!
+//! ```text
+//!  cloud   host   orchestrator   operators        outside systems, each behind a narrow trait of ours
+//!     \      |        |         /
+//!      observe ── Observation ──▶ decide::step ── Action ──▶ act ──▶ cloud, host, orchestrator
+//!         ▲          pure: state + observation → state + actions      │
+//!         └──────────────── an answer is an Observation ──────────────┘
+//! ```
+//!
+//! The daemon owns one loop round this: take an observation, step, write the journal, act. The rollback has the same shape, turned once
+//! per cluster: facts → plan → one step at a time → facts again, measured against what the plan promised. The drill puts both, unchanged,
+//! on a simulated region and keeps the verdict.
+//!
+//! # Rooms, and who may import whom
+//!
+//! | room | what it is | may import |
+//! |---|---|---|
+//! | [`model`] | facts all rooms share: names, groups, activity, time as a value. *Pure* | nothing |
+//! | [`supervise`] | every spawned task has a name and a policy; ordered stop | nothing |
+//! | [`decide`] | the drain protocol as a state machine. *Pure* | model |
+//! | [`config`] | what was written becomes what is meant, with all problems at once | model, and the settings of decide, cloud, orchestrator |
+//! | [`cloud`] | the cloud as traits; `aws` is the real one, the only place of SDK types | model |
+//! | `cloud::sim` | the simulated region. Its core is *pure*; `local` fronts it in-process, `serve` over HTTP | model; `local`: orchestrator, host; `serve`: host, supervise |
+//! | [`host`] | this machine: clock, service manager, processes | model, supervise |
+//! | [`orchestrator`] | busy? taking new work? stop. The only place of Redis types | model, cloud, host, supervise |
+//! | [`rollback`] | plan (*pure*), carry out, verify, journal | model, cloud, host, supervise |
+//! | [`observe`], [`act`] | the shells on either side of decide | model, decide, cloud, host, orchestrator; act: observe |
+//! | [`journal`] | what an agent must remember over a crash, synced before it acts | model, decide |
+//! | [`http`] | health, status, orders on the unix socket | model, decide, orchestrator, supervise |
+//! | [`daemon`] | puts the agent together, owns its loop | all but cli, rollback, drill |
+//! | [`drill`] | rehearsals with a verdict | all but cli |
+//! | [`cli`] | one file per command | all |
+//!
+//! `orchestrator` and `rollback` never import each other. A pure file names no runtime, no clock, no file, no log. A trait and its types
+//! live in the room's `mod.rs`; the wire types behind it never leave their folder.
+//!
+//! # What must stay true
+//!
+//! * *Unknown is busy.* Activity has three values; an answer that is not understood, is old, or is from before intake was closed proves nothing.
+//! * *Only ourselves.* The one call that ends an instance takes an id that only instance metadata can give, and it always decrements.
+//! * *Written first.* What justifies an effect is in the journal, synced, before the effect; after a crash the journal is read, the world observed
+//!   anew, and the effect perhaps repeated: every one of them is harmless twice, or is looked for before it is repeated.
+//! * *A lost answer is not a no.* A mutation whose answer was lost is not repeated before reads have had time to show what it did.
+//! * *Sizes are others' business.* The agent never sets desired, max or suspended processes; min only as its policy allows, on a superseded
+//!   group that nobody holds, and only to desired − 1.
+//! * *A rollback outranks a drain.* It marks its groups with a tag; agents read the tag in their last look and go back to work.
+//! * *Time is an argument.* One file reads the clock. Everything else can be run through a night in milliseconds.
+//! * *Every wait ends.* Each call, queue and retry has a bound; when it is reached somebody is told, with a code that has a page in `runbooks/`.
+//!
+//! # Words
+//!
+//! | word | meaning |
+//! |---|---|
+//! | application, cluster, server group | Spinnaker's: `app`, `app-stack-detail`, and an Auto Scaling group `app-stack-detail-vNNN` of it |
+//! | superseded | a newer, enabled server group of the same cluster has enough healthy instances, in several agreeing reads |
+//! | disabled | the group's `AddToLoadBalancer` process is suspended, as Spinnaker leaves it |
+//! | intake | the orchestrator takes new work |
+//! | activity | busy, idle or unknown: whether work is in flight on one instance |
+//! | generation | which process of the orchestrator answered; of a group, how many rollbacks it has seen |
+//! | drain | close intake, wait until idle, end the instance, see it gone |
+//! | retire | what becomes of a drained instance: out of the group, which shrinks by one |
+//! | hold | of an agent: it waits for somebody, with a code. Of a group: a rollback has it in hand, by tag |
+//! | look, deed | an action that reads, an action with an effect outside |
+//! | settle, quiet | the pause after intake is closed; the time idleness has to last before it is believed |
+//! | soak, keep | how long a superseded group is kept for a rollback; how many of its instances |
+//! | singleton | a cluster that must have one instance at most, such as the polling one: handed over, never doubled |
 
 pub mod act;
 pub mod cli;

@@ -9,6 +9,7 @@ mod config;
 mod drain;
 mod failure;
 mod log;
+mod rollback;
 mod status;
 mod undrain;
 mod version;
@@ -64,6 +65,8 @@ enum Command {
     Drain(drain::Args),
     /// Call the drain of this instance off.
     Undrain(undrain::Args),
+    /// Restore the previous server groups, see them serve, retire the bad ones.
+    Rollback(Box<rollback::Args>),
     /// Check the configuration, or show what is in force and where it comes from.
     Config(config::Args),
     /// Print the version.
@@ -173,6 +176,7 @@ fn run(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Status(args) => status::run(args, context),
         Command::Drain(args) => drain::run(args, context),
         Command::Undrain(args) => undrain::run(args, context),
+        Command::Rollback(args) => rollback::run(*args, context),
         Command::Config(args) => config::run(args, context),
         Command::Version(args) => version::run(args, context),
     }

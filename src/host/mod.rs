@@ -3,4 +3,6 @@
 pub mod boot;
 pub mod clock;
 pub mod command;
+pub mod notify;
 pub mod process;
+pub mod signals;

@@ -15,6 +15,9 @@ pub mod facts;
 pub mod journal;
 pub mod plan;
 pub mod report;
+pub mod show;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

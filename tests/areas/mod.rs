@@ -1,5 +1,7 @@
 //! Which function implements which area: the input of a row in, what our code says out.
 
+mod active;
+
 use bellrock::model::Cluster;
 use bellrock::model::Moniker;
 use bellrock::model::Timestamp;
@@ -43,6 +45,7 @@ impl From<NotFound> for Refusal {
 /// Our answer; `None` for a row that nothing implements, or whose form nothing here reads.
 pub fn answer(row: &Row) -> Option<Answer> {
     match row.area.as_str() {
+        "active_by_instance" => active::answer(&row.input),
         "naming" => Some(naming(&row.input)),
         "naming_next" => naming_next(row),
         "target" => choice(row),

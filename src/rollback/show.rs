@@ -1,0 +1,110 @@
+//! Plan and outcome as text for people.
+
+use std::fmt::Write;
+
+use comfy_table::ContentArrangement;
+use comfy_table::Table;
+use comfy_table::presets;
+
+use super::Outcome;
+use super::plan::ClusterPlan;
+use super::plan::GroupPlan;
+use super::plan::Plan;
+use super::plan::Refusal;
+use super::report::Report;
+use crate::model::Process;
+
+/// The plan: each group before → after, then what a person should know.
+pub fn plan(plan: &Plan) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(["cluster", "server group", "", "min/desired/max", "suspended", "instances"]);
+    for cluster in &plan.clusters {
+        table.add_row(row(cluster, &cluster.restore, "restore"));
+        for group in &cluster.retire {
+            table.add_row(row(cluster, group, "retire"));
+        }
+    }
+    let mut text = format!("Rollback of {} by {}\n{table}\n", plan.request.application, plan.request.owner);
+    for cluster in &plan.clusters {
+        let order = if cluster.singleton { "retired first, then restored" } else { "restored and healthy first, then retired" };
+        let _ = writeln!(text, "{}: {order}; generation {}", cluster.cluster, cluster.generation);
+        for note in &cluster.notes {
+            let _ = writeln!(text, "  {note}");
+        }
+        if cluster.restore.during != cluster.restore.after.capacity {
+            let _ = writeln!(
+                text,
+                "  min is pinned to {} while restoring, {} afterwards",
+                cluster.restore.during.min, cluster.restore.after.capacity.min
+            );
+        }
+        if !cluster.backends.is_empty() {
+            let names: Vec<String> = cluster.backends.iter().map(ToString::to_string).collect();
+            let _ = writeln!(text, "  healthy behind {}", names.join(", "));
+        }
+    }
+    for url in &plan.request.service_urls {
+        let _ = writeln!(text, "{url} has to answer in the end");
+    }
+    for note in &plan.notes {
+        let _ = writeln!(text, "{note}");
+    }
+    text
+}
+
+fn row(cluster: &ClusterPlan, group: &GroupPlan, what: &str) -> [String; 6] {
+    let (before, after) = (&group.before, &group.after);
+    let suspended = |list: &std::collections::BTreeSet<Process>| match list.len() {
+        0 => "-".to_owned(),
+        _ => list.iter().map(Process::as_str).collect::<Vec<_>>().join(" "),
+    };
+    let arrow = |from: String, to: String| if from == to { from } else { format!("{from} → {to}") };
+    [
+        cluster.cluster.clone(),
+        group.name.to_string(),
+        what.to_owned(),
+        arrow(before.capacity.to_string(), after.capacity.to_string()),
+        arrow(suspended(&before.suspended), suspended(&after.suspended)),
+        group.members.to_string(),
+    ]
+}
+
+/// Why nothing was done.
+pub fn refusals(refusals: &[Refusal]) -> String {
+    let mut text = "Refused; nothing was changed.\n".to_owned();
+    for refusal in refusals {
+        let code = refusal.code();
+        let _ = writeln!(text, "[{code}] {refusal}\n  next: {} (runbooks/{code}.md)", refusal.next_step());
+    }
+    text
+}
+
+/// How a run has ended, and the command that continues it.
+pub fn outcome(outcome: &Outcome, again: &str) -> String {
+    match outcome {
+        Outcome::Done(report) => format!("Done{}", report_text(report)),
+        Outcome::Refused(list) => refusals(list),
+        Outcome::Paused(report) => format!("Paused{}To go on: {again}\n", report_text(report)),
+        Outcome::Failed(report) => format!("Failed{}When that is mended: {again}\n", report_text(report)),
+        Outcome::Blind(error) => {
+            format!("The facts could not be read; nothing was changed.\n[rollback-blind] {error} (runbooks/rollback-blind.md)\n")
+        }
+    }
+}
+
+fn report_text(report: &Report) -> String {
+    let mut text = format!(" after {:.0} s and {} changes.\n", report.took.as_secs_f64(), report.changes);
+    for line in &report.verified {
+        let _ = writeln!(text, "  verified: {line}");
+    }
+    for cluster in &report.clusters {
+        let Some(stop) = &cluster.stop else { continue };
+        let code = stop.code();
+        let _ = writeln!(text, "[{code}] {}: {stop} (runbooks/{code}.md)", cluster.cluster);
+        for line in &cluster.left {
+            let _ = writeln!(text, "  left: {line}");
+        }
+    }
+    text
+}
