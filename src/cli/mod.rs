@@ -10,6 +10,7 @@ mod drain;
 mod failure;
 mod log;
 mod rollback;
+mod sim;
 mod status;
 mod undrain;
 mod version;
@@ -67,6 +68,8 @@ enum Command {
     Undrain(undrain::Args),
     /// Restore the previous server groups, see them serve, retire the bad ones.
     Rollback(Box<rollback::Args>),
+    /// Serve a simulated AWS region on this machine.
+    Sim(sim::Args),
     /// Check the configuration, or show what is in force and where it comes from.
     Config(config::Args),
     /// Print the version.
@@ -177,6 +180,7 @@ fn run(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Drain(args) => drain::run(args, context),
         Command::Undrain(args) => undrain::run(args, context),
         Command::Rollback(args) => rollback::run(*args, context),
+        Command::Sim(args) => sim::run(args, context),
         Command::Config(args) => config::run(args, context),
         Command::Version(args) => version::run(args, context),
     }

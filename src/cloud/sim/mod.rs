@@ -26,6 +26,7 @@ mod refresh;
 mod region;
 mod scenario;
 mod schedule;
+pub mod serve;
 mod span;
 mod spec;
 mod trouble;
