@@ -96,6 +96,19 @@ pub enum Step {
     },
 }
 
+impl Step {
+    /// True when the two may be sent at once: they are of one kind, and neither prepares the other.
+    pub fn may_go_with(&self, other: &Self) -> bool {
+        match self {
+            Self::Hold { .. } => matches!(other, Self::Hold { .. }),
+            Self::Resize { .. } => matches!(other, Self::Resize { .. }),
+            Self::Register { .. } => matches!(other, Self::Register { .. }),
+            Self::Deregister { .. } => matches!(other, Self::Deregister { .. }),
+            Self::Resume { .. } | Self::Release { .. } => false,
+        }
+    }
+}
+
 impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -39,17 +39,19 @@ use crate::model::InstanceId;
 use crate::model::Moment;
 
 /// Between looks while waiting: the overhead over what AWS itself needs is at most this and [`AGREE_AFTER`].
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(750);
 /// Between looks after two minutes without any news; an account's request bucket is shared (draining.md §4.12).
 const LOOK_EVERY_LATER: Duration = Duration::from_secs(3);
 /// Before the second look that has to agree with the first.
-const AGREE_AFTER: Duration = Duration::from_millis(500);
+const AGREE_AFTER: Duration = Duration::from_millis(300);
 /// First pause after a failure; doubles up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause after a failure.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Good answers of the service in a row that count as an answer.
 const GOOD_ANSWERS: u32 = 3;
+/// Between them: long enough to meet another of the service's instances.
+const BETWEEN_ANSWERS: Duration = Duration::from_millis(100);
 /// How long a service may take to give them once everything stands.
 const SERVICE_PATIENCE: Duration = Duration::from_secs(60);
 /// Limit of one question to the service.
@@ -78,7 +80,7 @@ pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report
     let started = world.clock.now();
     let mut jitter = Pcg32::seed_from_u64(world.seed);
     let mut work: Vec<Work<'_>> = plan.clusters.iter().map(Work::new).collect();
-    let mut service = Service::new(&plan.request.service_urls, started);
+    let mut service = Service::new(&plan.request.service_urls);
     let mut trouble = Trouble::default();
     let mut last_news = started;
     if let Err(problem) = world.journal.note(started.wall, "plan", plan) {
@@ -159,38 +161,53 @@ async fn look(world: &World<'_>, work: &[Work<'_>], facts: &mut Facts) -> cloud:
     if wanted.is_empty() { Ok(()) } else { facts::reread_health(world.balancing, facts, &wanted).await }
 }
 
+/// Steps of one kind at once, kinds in order; what could not be done ends the round for this cluster.
 async fn carry_out_all(world: &World<'_>, work: &mut Work<'_>, steps: Vec<Step>, pause: Duration) {
-    for step in steps {
+    let cluster = work.plan.cluster.clone();
+    for batch in steps.chunk_by(|a, b| a.may_go_with(b)) {
         if world.cancel.is_cancelled() {
             return;
         }
-        let cluster = work.plan.cluster.clone();
-        if let Err(problem) = world.journal.intend(world.clock.now().wall, &cluster, &step) {
-            return work.halt(world, Stop::Journal { problem: problem.to_string() });
-        }
-        let result = carry_out(world, &step).await;
         let now = world.clock.now();
-        let noted = world.journal.result(now.wall, &cluster, &step, result.as_ref().err());
-        world.sink.tell(&Event::Step { cluster, step: step.to_string(), error: result.as_ref().err().map(ToString::to_string) });
-        match result {
-            Ok(()) => {
-                work.changes += 1;
-                work.failures = 0;
-                work.not_before = None;
-                work.progress.succeeded(&step, now);
-            }
-            Err(error) => {
-                work.failures += 1;
-                work.not_before = Some(Moment { mono: now.mono + pause, wall: now.wall.plus(pause) });
-                work.waiting = format!("{step} to succeed ({error})");
-                if let Some(stop) = work.progress.failed(&step, &error, now) {
-                    work.halt(world, stop);
+        if let Some(problem) = batch.iter().find_map(|step| world.journal.intend(now.wall, &cluster, step).err()) {
+            return work.halt(world, Stop::Journal { problem: problem.to_string() });
+        }
+        let results = join_all(batch.iter().map(|step| carry_out(world, step))).await;
+        let now = world.clock.now();
+        let mut failed = false;
+        for (step, result) in batch.iter().zip(results) {
+            let error = result.err();
+            let noted = world.journal.result(now.wall, &cluster, step, error.as_ref());
+            world.sink.tell(&Event::Step {
+                cluster: cluster.clone(),
+                step: step.to_string(),
+                error: error.as_ref().map(ToString::to_string),
+            });
+            let stop = match error {
+                None => {
+                    work.changes += 1;
+                    work.progress.succeeded(step, now);
+                    None
                 }
-                return;
+                Some(error) => {
+                    failed = true;
+                    work.waiting = format!("{step} to succeed ({error})");
+                    work.progress.failed(step, &error, now)
+                }
+            };
+            if let Some(stop) = stop.or(noted.err().map(|problem| Stop::Journal { problem: problem.to_string() })) {
+                work.halt(world, stop);
             }
         }
-        if let Err(problem) = noted {
-            return work.halt(world, Stop::Journal { problem: problem.to_string() });
+        if failed {
+            work.failures += 1;
+            work.not_before = Some(Moment { mono: now.mono + pause, wall: now.wall.plus(pause) });
+            return;
+        }
+        work.failures = 0;
+        work.not_before = None;
+        if work.stop.is_some() {
+            return;
         }
     }
 }
@@ -283,42 +300,38 @@ impl Trouble {
 struct Service<'a> {
     urls: &'a [String],
     answered: bool,
-    good: u32,
     asked_since: Option<Moment>,
 }
 
 impl<'a> Service<'a> {
-    fn new(urls: &'a [String], _started: Moment) -> Self {
-        Self { urls, answered: urls.is_empty(), good: 0, asked_since: None }
+    fn new(urls: &'a [String]) -> Self {
+        Self { urls, answered: urls.is_empty(), asked_since: None }
     }
 
-    /// Asks once. `Some` when it has been silent for too long.
+    /// Asks until it has answered often enough in a row, or once failed to. `Some` when it has been silent for too long.
     async fn ask(&mut self, world: &World<'_>) -> Option<String> {
         let since = *self.asked_since.get_or_insert(world.clock.now());
-        let ask = |url: &'a String| async move {
-            let answer = timeout(ASK_LIMIT, world.service.ask(url)).await.unwrap_or_else(|_| Err("no answer in time".to_owned()));
-            answer.map_err(|problem| format!("{url}: {problem}"))
-        };
-        let problem = join_all(self.urls.iter().map(ask)).await.into_iter().find_map(Result::err);
-        match problem {
-            None => {
-                self.good += 1;
-                self.answered = self.good >= GOOD_ANSWERS;
-                if !self.answered {
-                    nap(world, AGREE_AFTER / 2).await;
-                }
-                None
-            }
-            Some(problem) => {
-                self.good = 0;
+        for _ in 0..GOOD_ANSWERS {
+            if let Some(problem) = self.ask_once(world).await {
                 world.sink.tell(&Event::Trouble { text: problem.clone() });
                 if world.clock.now().since(since) >= SERVICE_PATIENCE {
                     return Some(problem);
                 }
                 nap(world, LOOK_EVERY).await;
-                None
+                return None;
             }
+            nap(world, BETWEEN_ANSWERS).await;
         }
+        self.answered = true;
+        None
+    }
+
+    async fn ask_once(&self, world: &World<'_>) -> Option<String> {
+        let ask = |url: &'a String| async move {
+            let answer = timeout(ASK_LIMIT, world.service.ask(url)).await.unwrap_or_else(|_| Err("no answer in time".to_owned()));
+            answer.err().map(|problem| format!("{url}: {problem}"))
+        };
+        join_all(self.urls.iter().map(ask)).await.into_iter().flatten().next()
     }
 }
 

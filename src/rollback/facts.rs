@@ -289,7 +289,7 @@ fn standing(state: TargetState) -> Standing {
     }
 }
 
-fn sort_out(groups: Vec<Group>, application: &str) -> Facts {
+pub(super) fn sort_out(groups: Vec<Group>, application: &str) -> Facts {
     let mut facts = Facts::default();
     for group in groups {
         let Some(moniker) = group.name.moniker() else {

@@ -1,1 +1,301 @@
+//! Whole runs on a small fleet, with a fault at each change in turn.
 
+mod fleet;
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::cloud::Kind;
+use crate::model::Capacity;
+use crate::model::HOLD_TAG;
+use crate::model::Hold;
+use crate::model::LifecycleState;
+use crate::model::Process;
+use fleet::BOOT;
+use fleet::CHECKS;
+use fleet::ENDING;
+use fleet::Fault;
+use fleet::Fleet;
+
+struct Answers(bool);
+
+#[async_trait]
+impl Service for Answers {
+    async fn ask(&self, _: &str) -> Result<(), String> {
+        if self.0 { Ok(()) } else { Err("status 503".to_owned()) }
+    }
+}
+
+fn request(timeout: u64) -> Request {
+    Request {
+        application: "spin".to_owned(),
+        clusters: Vec::new(),
+        prefix: None,
+        to: None,
+        polling: Vec::new(),
+        not_polling: Vec::new(),
+        settle: SETTLE,
+        timeout: Duration::from_secs(timeout),
+        service_urls: vec!["https://gate/health".to_owned()],
+        owner: "ann@laptop".to_owned(),
+    }
+}
+
+async fn go(fleet: &Fleet, request: &Request) -> Outcome {
+    go_with(fleet, request, &Answers(true), &CancellationToken::new(), &Silent).await
+}
+
+async fn go_with(fleet: &Fleet, request: &Request, service: &Answers, cancel: &CancellationToken, sink: &dyn Sink) -> Outcome {
+    let (clock, journal) = (fleet.clock(), Journal::none());
+    let world = World { scaling: fleet, balancing: fleet, service, clock: &clock, journal: &journal, sink, cancel, seed: 7 };
+    run(&world, request).await
+}
+
+/// v023 half drained, v024 broken.
+fn redeployed() -> Fleet {
+    let mut fleet = Fleet::new().with("spin-ha-v023", (1, 1, 6), true).with("spin-ha-v024", (3, 3, 6), false);
+    fleet.floors.insert("spin-ha-v024", ("spin-ha-v023", 3));
+    fleet
+}
+
+/// The same with a polling cluster beside it.
+fn with_polling() -> Fleet {
+    let fleet = redeployed().with("spin-ha-polling-v023", (0, 0, 1), true).with("spin-ha-polling-v024", (1, 1, 1), false);
+    Fleet { singletons: vec!["spin-ha-polling"], ..fleet }
+}
+
+fn sizes(fleet: &Fleet, name: &str) -> String {
+    fleet.group(name).capacity.to_string()
+}
+
+/// What a finished rollback has promised (S12).
+fn assert_rolled_back(fleet: &Fleet, context: &str) {
+    assert_eq!(fleet.broken(), Vec::<String>::new(), "{context}");
+    assert_eq!((sizes(fleet, "spin-ha-v023"), sizes(fleet, "spin-ha-v024")), ("3/3/6".to_owned(), "0/0/0".to_owned()), "{context}");
+    for name in ["spin-ha-v023", "spin-ha-v024"] {
+        let group = fleet.group(name);
+        assert!(group.suspended.is_empty() && !group.tags.contains_key(HOLD_TAG), "{context}: {group:?}");
+    }
+}
+
+fn report(outcome: &Outcome) -> &Report {
+    match outcome {
+        Outcome::Done(report) | Outcome::Paused(report) | Outcome::Failed(report) => report,
+        Outcome::Refused(_) | Outcome::Blind(_) => panic!("{outcome:?}"),
+    }
+}
+
+fn stop_code(outcome: &Outcome) -> &'static str {
+    report(outcome).clusters.iter().find_map(|c| c.stop.as_ref()).map_or("none", advance::Stop::code)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_straight_way_ends_done_with_every_promise_kept_and_little_overhead() {
+    let fleet = redeployed();
+    let outcome = go(&fleet, &request(600)).await;
+    assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+    assert_rolled_back(&fleet, "straight");
+    let over = report(&outcome).took.checked_sub(BOOT + CHECKS).unwrap();
+    assert!(over <= Duration::from_millis(2500), "{over:?} over boot and checks");
+    assert_eq!(fleet.group("spin-ha-v024").tags["bellrock:capacity"], "3/3/6", "what the retired group had stays on record");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pinned_min_goes_back_to_what_was_recorded() {
+    let fleet = redeployed();
+    fleet.meddle("spin-ha-v023", |g| {
+        g.tags.insert("bellrock:capacity".to_owned(), "1/3/5".to_owned());
+    });
+    assert_eq!(go(&fleet, &request(600)).await.exit_code(), 0);
+    assert_eq!(sizes(&fleet, "spin-ha-v023"), "1/3/6");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_singleton_is_handed_over_and_never_runs_twice() {
+    let fleet = with_polling();
+    let outcome = go(&fleet, &request(600)).await;
+    assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+    assert_rolled_back(&fleet, "singleton");
+    assert_eq!((sizes(&fleet, "spin-ha-polling-v023"), sizes(&fleet, "spin-ha-polling-v024")), ("1/1/1".to_owned(), "0/0/0".to_owned()));
+    assert!(report(&outcome).took < ENDING + BOOT + CHECKS + Duration::from_secs(5), "{outcome:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_at_any_change_is_survived() {
+    let clean = with_polling();
+    go(&clean, &request(900)).await;
+    for at in 1..=clean.changes() {
+        for fault in
+            [Fault::ReplyLost, Fault::RequestLost, Fault::Fails(Kind::Throttled), Fault::Fails(Kind::Conflict), Fault::Fails(Kind::Refused)]
+        {
+            let fleet = Fleet { stale: Duration::from_secs(4), ..with_polling() };
+            fleet.fault(at, fault);
+            let outcome = go(&fleet, &request(900)).await;
+            assert!(matches!(outcome, Outcome::Done(_)), "{fault:?} at {at}: {outcome:?}");
+            assert_rolled_back(&fleet, &format!("{fault:?} at {at}"));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rerun_finishes_whatever_change_the_first_run_died_at() {
+    let clean = with_polling();
+    go(&clean, &request(900)).await;
+    for at in 1..=clean.changes() {
+        let fleet = Fleet { stale: Duration::from_secs(3), ..with_polling() };
+        fleet.fault(at, Fault::Dies);
+        let request = request(900);
+        let died = tokio::time::timeout(Duration::from_secs(600), go(&fleet, &request)).await;
+        assert!(died.is_err(), "it dies at {at}: {died:?}");
+        let again = go(&fleet, &request).await;
+        let finished = match &again {
+            Outcome::Done(_) => true,
+            Outcome::Refused(why) => why.iter().all(|r| r.code() == "rollback-nothing-to-do"),
+            Outcome::Paused(_) | Outcome::Failed(_) | Outcome::Blind(_) => false,
+        };
+        assert!(finished, "died at {at}: {again:?}");
+        assert_rolled_back(&fleet, &format!("died at {at}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_changes_nothing() {
+    let fleet = with_polling();
+    let (clock, journal, cancel) = (fleet.clock(), Journal::none(), CancellationToken::new());
+    let world = World {
+        scaling: &fleet,
+        balancing: &fleet,
+        service: &Answers(true),
+        clock: &clock,
+        journal: &journal,
+        sink: &Silent,
+        cancel: &cancel,
+        seed: 7,
+    };
+    let (plan, _) = prepare(&world, &request(600)).await.unwrap();
+    assert_eq!((plan.clusters.len(), fleet.changes()), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn instances_that_never_get_healthy_pause_it_with_the_newest_untouched() {
+    let fleet = Fleet { sick: Some("v023"), ..redeployed() };
+    let outcome = go(&fleet, &request(300)).await;
+    assert_eq!((outcome.exit_code(), stop_code(&outcome)), (3, "rollback-out-of-time"));
+    assert_eq!((sizes(&fleet, "spin-ha-v024"), fleet.broken()), ("3/3/6".to_owned(), Vec::new()));
+    assert!(report(&outcome).clusters[0].left.iter().any(|line| line.contains("0/0/0")), "{outcome:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_service_fails_it_and_a_rerun_finishes_once_it_answers() {
+    let fleet = redeployed();
+    let outcome = go_with(&fleet, &request(600), &Answers(false), &CancellationToken::new(), &Silent).await;
+    assert_eq!((outcome.exit_code(), stop_code(&outcome)), (1, "rollback-service-silent"));
+    assert!(fleet.group("spin-ha-v023").tags.contains_key(HOLD_TAG), "held as long as work is left");
+    assert_eq!(go(&fleet, &request(600)).await.exit_code(), 0);
+    assert_rolled_back(&fleet, "rerun");
+}
+
+#[tokio::test(start_paused = true)]
+async fn missing_rights_fail_it_at_once() {
+    let fleet = redeployed();
+    fleet.fault(3, Fault::Fails(Kind::Denied));
+    let outcome = go(&fleet, &request(600)).await;
+    assert_eq!((outcome.exit_code(), stop_code(&outcome)), (1, "rollback-denied"));
+}
+
+/// Does something to the fleet when a cluster comes to a stage.
+struct At<'a, F: Fn(&Fleet) + Send + Sync>(&'a Fleet, advance::Stage, Mutex<bool>, F);
+
+impl<F: Fn(&Fleet) + Send + Sync> Sink for At<'_, F> {
+    fn tell(&self, event: &Event) {
+        let mut done = self.2.lock().unwrap();
+        if matches!(event, Event::Stage { stage, .. } if *stage == self.1) && !*done {
+            *done = true;
+            (self.3)(self.0);
+        }
+    }
+}
+
+async fn meddled(fleet: &Fleet, stage: advance::Stage, what: impl Fn(&Fleet) + Send + Sync) -> Outcome {
+    let sink = At(fleet, stage, Mutex::new(false), what);
+    go_with(fleet, &request(600), &Answers(true), &CancellationToken::new(), &sink).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_concurrent_writer_pauses_it_with_the_difference() {
+    let fleet = redeployed();
+    let outcome = meddled(&fleet, advance::Stage::Await, |fleet| {
+        fleet.meddle("spin-ha-v024", |g| g.capacity = Capacity { min: 5, max: 9, desired: 5 });
+    })
+    .await;
+    assert_eq!((outcome.exit_code(), stop_code(&outcome)), (3, "rollback-changed-by-another"));
+    let text = report(&outcome).clusters[0].stop.as_ref().unwrap().to_string();
+    assert!(text.contains("3/3/6 expected, 5/5/9 found"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_suspended_by_somebody_pauses_it() {
+    let fleet = redeployed();
+    let outcome = meddled(&fleet, advance::Stage::Await, |fleet| {
+        fleet.meddle("spin-ha-v023", |g| drop(g.suspended.insert(Process::HealthCheck, String::new())));
+    })
+    .await;
+    assert_eq!(stop_code(&outcome), "rollback-changed-by-another");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_of_somebody_else_stops_it() {
+    let fleet = redeployed();
+    let outcome = meddled(&fleet, advance::Stage::Await, |fleet| {
+        let expires = fleet.clock().now().wall.plus(Duration::from_secs(600));
+        fleet.meddle("spin-ha-v023", |g| g.tags.extend(Hold { generation: 1, owner: "bob@desk".to_owned(), expires }.to_tags()));
+    })
+    .await;
+    assert_eq!((outcome.exit_code(), stop_code(&outcome)), (3, "rollback-hold-lost"));
+    assert_eq!(sizes(&fleet, "spin-ha-v024"), "3/3/6");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_ends_an_instance_before_it_sees_the_hold_is_made_up_for() {
+    let fleet = redeployed();
+    let outcome = meddled(&fleet, advance::Stage::Await, |fleet| {
+        fleet.meddle("spin-ha-v023", |g| {
+            g.capacity = Capacity { min: 0, desired: g.capacity.desired - 1, ..g.capacity };
+            g.instances[0].state = LifecycleState::Terminated;
+        });
+    })
+    .await;
+    assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+    assert_rolled_back(&fleet, "agent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_is_obeyed_between_changes_and_can_be_continued() {
+    let fleet = redeployed();
+    let cancel = CancellationToken::new();
+    let request = request(600);
+    let (outcome, ()) = tokio::join!(go_with(&fleet, &request, &Answers(true), &cancel, &Silent), async {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        cancel.cancel();
+    });
+    assert_eq!((outcome.exit_code(), stop_code(&outcome)), (3, "rollback-interrupted"));
+    assert_eq!(go(&fleet, &request).await.exit_code(), 0);
+    assert_rolled_back(&fleet, "continued");
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_do_not_grow_with_instances_and_few_are_spent_while_booting() {
+    let mut reads = Vec::new();
+    for size in [3, 20] {
+        let fleet = Fleet::new().with("spin-ha-v023", (1, 1, 20), true).with("spin-ha-v024", (size, size, 20), false);
+        let outcome = go(&fleet, &request(600)).await;
+        assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+        reads.push(fleet.reads());
+    }
+    assert_eq!(reads[0], reads[1]);
+    assert!(reads[0] < 150, "{reads:?}");
+}

@@ -1,0 +1,448 @@
+//! A handful of groups behind one target group and one classic load balancer, on tokio's clock. Small on purpose: what AWS is like is the
+//! simulated region's matter; this one serves to put a fault at an exact call and to see a broken promise at the very change that breaks it.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::cloud;
+use crate::cloud::AutoScaling;
+use crate::cloud::ClassicHealth;
+use crate::cloud::Error;
+use crate::cloud::GroupFilter;
+use crate::cloud::Kind;
+use crate::cloud::LoadBalancing;
+use crate::cloud::OwnInstance;
+use crate::cloud::Refresh;
+use crate::cloud::Resize;
+use crate::cloud::ScalingActivity;
+use crate::cloud::ScheduledAction;
+use crate::cloud::TargetGroup;
+use crate::cloud::TargetHealth;
+use crate::cloud::TargetId;
+use crate::cloud::TargetState;
+use crate::host::clock::VirtualClock;
+use crate::model::Capacity;
+use crate::model::Clock;
+use crate::model::Group;
+use crate::model::GroupInstance;
+use crate::model::GroupName;
+use crate::model::HealthCheckType;
+use crate::model::InstanceHealth;
+use crate::model::InstanceId;
+use crate::model::LifecycleState;
+use crate::model::Process;
+use crate::model::TargetGroupArn;
+use crate::model::Timestamp;
+
+/// From launch to in service.
+pub const BOOT: Duration = Duration::from_secs(40);
+/// From registration to healthy.
+pub const CHECKS: Duration = Duration::from_secs(20);
+/// From the end's beginning to gone.
+pub const ENDING: Duration = Duration::from_secs(15);
+const LATENCY: Duration = Duration::from_millis(30);
+
+/// What goes wrong at one change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Carried out, and the answer lost.
+    ReplyLost,
+    /// Neither.
+    RequestLost,
+    /// Not carried out, and said so.
+    Fails(Kind),
+    /// The process dies after it is carried out: the call never returns.
+    Dies,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    groups: BTreeMap<GroupName, Group>,
+    launched: BTreeMap<InstanceId, Duration>,
+    ending: BTreeMap<InstanceId, Duration>,
+    registered: BTreeMap<(String, InstanceId), Duration>,
+    leaving: BTreeMap<(String, InstanceId), Duration>,
+    history: Vec<(Duration, BTreeMap<GroupName, Group>)>,
+    faults: BTreeMap<usize, Fault>,
+    changes: usize,
+    reads: usize,
+    launches: u32,
+    broken: Vec<String>,
+}
+
+/// See the module.
+pub struct Fleet {
+    pub(super) clock: VirtualClock,
+    pub(super) state: Mutex<State>,
+    /// Instances of this group never pass a check.
+    pub sick: Option<&'static str>,
+    /// Reads show the groups as they were so long ago, every second time.
+    pub stale: Duration,
+    /// Serving instances of the restored group that must be there before anything is taken away (S13); by cluster without `-vNNN`.
+    pub floors: BTreeMap<&'static str, (&'static str, usize)>,
+    /// Clusters that never have two living instances in groups that are not disabled (S14).
+    pub singletons: Vec<&'static str>,
+}
+
+pub const TARGETS: &str = "arn:aws:elasticloadbalancing:us-east-1:1:targetgroup/gate/1";
+pub const CLASSIC: &str = "gate-internal";
+
+impl Fleet {
+    pub fn new() -> Self {
+        let clock = VirtualClock::start(Timestamp(1_800_000_000_000));
+        Self { clock, state: Mutex::default(), sick: None, stale: Duration::ZERO, floors: BTreeMap::new(), singletons: Vec::new() }
+    }
+
+    pub fn clock(&self) -> VirtualClock {
+        self.clock
+    }
+
+    /// Adds a group whose instances are up; those of an enabled one are registered, and healthy unless sick.
+    pub fn with(self, name: &str, sizes: (u32, u32, u32), disabled: bool) -> Self {
+        let (min, desired, max) = sizes;
+        let mut state = self.state.lock().unwrap();
+        let suspended = if disabled { Process::DISABLING.into_iter().map(|p| (p, String::new())).collect() } else { BTreeMap::new() };
+        let group = Group {
+            name: GroupName::from(name),
+            arn: String::new(),
+            created: Timestamp(i64::try_from(state.groups.len()).unwrap()),
+            capacity: Capacity { min, max, desired },
+            instances: Vec::new(),
+            suspended,
+            tags: BTreeMap::new(),
+            target_groups: vec![TargetGroupArn::from(TARGETS)],
+            classic_load_balancers: vec![CLASSIC.to_owned()],
+            status: None,
+            health_check_type: HealthCheckType::Ec2,
+            health_check_grace_s: 0,
+            launch: None,
+            availability_zones: Vec::new(),
+        };
+        state.groups.insert(group.name.clone(), group);
+        for _ in 0..desired {
+            let id = state.launch(&GroupName::from(name), Duration::ZERO, LifecycleState::InService);
+            if !disabled {
+                state.register(&id, Duration::ZERO);
+            }
+        }
+        drop(state);
+        self
+    }
+
+    pub fn fault(&self, at_change: usize, fault: Fault) {
+        self.state.lock().unwrap().faults.insert(at_change, fault);
+    }
+
+    pub fn changes(&self) -> usize {
+        self.state.lock().unwrap().changes
+    }
+
+    pub fn reads(&self) -> usize {
+        self.state.lock().unwrap().reads
+    }
+
+    pub fn broken(&self) -> Vec<String> {
+        self.state.lock().unwrap().broken.clone()
+    }
+
+    pub fn group(&self, name: &str) -> Group {
+        self.settle();
+        self.state.lock().unwrap().groups[&GroupName::from(name)].clone()
+    }
+
+    pub fn meddle(&self, name: &str, change: impl FnOnce(&mut Group)) {
+        change(self.state.lock().unwrap().groups.get_mut(&GroupName::from(name)).unwrap());
+    }
+
+    /// Lets time have passed.
+    fn settle(&self) {
+        let now = self.clock.now().mono;
+        let mut guard = self.state.lock().unwrap();
+        let state = &mut *guard;
+        for group in state.groups.values_mut() {
+            group.instances.retain(|i| state.ending.get(&i.id).is_none_or(|since| now < *since + ENDING));
+            for instance in &mut group.instances {
+                if instance.state == LifecycleState::Pending && now >= state.launched[&instance.id] + BOOT {
+                    instance.state = LifecycleState::InService;
+                    if !group.suspended.contains_key(&Process::AddToLoadBalancer) {
+                        for backend in [TARGETS, CLASSIC] {
+                            state.registered.insert((backend.to_owned(), instance.id.clone()), state.launched[&instance.id] + BOOT);
+                        }
+                    }
+                }
+            }
+        }
+        let names: Vec<GroupName> = state.groups.keys().cloned().collect();
+        for name in names {
+            state.steer(&name, now);
+        }
+        for cluster in &self.singletons {
+            let lives = |g: &Group| g.instances.iter().filter(|i| i.state != LifecycleState::Terminated).count();
+            let enabled = state.groups.values().filter(|g| g.name.as_str().starts_with(cluster) && !g.is_disabled());
+            let alive: usize = enabled.map(lives).sum();
+            if alive > 1 {
+                state.broken.push(format!("S14: {alive} of {cluster} at {now:?}"));
+            }
+        }
+        let shown = state.groups.clone();
+        if state.history.last().is_none_or(|(_, last)| *last != shown) {
+            state.history.push((now, shown));
+        }
+    }
+
+    fn serving(&self, name: &str) -> usize {
+        let now = self.clock.now().mono;
+        let state = self.state.lock().unwrap();
+        let group = &state.groups[&GroupName::from(name)];
+        let up = group.instances.iter().filter(|i| i.state == LifecycleState::InService);
+        up.filter(|i| [TARGETS, CLASSIC].iter().all(|b| self.healthy(&state, b, &i.id, now))).count()
+    }
+
+    fn healthy(&self, state: &State, backend: &str, id: &InstanceId, now: Duration) -> bool {
+        let sick = self.sick.is_some_and(|sick| id.as_str().contains(sick));
+        let since = state.registered.get(&(backend.to_owned(), id.clone()));
+        !sick && since.is_some_and(|since| now >= *since + CHECKS || *since == Duration::ZERO)
+    }
+
+    async fn read(&self) {
+        tokio::time::sleep(LATENCY).await;
+        self.settle();
+        self.state.lock().unwrap().reads += 1;
+    }
+
+    async fn change(&self, taken_from: Option<&str>, apply: impl FnOnce(&mut State, Duration)) -> cloud::Result<()> {
+        tokio::time::sleep(LATENCY).await;
+        self.settle();
+        if let Some((restored, floor)) =
+            taken_from.and_then(|name| self.floors.iter().find(|(newest, _)| **newest == name)).map(|(_, f)| *f)
+        {
+            let serving = self.serving(restored);
+            if serving < floor {
+                self.state.lock().unwrap().broken.push(format!("S13: {taken_from:?} touched while {serving} of {restored} serve"));
+            }
+        }
+        let fault = {
+            let mut state = self.state.lock().unwrap();
+            state.changes += 1;
+            let number = state.changes;
+            let fault = state.faults.remove(&number);
+            if matches!(fault, None | Some(Fault::ReplyLost | Fault::Dies)) {
+                apply(&mut state, self.clock.now().mono);
+            }
+            fault
+        };
+        self.settle();
+        match fault {
+            None => Ok(()),
+            Some(Fault::Fails(kind)) => Err(error(kind)),
+            Some(Fault::ReplyLost | Fault::RequestLost) => Err(error(Kind::TimedOut)),
+            Some(Fault::Dies) => std::future::pending().await,
+        }
+    }
+}
+
+fn error(kind: Kind) -> Error {
+    Error { kind, action: "Any", code: "Fault".to_owned(), message: "as told".to_owned(), request_id: None }
+}
+
+impl State {
+    fn launch(&mut self, group: &GroupName, now: Duration, state: LifecycleState) -> InstanceId {
+        self.launches += 1;
+        let id = InstanceId::new(format!("i-{group}-{}", self.launches));
+        self.launched.insert(id.clone(), now);
+        let health = InstanceHealth::Healthy;
+        let instance =
+            GroupInstance { id: id.clone(), group: group.clone(), zone: "a".into(), state, health, protected: false, launch: None };
+        self.groups.get_mut(group).unwrap().instances.push(instance);
+        id
+    }
+
+    fn register(&mut self, id: &InstanceId, now: Duration) {
+        for backend in [TARGETS, CLASSIC] {
+            self.registered.insert((backend.to_owned(), id.clone()), now);
+        }
+    }
+
+    fn steer(&mut self, name: &GroupName, now: Duration) {
+        let group = &self.groups[name];
+        let counted: Vec<InstanceId> = group.instances.iter().filter(|i| !i.state.is_ending()).map(|i| i.id.clone()).collect();
+        let desired = usize::try_from(group.capacity.desired).unwrap();
+        if counted.len() < desired && !group.suspended.contains_key(&Process::Launch) {
+            (counted.len()..desired).for_each(|_| {
+                self.launch(name, now, LifecycleState::Pending);
+            });
+        } else if counted.len() > desired && !group.suspended.contains_key(&Process::Terminate) {
+            for id in &counted[desired..] {
+                self.end(name, id, now);
+            }
+        }
+    }
+
+    pub fn end(&mut self, name: &GroupName, id: &InstanceId, now: Duration) {
+        self.ending.insert(id.clone(), now);
+        for instance in &mut self.groups.get_mut(name).unwrap().instances {
+            if &instance.id == id {
+                instance.state = LifecycleState::Terminating;
+            }
+        }
+        for backend in [TARGETS, CLASSIC] {
+            self.leave(backend, id, now);
+        }
+    }
+
+    fn leave(&mut self, backend: &str, id: &InstanceId, now: Duration) {
+        if self.registered.remove(&(backend.to_owned(), id.clone())).is_some() && backend == TARGETS {
+            self.leaving.insert((backend.to_owned(), id.clone()), now);
+        }
+    }
+}
+
+#[async_trait]
+impl AutoScaling for Fleet {
+    async fn groups(&self, names: &[GroupName]) -> cloud::Result<Vec<Group>> {
+        self.read().await;
+        let now = self.clock.now().mono;
+        let state = self.state.lock().unwrap();
+        let then = if state.reads.is_multiple_of(2) { now.saturating_sub(self.stale) } else { now };
+        let shown = state.history.iter().rfind(|(at, _)| *at <= then).map_or(&state.groups, |(_, groups)| groups);
+        Ok(names.iter().filter_map(|name| shown.get(name).cloned()).collect())
+    }
+
+    async fn find_groups(&self, _: &GroupFilter) -> cloud::Result<Vec<Group>> {
+        self.read().await;
+        Ok(self.state.lock().unwrap().groups.values().cloned().collect())
+    }
+
+    async fn instance(&self, _: &InstanceId) -> cloud::Result<Option<GroupInstance>> {
+        unreachable!("a rollback asks for groups")
+    }
+
+    async fn activities(&self, _: &GroupName, _: u32) -> cloud::Result<Vec<ScalingActivity>> {
+        Ok(Vec::new())
+    }
+
+    async fn scheduled_actions(&self, _: &GroupName) -> cloud::Result<Vec<ScheduledAction>> {
+        Ok(Vec::new())
+    }
+
+    async fn running_refreshes(&self, _: &GroupName) -> cloud::Result<Vec<Refresh>> {
+        self.read().await;
+        Ok(Vec::new())
+    }
+
+    async fn terminate_own(&self, _: &OwnInstance, _: bool) -> cloud::Result<ScalingActivity> {
+        unreachable!("a rollback terminates nobody")
+    }
+
+    async fn resize(&self, group: &GroupName, change: Resize) -> cloud::Result<()> {
+        let emptied = (change.desired == Some(0)).then_some(group.as_str());
+        self.change(emptied, |state, _| {
+            let capacity = &mut state.groups.get_mut(group).unwrap().capacity;
+            let to = Capacity {
+                min: change.min.unwrap_or(capacity.min),
+                max: change.max.unwrap_or(capacity.max),
+                desired: change.desired.unwrap_or(capacity.desired),
+            };
+            let shrinks = to.desired < capacity.desired;
+            *capacity = to;
+            if shrinks && to.desired > 0 {
+                state.broken.push(format!("S13: {group} made smaller"));
+            }
+        })
+        .await
+    }
+
+    async fn suspend(&self, _: &GroupName, _: &[Process]) -> cloud::Result<()> {
+        unreachable!("nothing is suspended yet")
+    }
+
+    async fn resume(&self, group: &GroupName, processes: &[Process]) -> cloud::Result<()> {
+        self.change(None, |state, _| state.groups.get_mut(group).unwrap().suspended.retain(|p, _| !processes.contains(p))).await
+    }
+
+    async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> cloud::Result<()> {
+        self.change(None, |state, _| state.groups.get_mut(group).unwrap().tags.extend(tags.iter().cloned())).await
+    }
+
+    async fn delete_tags(&self, group: &GroupName, keys: &[String]) -> cloud::Result<()> {
+        self.change(None, |state, _| state.groups.get_mut(group).unwrap().tags.retain(|k, _| !keys.contains(k))).await
+    }
+}
+
+#[async_trait]
+impl LoadBalancing for Fleet {
+    async fn target_groups(&self, arns: &[TargetGroupArn]) -> cloud::Result<Vec<TargetGroup>> {
+        self.read().await;
+        let facts = |arn: &TargetGroupArn| TargetGroup {
+            arn: arn.clone(),
+            name: "gate".to_owned(),
+            port: Some(8084),
+            load_balancers: vec!["lb".to_owned()],
+            health_interval_s: 10,
+            healthy_threshold: 2,
+        };
+        Ok(arns.iter().map(facts).collect())
+    }
+
+    async fn target_health(&self, arn: &TargetGroupArn) -> cloud::Result<Vec<TargetHealth>> {
+        self.read().await;
+        let now = self.clock.now().mono;
+        let state = self.state.lock().unwrap();
+        let target =
+            |id: &InstanceId, state| TargetHealth { target: TargetId { instance: id.clone(), port: Some(8084) }, state, reason: None };
+        let registered = state
+            .registered
+            .keys()
+            .filter(|(b, _)| b == arn.as_str())
+            .map(|(b, id)| target(id, if self.healthy(&state, b, id, now) { TargetState::Healthy } else { TargetState::Initial }));
+        let leaving = state.leaving.iter().filter(|((b, id), since)| {
+            b == arn.as_str() && now < **since + ENDING && !state.registered.contains_key(&(b.clone(), id.clone()))
+        });
+        Ok(registered.chain(leaving.map(|((_, id), _)| target(id, TargetState::Draining))).collect())
+    }
+
+    async fn register_targets(&self, arn: &TargetGroupArn, targets: &[TargetId]) -> cloud::Result<()> {
+        self.change(None, |state, now| {
+            for target in targets {
+                assert_eq!(target.port, Some(8084), "the port is part of a target's identity (F57)");
+                state.registered.entry((arn.to_string(), target.instance.clone())).or_insert(now);
+            }
+        })
+        .await
+    }
+
+    async fn deregister_targets(&self, arn: &TargetGroupArn, targets: &[TargetId]) -> cloud::Result<()> {
+        let of = targets.first().and_then(|t| t.instance.as_str().strip_prefix("i-")?.rsplit_once('-')).map(|(group, _)| group.to_owned());
+        self.change(of.as_deref(), |state, now| targets.iter().for_each(|t| state.leave(arn.as_str(), &t.instance, now))).await
+    }
+
+    async fn classic_health(&self, name: &str) -> cloud::Result<Vec<ClassicHealth>> {
+        self.read().await;
+        let now = self.clock.now().mono;
+        let state = self.state.lock().unwrap();
+        let members = state.registered.keys().filter(|(b, _)| b == name);
+        let health = |(b, id): &(String, InstanceId)| ClassicHealth {
+            instance: id.clone(),
+            in_service: self.healthy(&state, b, id, now),
+            reason: "N/A".to_owned(),
+        };
+        Ok(members.map(health).collect())
+    }
+
+    async fn register_classic(&self, name: &str, instances: &[InstanceId]) -> cloud::Result<()> {
+        self.change(None, |state, now| {
+            for id in instances {
+                state.registered.entry((name.to_owned(), id.clone())).or_insert(now);
+            }
+        })
+        .await
+    }
+
+    async fn deregister_classic(&self, name: &str, instances: &[InstanceId]) -> cloud::Result<()> {
+        let of = instances.first().and_then(|id| id.as_str().strip_prefix("i-")?.rsplit_once('-')).map(|(group, _)| group.to_owned());
+        self.change(of.as_deref(), |state, now| instances.iter().for_each(|id| state.leave(name, id, now))).await
+    }
+}
