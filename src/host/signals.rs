@@ -98,6 +98,14 @@ mod tests {
 
     use super::*;
 
+    struct Ended(std::process::Child);
+
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+        }
+    }
+
     const CHILD: &str = "BELLROCK_TEST_SIGNALS";
 
     /// The child side: says what comes until it is ended from outside. Does nothing in an ordinary run.
@@ -116,22 +124,24 @@ mod tests {
 
     #[test]
     fn the_first_stop_is_told_and_the_second_ends_at_once() {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "host::signals::tests::says_what_comes", "--nocapture"])
             .env(CHILD, "1")
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let pid = Pid::from_child(&child);
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut hears = || lines.by_ref().map(Result::unwrap).find(|line| line.starts_with("hears")).unwrap();
+        let mut child = Ended(child);
+        let pid = Pid::from_child(&child.0);
+        let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+        let mut hears = || lines.by_ref().map(Result::unwrap).find(|line| line.starts_with("hears"));
         let sent_by_us = format!("sent by pid {} of uid {}", std::process::id(), rustix::process::getuid().as_raw());
-        assert_eq!(hears(), "hears");
+        assert_eq!(hears().as_deref(), Some("hears"));
         for (signal, told) in [(Kill::HUP, "reload"), (Kill::HUP, "reload"), (Kill::TERM, "stop")] {
             kill_process(pid, signal).unwrap();
-            assert_eq!(hears(), format!("hears {told}, {sent_by_us}"));
+            assert_eq!(hears(), Some(format!("hears {told}, {sent_by_us}")));
         }
         kill_process(pid, Kill::INT).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(130));
+        assert_eq!(hears(), None, "nobody is left to be told of the second one");
+        assert_eq!(child.0.wait().unwrap().code(), Some(130));
     }
 }
