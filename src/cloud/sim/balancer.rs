@@ -232,7 +232,7 @@ impl Region {
         self.mutate("RegisterTargets", json!({"TargetGroupArn": arn, "Targets": targets}), |r| {
             r.target_group(arn)?;
             for t in targets {
-                if !r.instances.get(&t.instance).is_some_and(|i| !i.ec2.is_over()) {
+                if r.instances.get(&t.instance).is_none_or(|i| i.ec2.is_over()) {
                     return Err(ApiError::new(
                         "InvalidTarget",
                         format!("The following targets are not in a running state and cannot be registered: '{}'", t.instance),
@@ -322,7 +322,7 @@ impl Region {
     pub fn register_instances(&mut self, name: &str, ids: &[InstanceId]) -> ApiResult<Vec<InstanceId>> {
         self.mutate("RegisterInstancesWithLoadBalancer", json!({"LoadBalancerName": name, "Instances": ids}), |r| {
             r.classic(name)?;
-            if let Some(id) = ids.iter().find(|id| !r.instances.get(id).is_some_and(|i| !i.ec2.is_over())) {
+            if let Some(id) = ids.iter().find(|id| r.instances.get(id).is_none_or(|i| i.ec2.is_over())) {
                 return Err(ApiError::new("InvalidInstance", format!("Could not find EC2 instance {id}.")));
             }
             let now = r.now;

@@ -136,6 +136,11 @@ impl Region {
         self.listening(id).and_then(|d| Some((d.generation, d.started?)))
     }
 
+    /// Its process runs and is not hung.
+    pub fn answers(&self, id: &InstanceId) -> bool {
+        self.listening(id).is_some_and(|d| self.now >= d.hung_until)
+    }
+
     fn listening(&self, id: &InstanceId) -> Option<&Daemon> {
         let i = self.instances.get(id).filter(|i| !i.ec2.is_over())?;
         i.daemon.as_ref().filter(|d| d.started.is_some())

@@ -192,7 +192,7 @@ impl InstanceMetadata {
 impl Region {
     /// What instance metadata answers on this instance; `None` when the machine is not up, so that nobody could ask.
     pub fn metadata(&self, id: &InstanceId) -> Option<InstanceMetadata> {
-        let i = self.instances.get(id).filter(|i| !i.ec2.is_over())?;
+        let i = self.instances.get(id).filter(|i| i.ec2 == Ec2State::Running)?;
         Some(InstanceMetadata {
             instance: i.id.clone(),
             region: REGION.into(),
@@ -417,17 +417,20 @@ impl Region {
         } else {
             self.context.as_ref().map_or_else(|| AUTOSCALING.to_owned(), |c| c.caller.clone())
         };
-        let n = self.truth.terminations.len();
-        self.truth.terminations.push(Termination {
-            at: self.now,
-            instance: id.clone(),
-            group: group.clone(),
-            by,
-            why,
-            decremented,
-            executing,
-            stopped: None,
-            lost: Vec::new(),
+        // A machine that died by itself is in the ledger already.
+        let n = self.instances.get(id).and_then(|i| i.termination).unwrap_or_else(|| {
+            self.truth.terminations.push(Termination {
+                at: self.now,
+                instance: id.clone(),
+                group: group.clone(),
+                by,
+                why,
+                decremented,
+                executing,
+                stopped: None,
+                lost: Vec::new(),
+            });
+            self.truth.terminations.len() - 1
         });
         let pending = self.instances.get(id).is_some_and(|i| matches!(i.state, LifecycleState::Pending | LifecycleState::PendingWait));
         if pending && let Some(i) = self.instances.get(id) {

@@ -371,7 +371,7 @@ impl Orchestrator for SimOrchestrator {
     }
 
     async fn set_intake(&self, open: bool) -> std::result::Result<(), orchestrator::Error> {
-        let answered = self.sim.with(|r| r.read_intake(&self.id).is_some().then(|| r.turn_switch(&self.id, open)));
+        let answered = self.sim.with(|r| r.answers(&self.id).then(|| r.turn_switch(&self.id, open)));
         match answered {
             Some(true) => Ok(()),
             Some(false) => Err(orchestrator::Error::Refused("400".into())),

@@ -98,15 +98,17 @@ impl Daemon {
 }
 
 impl Region {
-    /// Work comes in; answers the numbers of the executions that are submitted at once.
+    /// Work comes in.
     pub fn submit_work(&mut self, work: &WorkSpec) {
         for n in 0..work.count {
             let length = work.length.draw(&mut self.rng);
             let delay = work.over.mul_f64(f64::from(n) / f64::from(work.count.max(1)));
-            self.after(delay, Event::Submit(work.queue.clone(), work.application.clone(), length));
+            if delay.is_zero() {
+                self.submit(&work.queue, &work.application, length);
+            } else {
+                self.after(delay, Event::Submit(work.queue.clone(), work.application.clone(), length));
+            }
         }
-        let now = self.now;
-        self.advance(now);
     }
 
     /// Whether this orchestrator's process runs.

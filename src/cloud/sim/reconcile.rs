@@ -36,6 +36,10 @@ impl Region {
                     break;
                 }
             }
+        } else if count == desired {
+            if let Some(group) = self.groups.get_mut(name) {
+                group.reason = None;
+            }
         } else if count > desired && ends {
             let reason = self.groups.get_mut(name).and_then(|g| g.reason.take());
             for n in (desired..count).rev() {
@@ -51,6 +55,9 @@ impl Region {
                     (Why::ScaleIn, words)
                 };
                 self.begin_termination(&victim, false, why, cause);
+                if rebalanced {
+                    self.nobody_is_extra(name);
+                }
             }
         }
         self.consider_rebalance(name);
@@ -175,13 +182,16 @@ impl Region {
             sizes.join(" ")
         );
         let zone = zone.clone();
-        // An even group has nobody extra left over from the time before.
-        for id in self.groups.get(name).map(|g| g.members.clone()).unwrap_or_default() {
-            if let Some(i) = self.instances.get_mut(&id) {
+        self.nobody_is_extra(name);
+        self.launch(name, &zone, true, false, cause);
+    }
+
+    fn nobody_is_extra(&mut self, name: &GroupName) {
+        for id in self.groups.get(name).map(|g| g.members.as_slice()).unwrap_or_default() {
+            if let Some(i) = self.instances.get_mut(id) {
                 i.extra = false;
             }
         }
-        self.launch(name, &zone, true, false, cause);
     }
 
     /// Looks at the instance's checks once they could have failed: after its grace, or after the checks' own patience.

@@ -64,7 +64,7 @@ pub struct Region {
     pub(super) images: BTreeSet<String>,
     pub(super) templates: BTreeMap<String, Template>,
     pub(super) groups: BTreeMap<GroupName, GroupState>,
-    past: BTreeMap<GroupName, VecDeque<(SimTime, Option<Arc<GroupDescription>>)>>,
+    past: BTreeMap<GroupName, VecDeque<Past>>,
     pub(super) instances: BTreeMap<InstanceId, Instance>,
     pub(super) target_groups: BTreeMap<TargetGroupArn, TargetGroupState>,
     pub(super) balancers: BTreeMap<String, Balancer>,
@@ -73,6 +73,9 @@ pub struct Region {
     pub(super) incidents: Vec<Incident>,
     pub(super) truth: Truth,
 }
+
+/// What a group looked like until that time; `None` = it was not there.
+type Past = (SimTime, Option<Arc<GroupDescription>>);
 
 /// Who makes the call that is being carried out.
 #[derive(Clone, Debug)]
@@ -236,10 +239,18 @@ impl Region {
 
     /// Carries a mutation out and writes it into the ledger, whatever comes of it.
     pub(super) fn mutate<T>(&mut self, action: &'static str, args: Value, change: impl FnOnce(&mut Self) -> ApiResult<T>) -> ApiResult<T> {
+        // A call that no front makes is the script's own.
+        let scripted = self.context.is_none();
+        if scripted {
+            self.context = Some(Context { caller: SCENARIO.to_owned(), reply_lost: false });
+        }
         let result = change(self);
         let outcome = result.as_ref().map_or_else(|e| Outcome::Refused(e.clone()), |_| Outcome::Applied);
         let (caller, reply_lost) = (self.who(), self.context.as_ref().is_some_and(|c| c.reply_lost));
         self.truth.calls.push(Call { at: self.now, caller, action, args, outcome, reply_lost });
+        if scripted {
+            self.context = None;
+        }
         result
     }
 
