@@ -205,6 +205,12 @@ impl Region {
                 i.termination = Some(n);
             }
         }
+        // A launch that dies is noticed at once: it never came up.
+        let launching = |i: &super::instance::Instance| i.in_service.is_none() && !i.state.is_ending();
+        if let Some(group) = self.instances.get(id).filter(|i| launching(i)).and_then(|i| i.group.clone()) {
+            self.begin_termination(id, false, why, "because it did not come up".into());
+            self.steer(&group);
+        }
         self.stop_machine(id);
         let notice = self.pace.notice.draw(&mut self.rng);
         self.after(notice, Event::CheckHealth(id.clone()));

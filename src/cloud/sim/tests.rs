@@ -1,7 +1,9 @@
 //! The region's promises.
 
+mod calls;
 mod endings;
 mod groups;
+mod traffic;
 
 use std::time::Duration;
 

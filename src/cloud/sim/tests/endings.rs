@@ -214,3 +214,14 @@ fn a_spot_interruption_gives_two_minutes_notice_in_the_metadata() {
     pass(&mut r, 121);
     assert!(r.metadata(&ids[0]).is_none());
 }
+
+#[test]
+fn a_machine_that_dies_while_it_boots_is_replaced() {
+    let (mut r, _) = with_group(0, 5, 0);
+    r.set_desired_capacity(&name(), 1, false).unwrap();
+    pass(&mut r, 5);
+    let id = r.members(&name())[0].clone();
+    r.terminate_instances(std::slice::from_ref(&id)).unwrap();
+    pass(&mut r, 60);
+    assert_eq!((r.members(&name()).contains(&id), in_service(&r)), (false, 1));
+}
