@@ -58,10 +58,10 @@ pub(super) struct Args {
     /// Restore this version instead of the previous one.
     #[arg(long, value_name = "vNNN", value_parser = version)]
     to: Option<u32>,
-    /// A cluster that must never have two instances at once; one whose detail is `polling` is taken for one.
+    /// A cluster that must never have two instances at once; one whose detail (or stack, without a detail) is `polling` is taken for one.
     #[arg(long, value_name = "CLUSTER")]
     polling: Vec<String>,
-    /// No singleton, although its detail is `polling`.
+    /// No singleton, although its name says `polling`.
     #[arg(long, value_name = "CLUSTER")]
     not_polling: Vec<String>,
     /// Has to answer 2xx or 3xx in the end; may be repeated.

@@ -46,8 +46,8 @@ pub struct Facts {
 /// One cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Cluster {
-    /// The free part of the name; `polling` marks a singleton.
-    pub detail: Option<String>,
+    /// The last named part of the name: the detail, or the stack where there is none. `polling` marks a singleton.
+    pub role: Option<String>,
     /// Its server groups, oldest first.
     pub versions: Vec<Version>,
     /// Groups of the cluster without a version in their name: nobody can say which they follow.
@@ -302,7 +302,7 @@ pub(super) fn sort_out(groups: Vec<Group>, application: &str) -> Facts {
             continue;
         }
         let cluster = facts.clusters.entry(moniker.cluster().to_owned()).or_default();
-        cluster.detail = moniker.detail().map(str::to_owned);
+        cluster.role = moniker.detail().or(moniker.stack()).map(str::to_owned);
         match (moniker.push(), moniker.sequence()) {
             (Some(push), Some(sequence)) => cluster.versions.push(Version { push: push.to_owned(), sequence, group }),
             (None, _) | (_, None) => cluster.unversioned.push(group.name),

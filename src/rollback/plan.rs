@@ -29,7 +29,7 @@ pub use refusal::Refusal;
 
 /// Fewest instances of a restored group that is no singleton: one alone is a single point of failure at the worst moment.
 const FLOOR: u32 = 2;
-/// The detail that marks a cluster as the one that polls for triggers; two of them fire every trigger twice.
+/// The detail (or the stack, where there is no detail) that marks a cluster as the one that polls for triggers; two of them fire every trigger twice.
 const POLLING: &str = "polling";
 
 /// What the person asked for.
@@ -244,8 +244,8 @@ fn choose_one<'a>(request: &Request, name: &'a str, cluster: &'a Cluster, count:
     let singleton = if request.polling.iter().any(|p| p == name) {
         Some("named by --polling")
     } else {
-        let by_detail = cluster.detail.as_deref() == Some(POLLING) && !request.not_polling.iter().any(|p| p == name);
-        by_detail.then_some("its detail is `polling`; --not-polling says otherwise")
+        let by_detail = cluster.role.as_deref() == Some(POLLING) && !request.not_polling.iter().any(|p| p == name);
+        by_detail.then_some("its name says `polling`; --not-polling says otherwise")
     };
     let position = older.iter().position(|v| v.group.name == restore.group.name).unwrap_or(0);
     let others = older.iter().enumerate().filter(|(i, _)| *i != position);

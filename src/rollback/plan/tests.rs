@@ -123,7 +123,7 @@ spin-ha: restored and healthy first, then retired; generation 1
   spin-ha-v023 is behind no load balancer: in service is all that can be checked
 spin-ha-polling: retired first, then restored; generation 1
   exactly 1
-  a singleton (its detail is `polling`; --not-polling says otherwise): handed over, never two at once; nothing polls in between
+  a singleton (its name says `polling`; --not-polling says otherwise): handed over, never two at once; nothing polls in between
   spin-ha-polling-v023 is behind no load balancer: in service is all that can be checked
 spin-redis: no version in its name: left alone
 ";
@@ -210,6 +210,7 @@ fn a_singleton_is_one_by_its_detail_or_by_word_unless_denied() {
     );
     assert!(decide(&with(&["spin-ha"], &[]), cluster("spin-ha")).unwrap().clusters[0].singleton);
     assert!(!decide(&with(&[], &["spin-ha-polling"]), cluster("spin-ha-polling")).unwrap().clusters[0].singleton);
+    assert!(decide(&request(), cluster("spin-polling")).unwrap().clusters[0].singleton, "the stack says so where there is no detail");
     let mut three = cluster("spin-ha-polling");
     three.push(group("spin-ha-polling-v000", 0, (1, 1, 1), 1));
     assert_eq!(decide(&request(), three).unwrap().clusters[0].retire.len(), 2, "an older poller that is enabled goes too");
