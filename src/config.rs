@@ -158,6 +158,12 @@ impl Config {
         if problems.is_empty() { Ok(Self { fleet, aws, orchestrator, policy, gate, http, log, settings }) } else { Err(Problems(problems)) }
     }
 
+    /// Keys that differ in `new` and that a running agent cannot take over: they shape what it is made of, not what it decides.
+    pub fn needs_restart(&self, new: &Config) -> Vec<&'static str> {
+        let differs = |(old, new): (&Setting, &Setting)| (old.value != new.value && !keys::is_policy(new.key)).then_some(new.key);
+        self.settings.iter().zip(&new.settings).filter_map(differs).collect()
+    }
+
     /// Every key with the value in force and where it came from, in the order of the sample.
     pub fn effective(&self) -> &[Setting] {
         &self.settings

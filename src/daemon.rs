@@ -17,6 +17,7 @@ use tracing::warn;
 
 use crate::act::Hands;
 use crate::cloud::Identity;
+use crate::cloud::Metadata;
 use crate::decide;
 use crate::decide::Action;
 use crate::decide::Answer;
@@ -81,7 +82,7 @@ pub struct Lines {
 /// # Errors
 /// The journal is there and cannot be read: what was done before is unknown, so the agent must not act.
 pub async fn run(mut parts: Parts, mut lines: Lines) -> std::io::Result<()> {
-    let Some(identity) = identify(&parts, &mut lines).await else { return Ok(()) };
+    let Some(identity) = identify(&*parts.eyes.metadata, &mut lines).await else { return Ok(()) };
     let own = identity.own.id().clone();
     let found = parts.journal.load(&own, &parts.boot)?;
     let now = parts.clock.now();
@@ -125,13 +126,13 @@ pub async fn run(mut parts: Parts, mut lines: Lines) -> std::io::Result<()> {
 }
 
 /// Asks the metadata service who we are until it answers; `None` when the agent is stopped before.
-async fn identify(parts: &Parts, lines: &mut Lines) -> Option<Identity> {
+pub async fn identify(metadata: &dyn Metadata, lines: &mut Lines) -> Option<Identity> {
     let mut wait = IDENTITY_FIRST;
     loop {
         (lines.beat)();
         let asked = tokio::select! {
             () = lines.stop.cancelled() => return None,
-            asked = parts.eyes.metadata.identity() => asked,
+            asked = metadata.identity() => asked,
         };
         let error = match asked {
             Ok(identity) => return Some(identity),

@@ -1,8 +1,15 @@
 //! The program as a shell sees it: answers on stdout, errors on stderr, exit codes.
 
+use std::io::BufRead;
+use std::io::BufReader;
 use std::path::Path;
 use std::process::Command;
 use std::process::Output;
+use std::process::Stdio;
+
+use rustix::process::Pid;
+use rustix::process::Signal;
+use rustix::process::kill_process;
 
 fn bellrock(args: &[&str], env: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_bellrock"))
@@ -69,4 +76,52 @@ fn without_an_agent_status_fails_and_says_how_to_start_one() {
     assert_eq!(asked.status.code(), Some(1));
     let said = text(&asked.stderr);
     assert!(said.contains("agent.sock") && said.contains("systemctl start bellrock"), "{said}");
+}
+
+#[test]
+fn an_agent_without_metadata_waits_answers_reloads_and_stops_cleanly() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let at = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+    let sections = |drain: &str| {
+        format!(
+            "[fleet]\nstate_dir = \"{}\"\n[http]\nlisten = \"127.0.0.1:0\"\nsocket = \"{}\"\n[drain]\n{drain}\n",
+            at("state"),
+            at("agent.sock")
+        )
+    };
+    let path = file(dir.path(), &sections(""));
+    // Port 9 is `discard`, which nobody serves: connections are refused at once.
+    let env = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:9")];
+    let mut agent = Command::new(env!("CARGO_BIN_EXE_bellrock"))
+        .args(["agent", "--config", &path])
+        .env_clear()
+        .envs(env)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program that was built for this test");
+    let mut log = BufReader::new(agent.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    let mut wait_for = |words: &str| log.find(|line| line.contains(words)).unwrap_or_else(|| panic!("the log ends before: {words}"));
+    let pid = Pid::from_child(&agent);
+    wait_for("taking orders");
+    wait_for("instance metadata does not say");
+
+    let asked = bellrock(&["status", "--config", &path], &[]);
+    assert_eq!(asked.status.code(), Some(0));
+    assert!(text(&asked.stdout).contains("waits for  instance metadata"), "{}", text(&asked.stdout));
+    let ordered = bellrock(&["drain", "--config", &path, "--reason", "test"], &[]);
+    assert_eq!(ordered.status.code(), Some(2), "{}", text(&ordered.stderr));
+    let second = bellrock(&["agent", "--config", &path], &env);
+    assert_eq!(second.status.code(), Some(2));
+    assert!(text(&second.stderr).contains("agent-already-running"));
+
+    for (drain, words) in
+        [("quiet = \"1s\"", "not taken over"), ("quiet = \"1m\"", "changed=true"), ("\n[log]\nlevel = \"warn\"", "log.level")]
+    {
+        file(dir.path(), &sections(drain));
+        kill_process(pid, Signal::HUP).expect("our own child");
+        wait_for(words);
+    }
+    kill_process(pid, Signal::TERM).expect("our own child");
+    assert_eq!(agent.wait().expect("our own child").code(), Some(0));
+    assert!(!dir.path().join("agent.sock").exists());
 }

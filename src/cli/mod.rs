@@ -4,6 +4,7 @@
 //! for programs; exit codes mean the same in every command ([`Exit`]). To add a command: a file here, a line in [`Command`], a line in
 //! [`run`].
 
+mod agent;
 mod agent_client;
 mod config;
 mod drain;
@@ -60,6 +61,8 @@ struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Look after the orchestrator on this instance: drain and retire it when its time has come.
+    Agent(agent::Args),
     /// Show what the agent on this host does, and why.
     Status(status::Args),
     /// Drain and retire this instance.
@@ -176,6 +179,7 @@ pub fn main(args: impl Iterator<Item = OsString>, env: BTreeMap<String, String>)
 
 fn run(command: Command, context: &Context) -> Result<Exit, Failure> {
     match command {
+        Command::Agent(args) => agent::run(args, context),
         Command::Status(args) => status::run(args, context),
         Command::Drain(args) => drain::run(args, context),
         Command::Undrain(args) => undrain::run(args, context),

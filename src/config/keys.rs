@@ -41,6 +41,19 @@ choice!(Level { "error" => Level::Error, "warn" => Level::Warn, "info" => Level:
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// Keys that become part of [`Policy`] and of nothing else.
+pub(super) fn is_policy(key: &str) -> bool {
+    const ELSEWHERE: [&str; 5] = [
+        "orchestrator.activity.every",
+        "orchestrator.activity.every_idle",
+        "orchestrator.activity.sample_max_age",
+        "orchestrator.stop.grace",
+        "terminate.min_size",
+    ];
+    let of_the_fleet = key.starts_with("fleet.") && !key.starts_with("fleet.aws.") && key != "fleet.state_dir";
+    of_the_fleet || key.starts_with("drain.") || ELSEWHERE.contains(&key)
+}
+
 pub(super) fn fleet(sheet: &mut Sheet<'_>, policy: &mut Policy) -> Fleet {
     let state_dir = sheet.read("fleet.state_dir", PathBuf::from("/var/lib/bellrock"));
     policy.retired = sheet.read("fleet.retired", policy.retired);

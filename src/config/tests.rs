@@ -395,6 +395,18 @@ fn a_file_that_was_named_has_to_be_there() {
     assert_eq!(Config::load(Some(&path), &env(&[])).unwrap().log.level, Level::Debug);
 }
 
+#[test]
+fn what_only_decides_is_taken_over_and_what_the_agent_is_made_of_wants_a_restart() {
+    let before = good("");
+    let decides =
+        "[fleet]\nretired = true\n[drain]\nquiet = \"1m\"\n[terminate]\nmin_size = \"hold\"\n[orchestrator.activity]\nevery = \"6s\"";
+    assert_eq!(before.needs_restart(&good(decides)), [""; 0]);
+    let made_of =
+        "[fleet]\nstate_dir = \"/x\"\naws.in_flight = 2\n[log]\nlevel = \"warn\"\n[orchestrator.stop]\nunit = \"orca\"\n[drain]\nkeep = 1";
+    let keys = ["fleet.state_dir", "fleet.aws.in_flight", "orchestrator.stop.unit", "log.level"];
+    assert_eq!(before.needs_restart(&good(made_of)), keys);
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::test_runner::Config::with_cases(64))]
 

@@ -1,0 +1,234 @@
+//! `bellrock agent`: puts the agent together from the configuration and keeps it running until it is told to stop.
+//!
+//! What must stay true: one agent to a host (a lock in the state directory); a port that cannot be had does not stop a drain; a reload that
+//! cannot take effect whole changes nothing.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fs2::FileExt;
+use tokio::sync::mpsc;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+use tracing::info;
+use tracing::warn;
+
+use super::Context;
+use super::Exit;
+use super::Failure;
+use crate::act::Hands;
+use crate::cloud::Identity;
+use crate::cloud::aws;
+use crate::cloud::aws::Aws;
+use crate::cloud::aws::Imds;
+use crate::config::Config;
+use crate::daemon;
+use crate::daemon::Lines;
+use crate::daemon::Parts;
+use crate::decide::Policy;
+use crate::decide::Status;
+use crate::host::boot;
+use crate::host::clock::SystemClock;
+use crate::host::notify::ServiceManager;
+use crate::host::notify::Systemd;
+use crate::host::signals::Request;
+use crate::host::signals::Signals;
+use crate::http;
+use crate::http::Surface;
+use crate::journal::FileAudit;
+use crate::journal::FileJournal;
+use crate::model::Clock;
+use crate::observe::Eyes;
+use crate::orchestrator::Orchestrator;
+use crate::orchestrator::endpoint::Endpoint;
+use crate::orchestrator::gate;
+use crate::supervise::Ended;
+use crate::supervise::Supervisor;
+
+/// The daemon's own limit for the deed under way, and some air; below systemd's `TimeoutStopSec`.
+const STOP_WITHIN: Duration = daemon::STOP_WITHIN.saturating_add(Duration::from_secs(5));
+/// Commands that wait for the loop; further ones are turned away. A person asks one at a time.
+const COMMANDS: usize = 8;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Runs until SIGTERM, which stops it without draining; SIGHUP reads the configuration again.\n\n\
+    Examples:\n  \
+    bellrock agent\n  \
+    BELLROCK_DRAIN_DRY_RUN=true BELLROCK_LOG_LEVEL=debug bellrock agent --config bellrock.toml")]
+pub(super) struct Args {}
+
+pub(super) fn run(_: Args, context: &Context) -> Result<Exit, Failure> {
+    let config = context.load_config()?;
+    context.start_log(config.log);
+    let _lock = lock(&config.fleet.state_dir)?;
+    let runtime = super::runtime()?;
+    let ended = runtime.block_on(serve(config, context));
+    // A name lookup that hangs must not hold the process.
+    runtime.shutdown_background();
+    ended.map(|()| Exit::Done)
+}
+
+/// Held for the life of the process: two agents of one instance would each follow a protocol of their own.
+fn lock(state_dir: &Path) -> Result<File, Failure> {
+    let path = state_dir.join("agent.lock");
+    let file = std::fs::create_dir_all(state_dir).and_then(|()| File::create(&path)).map_err(|e| {
+        Failure::new("state-dir", format!("{} cannot be used", state_dir.display()))
+            .because(&e)
+            .help("the agent keeps its journal there: make it writable, or name another with fleet.state_dir")
+    })?;
+    file.try_lock_exclusive().map_err(|e| {
+        Failure::refused("agent-already-running", format!("another agent holds {}", path.display()))
+            .because(&e)
+            .help("`bellrock status` asks that one; for a second agent on one host set fleet.state_dir, http.listen and http.socket")
+    })?;
+    Ok(file)
+}
+
+async fn serve(config: Config, context: &Context) -> Result<(), Failure> {
+    let signals = Signals::install().map_err(|e| Failure::new("runtime", "signals cannot be taken over").because(&e))?;
+    let boot = boot::id().map_err(|e| Failure::new("runtime", "the kernel does not name this boot").because(&e))?;
+    let manager = Arc::new(Systemd::from_env(|name| context.env.get(name).cloned()));
+    let stop = CancellationToken::new();
+    let (policy, policies) = watch::channel(config.policy.clone());
+    let (status, statuses) = watch::channel(Status::default());
+    let (asked, commands) = mpsc::channel(COMMANDS);
+    let surface = Surface { status: statuses.clone(), commands: asked };
+
+    let mut tasks = Supervisor::new(stop.clone());
+    let (listen, over_tcp, stopped) = (config.http.listen, surface.clone(), stop.clone());
+    tasks.restarted("http", move || Box::pin(tcp(listen, over_tcp.clone(), stopped.clone())));
+    let (path, stopped) = (config.http.socket.clone(), stop.clone());
+    tasks.restarted("socket", move || Box::pin(unix(path.clone(), surface.clone(), stopped.clone())));
+    let reader = Reader { config: config.clone(), file: context.config.clone(), env: context.env.clone(), policy };
+    tasks.essential("signals", listen_to(signals, reader, manager.clone(), stop.clone()));
+    let beat = manager.clone();
+    let lines = Lines { policy: policies, commands, stop, status, beat: Box::new(move || beat.ping()) };
+    let told = tell(manager.clone(), statuses);
+    tasks.essential("agent", async move { tokio::join!(work(config, boot, lines), told).0 });
+
+    manager.ready();
+    let ended = tasks.run(STOP_WITHIN).await;
+    manager.stopping();
+    ended.map_err(|why| {
+        Failure::new("agent-ended", why).help("the service manager starts it again; it goes on from its journal where it was")
+    })
+}
+
+/// Learns who we are, puts the parts together, runs the loop.
+async fn work(config: Config, boot: String, mut lines: Lines) -> Ended {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let metadata = Arc::new(Imds::new());
+    let Some(identity) = daemon::identify(&*metadata, &mut lines).await else { return Ok(()) };
+    let (eyes, hands) = adapters(&config, &identity, metadata, clock.clone()).await?;
+    let journal = Box::new(FileJournal::new(config.fleet.state_dir.join("journal")));
+    let audit = Box::new(FileAudit::new(config.fleet.state_dir.join("audit.jsonl")));
+    let parts = Parts { eyes, hands, clock, journal, audit, boot };
+    daemon::run(parts, lines).await.map_err(|e| format!("the journal in {} cannot be read: {e}", config.fleet.state_dir.display()))
+}
+
+async fn adapters(config: &Config, identity: &Identity, metadata: Arc<Imds>, clock: Arc<dyn Clock>) -> Result<(Eyes, Hands), String> {
+    // Our group is where we are; looking for a region elsewhere could only find another one.
+    let region = config.aws.region.clone().or_else(|| Some(identity.region.clone()));
+    let aws = Aws::connect(&aws::Settings { region, ..config.aws.clone() }).await.map_err(|e| e.to_string())?;
+    let autoscaling = Arc::new(aws);
+    let endpoint = Endpoint::new(config.orchestrator.clone(), identity.own.id(), clock).map_err(|e| e.to_string())?;
+    let orchestrator: Arc<dyn Orchestrator> = Arc::new(endpoint);
+    let tasks = match &config.gate {
+        Some(settings) => Some(Arc::new(gate::Gate::new(settings.clone()).map_err(|e| e.to_string())?) as Arc<dyn gate::Tasks>),
+        None => None,
+    };
+    let eyes = Eyes { autoscaling: autoscaling.clone(), metadata, orchestrator: orchestrator.clone(), tasks: tasks.clone() };
+    Ok((eyes, Hands { autoscaling, orchestrator, tasks }))
+}
+
+async fn tcp(listen: std::net::SocketAddr, surface: Surface, stop: CancellationToken) -> Ended {
+    let port = http::Port::bind(listen).await.map_err(|e| chain(&e))?;
+    info!(address = %port.address(), "answering over HTTP");
+    http::serve_tcp(port, surface, stop).await.map_err(|e| chain(&e))
+}
+
+async fn unix(path: std::path::PathBuf, surface: Surface, stop: CancellationToken) -> Ended {
+    let socket = http::Socket::bind(&path).await.map_err(|e| chain(&e))?;
+    info!(socket = %path.display(), "taking orders");
+    http::serve_unix(socket, surface, stop).await.map_err(|e| chain(&e))
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}
+
+/// Shows each change of phase to `systemctl status`; ends with the loop.
+async fn tell(manager: Arc<Systemd>, mut statuses: watch::Receiver<Status>) {
+    let mut last = String::new();
+    while statuses.changed().await.is_ok() {
+        let line = {
+            let status = statuses.borrow_and_update();
+            status.waits_for.as_ref().map_or_else(|| status.phase.clone(), |what| format!("{}, waits for {what}", status.phase))
+        };
+        if line != last {
+            manager.status(&line);
+            last = line;
+        }
+    }
+}
+
+/// What a reload needs.
+struct Reader {
+    config: Config,
+    file: Option<std::path::PathBuf>,
+    env: std::collections::BTreeMap<String, String>,
+    policy: watch::Sender<Policy>,
+}
+
+async fn listen_to(mut signals: Signals, mut reader: Reader, manager: Arc<Systemd>, stop: CancellationToken) -> Ended {
+    loop {
+        // Safe to cancel: a signal that is not taken stays.
+        let signal = tokio::select! {
+            signal = signals.next() => signal,
+            () = stop.cancelled() => return Ok(()),
+        };
+        info!(%signal, "a signal came");
+        match signal.request {
+            Request::Stop => {
+                stop.cancel();
+                return Ok(());
+            }
+            Request::Reload => {
+                manager.reloading();
+                reader.reload();
+                manager.ready();
+            }
+        }
+    }
+}
+
+impl Reader {
+    fn reload(&mut self) {
+        let config = match Config::load(self.file.as_deref(), &self.env) {
+            Ok(config) => config,
+            Err(e) => {
+                return error!(
+                    problems = chain(&e),
+                    "the configuration was not taken over; what was in force stays (runbooks/config-wrong.md)"
+                );
+            }
+        };
+        let cold = self.config.needs_restart(&config);
+        if !cold.is_empty() {
+            return warn!(
+                keys = cold.join(", "),
+                "the configuration was not taken over: these keys want a restart, which is safe at any time"
+            );
+        }
+        let changed = self.policy.send_if_modified(|policy| {
+            let changed = *policy != config.policy;
+            policy.clone_from(&config.policy);
+            changed
+        });
+        self.config = config;
+        info!(changed, "the configuration was read again");
+    }
+}
