@@ -82,7 +82,7 @@ fn instance(x: &mut Xml, r: &Region, i: &Instance) {
     x.text("subnetId", subnet(&i.zone)).text("vpcId", VPC).text("privateIpAddress", &i.private_ip).text("sourceDestCheck", true);
     x.text("architecture", "x86_64").text("rootDeviceType", "ebs").text("rootDeviceName", "/dev/xvda").texts("blockDeviceMapping", [""; 0]);
     x.text("virtualizationType", "hvm").text("hypervisor", "xen").text("ebsOptimized", false).texts("networkInterfaceSet", [""; 0]);
-    x.texts("securityGroups", [""; 0]);
+    x.texts("groupSet", [""; 0]);
     x.nest("metadataOptions", |x| {
         x.text("state", "applied").text("httpTokens", "required").text("httpPutResponseHopLimit", 1).text("httpEndpoint", "enabled");
         x.text("httpProtocolIpv6", "disabled").text("instanceMetadataTags", "disabled");
@@ -122,7 +122,12 @@ fn describe_status(r: &mut Region, p: &Params, x: &mut Xml) -> ApiResult<()> {
                 });
             });
         }
-        x.list("eventsSet", &i.notices.maintenance, |x, e| {
+        // Left out, not empty, where nothing is planned.
+        let events = &i.notices.maintenance;
+        if events.is_empty() {
+            return;
+        }
+        x.list("eventsSet", events, |x, e| {
             x.text("instanceEventId", &e.id).text("code", &e.code).text("notBefore", e.not_before);
         });
     });
