@@ -156,9 +156,9 @@ pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report
 async fn look(world: &World<'_>, work: &[Work<'_>], facts: &mut Facts) -> cloud::Result<()> {
     let open = || work.iter().filter(|w| w.is_open());
     let names: Vec<GroupName> = open().flat_map(|w| w.plan.groups()).map(|g| g.name.clone()).collect();
-    facts::reread_groups(world.scaling, facts, &names).await?;
+    facts::reread_groups(world.scaling, facts, &names, world.seed).await?;
     let wanted: BTreeSet<Backend> = open().flat_map(|w| w.progress.wants(w.plan, facts)).collect();
-    if wanted.is_empty() { Ok(()) } else { facts::reread_health(world.balancing, facts, &wanted).await }
+    if wanted.is_empty() { Ok(()) } else { facts::reread_health(world.balancing, facts, &wanted, world.seed).await }
 }
 
 /// Steps of one kind at once, kinds in order; what could not be done ends the round for this cluster.

@@ -11,6 +11,9 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::TryStreamExt;
 use futures::stream;
+use rand::Rng;
+use rand::SeedableRng;
+use rand_pcg::Pcg32;
 use serde::Serialize;
 
 use crate::cloud;
@@ -29,6 +32,11 @@ use crate::model::sort_by_age;
 
 /// Calls in flight at once; enough to hide latency, few enough for an account's request bucket (draining.md §4.12).
 const IN_FLIGHT: usize = 8;
+
+/// Attempts of one read; a look is made of many, and one that was throttled must not spoil the rest.
+const ATTEMPTS: u32 = 4;
+/// Longest pause before the second attempt; doubles.
+const PAUSE: Duration = Duration::from_millis(400);
 
 /// Everything the plan is made from and measured against.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -177,12 +185,26 @@ pub fn backends_of(group: &Group) -> Vec<Backend> {
     targets.chain(group.classic_load_balancers.iter().cloned().map(Backend::Classic)).collect()
 }
 
+/// One read, repeated after jittered pauses when that may help.
+async fn patiently<T, F: Future<Output = cloud::Result<T>>>(seed: u64, read: impl Fn() -> F) -> cloud::Result<T> {
+    let mut jitter = Pcg32::seed_from_u64(seed);
+    for attempt in 0..ATTEMPTS - 1 {
+        match read().await {
+            Err(error) if error.is_retryable() => {
+                tokio::time::sleep((PAUSE * (1 << attempt)).mul_f64(jitter.random_range(0.3..=1.0))).await
+            }
+            other => return other,
+        }
+    }
+    read().await
+}
+
 /// Reads the region's groups and sorts out those of the application.
 ///
 /// # Errors
 /// The cloud's.
-pub async fn survey(scaling: &dyn AutoScaling, application: &str) -> cloud::Result<Facts> {
-    let groups = scaling.find_groups(&GroupFilter::All).await?;
+pub async fn survey(scaling: &dyn AutoScaling, application: &str, seed: u64) -> cloud::Result<Facts> {
+    let groups = patiently(seed, || scaling.find_groups(&GroupFilter::All)).await?;
     Ok(sort_out(groups, application))
 }
 
@@ -195,9 +217,10 @@ pub async fn look_closer(
     balancing: &dyn LoadBalancing,
     facts: &mut Facts,
     names: &BTreeSet<GroupName>,
+    seed: u64,
 ) -> cloud::Result<()> {
     let refreshes = stream::iter(names.iter().cloned())
-        .map(|name| async move { scaling.running_refreshes(&name).await.map(|found| (name, found)) })
+        .map(|name| async move { patiently(seed, || scaling.running_refreshes(&name)).await.map(|found| (name, found)) })
         .buffer_unordered(IN_FLIGHT)
         .try_collect::<Vec<_>>();
     let backends: BTreeSet<Backend> = names.iter().filter_map(|n| facts.group(n)).flat_map(backends_of).collect();
@@ -208,7 +231,8 @@ pub async fn look_closer(
             Backend::Classic(_) => None,
         })
         .collect();
-    let (refreshes, settings, health) = futures::try_join!(refreshes, balancing.target_groups(&arns), health(balancing, &backends))?;
+    let (refreshes, settings, health) =
+        futures::try_join!(refreshes, patiently(seed, || balancing.target_groups(&arns)), health(balancing, &backends, seed))?;
     facts.refreshing = refreshes.into_iter().filter_map(|(name, found)| found.into_iter().next().map(|r| (name, r.status))).collect();
     facts.backends = backends.into_iter().map(|b| (b, BackendFacts { listened: true, ..BackendFacts::default() })).collect();
     for target_group in settings {
@@ -226,8 +250,9 @@ pub async fn look_closer(
 ///
 /// # Errors
 /// The cloud's.
-pub async fn reread_groups(scaling: &dyn AutoScaling, facts: &mut Facts, names: &[GroupName]) -> cloud::Result<()> {
-    let mut found: BTreeMap<GroupName, Group> = scaling.groups(names).await?.into_iter().map(|g| (g.name.clone(), g)).collect();
+pub async fn reread_groups(scaling: &dyn AutoScaling, facts: &mut Facts, names: &[GroupName], seed: u64) -> cloud::Result<()> {
+    let mut found: BTreeMap<GroupName, Group> =
+        patiently(seed, || scaling.groups(names)).await?.into_iter().map(|g| (g.name.clone(), g)).collect();
     for version in facts.clusters.values_mut().flat_map(|c| &mut c.versions) {
         if let Some(group) = found.remove(&version.group.name) {
             version.group = group;
@@ -240,26 +265,26 @@ pub async fn reread_groups(scaling: &dyn AutoScaling, facts: &mut Facts, names: 
 ///
 /// # Errors
 /// The cloud's.
-pub async fn reread_health(balancing: &dyn LoadBalancing, facts: &mut Facts, backends: &BTreeSet<Backend>) -> cloud::Result<()> {
-    facts.take_health(health(balancing, backends).await?);
+pub async fn reread_health(balancing: &dyn LoadBalancing, facts: &mut Facts, backends: &BTreeSet<Backend>, seed: u64) -> cloud::Result<()> {
+    facts.take_health(health(balancing, backends, seed).await?);
     Ok(())
 }
 
 type Health = Vec<(Backend, BTreeMap<InstanceId, Vec<Member>>)>;
 
-async fn health(balancing: &dyn LoadBalancing, backends: &BTreeSet<Backend>) -> cloud::Result<Health> {
+async fn health(balancing: &dyn LoadBalancing, backends: &BTreeSet<Backend>, seed: u64) -> cloud::Result<Health> {
     stream::iter(backends.iter().cloned())
         .map(|backend| async move {
             let mut members: BTreeMap<InstanceId, Vec<Member>> = BTreeMap::new();
             match &backend {
                 Backend::TargetGroup(arn) => {
-                    for target in balancing.target_health(arn).await? {
+                    for target in patiently(seed, || balancing.target_health(arn)).await? {
                         let member = Member { port: target.target.port, standing: standing(target.state), reason: target.reason };
                         members.entry(target.target.instance).or_default().push(member);
                     }
                 }
                 Backend::Classic(name) => {
-                    for instance in balancing.classic_health(name).await? {
+                    for instance in patiently(seed, || balancing.classic_health(name)).await? {
                         let standing = if instance.in_service { Standing::Healthy } else { Standing::NotHealthy };
                         members.entry(instance.instance).or_default().push(Member { port: None, standing, reason: Some(instance.reason) });
                     }

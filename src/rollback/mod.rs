@@ -169,8 +169,8 @@ pub async fn run(world: &World<'_>, request: &Request) -> Outcome {
 }
 
 async fn read(world: &World<'_>, request: &Request) -> cloud::Result<Facts> {
-    let mut facts = facts::survey(world.scaling, &request.application).await?;
+    let mut facts = facts::survey(world.scaling, &request.application, world.seed).await?;
     let involved = plan::involved(request, &facts);
-    facts::look_closer(world.scaling, world.balancing, &mut facts, &involved).await?;
+    facts::look_closer(world.scaling, world.balancing, &mut facts, &involved, world.seed).await?;
     Ok(facts)
 }

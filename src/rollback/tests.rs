@@ -1,6 +1,7 @@
 //! Whole runs on a small fleet, with a fault at each change in turn.
 
 mod fleet;
+mod storm;
 
 use std::sync::Mutex;
 use std::time::Duration;
