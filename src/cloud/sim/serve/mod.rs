@@ -8,7 +8,7 @@
 //! ```
 //!
 //! What must stay true: every rule is the region's; nothing here decides anything but the shape of bytes and when they are sent. The region
-//! has no thread of its own: it catches up with the clock before each request. A body is at most [`MAX_BODY`], a hang at most [`MAX_HANG`].
+//! has no thread of its own: it catches up with the clock before each request. A body is at most 1 MiB, a hang at most 60 s.
 //! How it fails: on purpose, and only as the region says; a connection that it wants broken is broken without a byte of answer.
 
 mod autoscaling;
