@@ -1,0 +1,146 @@
+//! Real processes of the program under test: agents that can be killed and started again, and a poll with a deadline.
+//!
+//! What must stay true: no process outlives its test, whatever way the test ends; what a process did is read from what it left on disk.
+
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::process::Child;
+use tokio::process::Command;
+
+/// Between two looks of [`until`]; short against the shortest phase of a drain.
+const LOOK_EVERY: Duration = Duration::from_millis(15);
+
+/// Looks until there is something to see; panics with `what` when there is nothing in time.
+pub async fn until<T>(what: &str, within: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let looking = async {
+        loop {
+            if let Some(seen) = look().await {
+                return seen;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    tokio::time::timeout(within, looking).await.unwrap_or_else(|_| panic!("not within {} s: {what}", within.as_secs()))
+}
+
+/// The program with nothing of our own environment but a `PATH`, killed when dropped.
+pub fn bellrock(args: &[&str], env: &[(String, String)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bellrock"));
+    command.args(args).env_clear().env("PATH", "/usr/bin:/bin").envs(env.iter().map(|(k, v)| (k, v))).stdin(Stdio::null());
+    command.kill_on_drop(true);
+    command
+}
+
+pub fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().expect("a client")
+}
+
+/// The agent of one instance: one state directory, one process at a time.
+pub struct Agent {
+    pub id: String,
+    dir: PathBuf,
+    env: Vec<(String, String)>,
+    child: Child,
+    http: reqwest::Client,
+    address: Option<String>,
+}
+
+impl Agent {
+    /// Starts it on a configuration that lacks only where the host is: state, socket, port.
+    pub fn start(id: &str, dir: &Path, config: &str, env: &[(&str, String)]) -> Self {
+        let dir = dir.join(id);
+        std::fs::create_dir_all(&dir).expect("a directory of our own");
+        let here = format!(
+            "[fleet]\nstate_dir = \"{at}/state\"\nagree_over = \"1s\"\ndescribe_every = \"10s\"\nmetadata_every = \"1s\"\n\
+             [fleet.aws]\nattempt_timeout = \"2s\"\ncall_timeout = \"5s\"\n\
+             [http]\nlisten = \"127.0.0.1:0\"\nsocket = \"{at}/sock\"\n[log]\nformat = \"json\"\n\
+             [drain]\nsettle = \"1s\"\nquiet = \"3s\"\nstale_bound = \"1s\"\nbudget_percent = 50\n",
+            at = dir.display()
+        );
+        std::fs::write(dir.join("bellrock.toml"), here + config).expect("a directory of our own");
+        let mut all: Vec<(String, String)> = env.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
+        all.extend(["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"].map(|k| (k.to_owned(), "/dev/null".to_owned())));
+        let child = spawn(&dir, &all);
+        Self { id: id.to_owned(), dir, env: all, child, http: client(), address: None }
+    }
+
+    /// SIGKILL, and the body is waited for. Answers the phase it died in.
+    pub async fn kill(&mut self, last_seen: &str) -> String {
+        self.child.kill().await.expect("it can be killed");
+        let audit = self.audit();
+        let moved = audit.iter().rev().find(|line| matches!(line["event"].as_str(), Some("phase" | "started")));
+        moved.and_then(|line| line["to"].as_str()).unwrap_or(last_seen).to_owned()
+    }
+
+    /// A new process on the same state.
+    pub fn restart(&mut self) {
+        self.address = None;
+        self.child = spawn(&self.dir, &self.env);
+    }
+
+    /// It ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it is ours").is_some()
+    }
+
+    /// `/status`, once it answers.
+    pub async fn status(&mut self) -> Option<Value> {
+        if self.address.is_none() {
+            self.address = self.address();
+        }
+        let url = format!("http://{}/status", self.address.as_ref()?);
+        self.http.get(url).send().await.ok()?.json().await.ok()
+    }
+
+    /// Its phase, once it answers.
+    pub async fn phase(&mut self) -> Option<String> {
+        Some(self.status().await?["phase"].as_str()?.to_owned())
+    }
+
+    /// Everything it has put on record, all its processes together.
+    pub fn audit(&self) -> Vec<Value> {
+        lines(&self.dir.join("state/audit.jsonl"))
+    }
+
+    /// Deeds on record whose text begins so.
+    pub fn deeds(&self, start: &str) -> usize {
+        self.audit().iter().filter(|line| line["deed"].as_str().is_some_and(|deed| deed.starts_with(start))).count()
+    }
+
+    /// For the one who has to find out what went wrong.
+    pub fn tail(&self) -> String {
+        let log = std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+        let from = log.lines().count().saturating_sub(12);
+        log.lines().skip(from).collect::<Vec<_>>().join("\n")
+    }
+
+    fn address(&self) -> Option<String> {
+        let log = lines(&self.dir.join("log"));
+        log.iter().rev().find(|line| line["message"] == "answering over HTTP")?["address"].as_str().map(str::to_owned)
+    }
+}
+
+/// The log belongs to one process, so that nobody takes the last one's port for its own.
+fn spawn(dir: &Path, env: &[(String, String)]) -> Child {
+    let log = dir.join("log");
+    drop(std::fs::rename(&log, dir.join("log.before")));
+    let log: File = OpenOptions::new().create_new(true).append(true).open(log).expect("a directory of our own");
+    let config = dir.join("bellrock.toml").display().to_string();
+    bellrock(&["agent", "--config", &config], env)
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("the program that was built for this test")
+}
+
+/// Whole lines of JSON; one that is being written is left out.
+fn lines(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
