@@ -74,7 +74,7 @@ pub struct Lines {
     /// What `status` shows.
     pub status: watch::Sender<Status>,
     /// Called once per turn of the loop, at least every few seconds; the watchdog hangs on it.
-    pub beat: Box<dyn Fn() + Send>,
+    pub beat: Box<dyn Fn() + Send + Sync>,
 }
 
 /// Runs the agent until it is told to stop.

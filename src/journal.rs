@@ -24,7 +24,7 @@ const FORMAT: u32 = 1;
 const COMPACT_AT: u64 = 64 * 1024;
 
 /// Where the durable state is kept.
-pub trait Journal: Send {
+pub trait Journal: Send + Sync {
     /// The last state written for this instance, and whether it was written in this boot; `None` when there is none.
     ///
     /// # Errors
@@ -194,7 +194,7 @@ pub enum What {
 }
 
 /// Where events go. Losing one is reported and never stops a drain: what a restart needs is in the journal.
-pub trait Audit: Send {
+pub trait Audit: Send + Sync {
     /// Takes one event.
     fn write(&mut self, event: &Event);
 }

@@ -8,6 +8,7 @@ mod agent;
 mod agent_client;
 mod config;
 mod drain;
+mod drill;
 mod failure;
 mod log;
 mod rollback;
@@ -73,6 +74,8 @@ enum Command {
     Rollback(Box<rollback::Args>),
     /// Serve a simulated AWS region on this machine.
     Sim(sim::Args),
+    /// Play a redeploy, a rollback or a storm on a simulated region, and judge it.
+    Drill(drill::Args),
     /// Check the configuration, or show what is in force and where it comes from.
     Config(config::Args),
     /// Print the version.
@@ -185,6 +188,7 @@ fn run(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Undrain(args) => undrain::run(args, context),
         Command::Rollback(args) => rollback::run(*args, context),
         Command::Sim(args) => sim::run(args, context),
+        Command::Drill(args) => drill::run(args, context),
         Command::Config(args) => config::run(args, context),
         Command::Version(args) => version::run(args, context),
     }

@@ -365,6 +365,7 @@ impl<'a> Step<'a> {
                     self.set_progress(Progress::Draining);
                     self.enter(Phase::Confirming);
                 } else if matches!(self.state.phase, Phase::Closing { .. } | Phase::Confirming) {
+                    self.state.finding = Some("the orchestrator was stopped when it had been idle".to_owned());
                     self.enter_confirmed();
                 }
             }

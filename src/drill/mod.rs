@@ -1,1 +1,150 @@
-//! The drill: real agent and rollback code against the simulated region.
+//! The drill: the real agent and the real rollback against the simulated region, in virtual time, with a verdict.
+//!
+//! [`scenario`] says what is played, [`stage`] plays it, [`verdict`] judges it by what really happened. The same seed gives the same play.
+
+pub mod scenario;
+pub mod stage;
+mod station;
+pub mod verdict;
+
+#[cfg(test)]
+mod plants;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+
+pub use scenario::Scenario;
+pub use stage::Nobody;
+pub use stage::Plant;
+pub use stage::Watcher;
+pub use station::Station;
+pub use station::Stations;
+pub use verdict::Figures;
+pub use verdict::Invariant;
+
+/// One play, judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// What was played.
+    pub scenario: Scenario,
+    /// With which seed.
+    pub seed: u64,
+    /// Every invariant was kept.
+    #[serde(rename = "verdict", serialize_with = "pass_or_fail")]
+    pub passed: bool,
+    /// Each that applies.
+    pub invariants: Vec<Invariant>,
+    /// Numbers.
+    pub figures: Figures,
+}
+
+/// Many plays, judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// What was played.
+    pub scenario: Scenario,
+    /// How many plays.
+    pub seeds: u64,
+    /// How many kept every invariant.
+    pub passed: u64,
+    /// Seeds of those that did not.
+    pub failed: Vec<u64>,
+    /// Sums and maxima.
+    pub figures: Figures,
+}
+
+fn pass_or_fail<S: serde::Serializer>(passed: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(if *passed { "pass" } else { "fail" })
+}
+
+/// Plays one drill on the runtime that this is called in, whose clock has to be paused or paced.
+pub async fn run(scenario: Scenario, seed: u64, watcher: &mut dyn Watcher, plant: Plant) -> Report {
+    let play = scenario::play(scenario, seed);
+    let after = stage::perform(&play, seed, watcher, plant).await;
+    let (invariants, figures) = verdict::judge(&play, &after);
+    Report { scenario, seed, passed: invariants.iter().all(|i| i.held), invariants, figures }
+}
+
+/// Plays one drill in virtual time, on a runtime of its own.
+///
+/// # Errors
+/// The runtime cannot be built.
+pub fn run_alone(scenario: Scenario, seed: u64, plant: Plant) -> std::io::Result<Report> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+    Ok(runtime.block_on(run(scenario, seed, &mut Nobody, plant)))
+}
+
+/// Plays many drills in virtual time, on all cores. `told` hears of each as it ends, in no order.
+///
+/// # Errors
+/// A runtime cannot be built.
+pub fn run_many(scenario: Scenario, seeds: Range<u64>, told: &(dyn Fn(&Report) + Sync)) -> std::io::Result<Summary> {
+    let next = AtomicU64::new(seeds.start);
+    let summary = Mutex::new(Summary {
+        scenario,
+        seeds: seeds.end.saturating_sub(seeds.start),
+        passed: 0,
+        failed: Vec::new(),
+        figures: Figures::default(),
+    });
+    let work = || -> std::io::Result<()> {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return Ok(());
+            }
+            let report = run_alone(scenario, seed, Plant::default())?;
+            told(&report);
+            summary.lock().unwrap_or_else(PoisonError::into_inner).add(report);
+        }
+    };
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|threads| {
+        let workers: Vec<_> = (0..cores).map(|_| threads.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|_| Err(std::io::Error::other("a play broke off"))))
+    })?;
+    let mut summary = summary.into_inner().unwrap_or_else(PoisonError::into_inner);
+    summary.failed.sort_unstable();
+    Ok(summary)
+}
+
+impl Summary {
+    fn add(&mut self, report: Report) {
+        if report.passed {
+            self.passed += 1;
+        } else {
+            self.failed.push(report.seed);
+        }
+        self.figures.add(report.figures);
+    }
+}
+
+impl Figures {
+    fn add(&mut self, other: Figures) {
+        self.executions.started += other.executions.started;
+        self.executions.finished += other.executions.finished;
+        self.executions.lost += other.executions.lost;
+        self.executions.lost_to_agents += other.executions.lost_to_agents;
+        self.instances_retired += other.instances_retired;
+        self.decrements += other.decrements;
+        self.longest_drain_s = self.longest_drain_s.max(other.longest_drain_s);
+        self.agent_crashes += other.agent_crashes;
+        self.virtual_s += other.virtual_s;
+        merge(&mut self.calls, other.calls);
+        merge(&mut self.held, other.held);
+    }
+}
+
+fn merge<K: Ord, N: std::ops::AddAssign + Default>(into: &mut BTreeMap<K, N>, from: BTreeMap<K, N>) {
+    for (key, count) in from {
+        *into.entry(key).or_default() += count;
+    }
+}

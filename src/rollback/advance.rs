@@ -228,10 +228,10 @@ impl Serialize for Stop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// Tags on the groups that go (a singleton's restored group gets its own later: its agent would take work again while the other still does).
-    HoldRetired,
     /// Tags on all groups.
     Hold,
+    /// For a singleton, until its agent has had time to see the hold: it must not take the newest group's leaving for a reason to poll again.
+    Settle,
     /// Processes, sizes.
     Restore,
     /// Until enough instances serve, and agents have had time to see the hold.
@@ -253,10 +253,10 @@ pub enum Stage {
 const SIDE_BY_SIDE: [Stage; 9] =
     [Stage::Hold, Stage::Restore, Stage::Await, Stage::Close, Stage::Gone, Stage::Verify, Stage::Unpin, Stage::Release, Stage::Done];
 const HANDED_OVER: [Stage; 10] = [
-    Stage::HoldRetired,
+    Stage::Hold,
+    Stage::Settle,
     Stage::Close,
     Stage::Gone,
-    Stage::Hold,
     Stage::Restore,
     Stage::Await,
     Stage::Verify,
@@ -323,7 +323,7 @@ impl Progress {
     pub fn wants(&self, plan: &ClusterPlan, facts: &Facts) -> BTreeSet<Backend> {
         let all = || plan.groups().filter_map(|g| facts.group(&g.name)).flat_map(backends_of).collect();
         match self.stage() {
-            Stage::HoldRetired | Stage::Hold | Stage::Restore | Stage::Unpin | Stage::Release | Stage::Done => BTreeSet::new(),
+            Stage::Hold | Stage::Settle | Stage::Restore | Stage::Unpin | Stage::Release | Stage::Done => BTreeSet::new(),
             Stage::Await => {
                 let Some(group) = facts.group(&plan.restore.name) else { return BTreeSet::new() };
                 let known = |id: &InstanceId| plan.backends.iter().all(|b| facts.backends.get(b).is_some_and(|f| f.has(id)));
@@ -339,7 +339,7 @@ impl Progress {
         let (restore, after) = (&plan.restore.name, plan.restore.after.capacity);
         let retired = plan.retire.iter().map(|g| g.name.as_str()).collect::<Vec<_>>().join(", ");
         let line = |stage: &Stage| match stage {
-            Stage::HoldRetired | Stage::Hold | Stage::Done => None,
+            Stage::Hold | Stage::Settle | Stage::Done => None,
             Stage::Restore => Some(format!("restore {restore} to {}", plan.restore.during)),
             Stage::Await => Some(format!("wait until {} instances of {restore} serve", plan.count)),
             Stage::Close => Some(format!("take {retired} out of the load balancers and to 0/0/0")),
@@ -360,11 +360,8 @@ impl Progress {
         }
         loop {
             let next = match self.stage() {
-                Stage::HoldRetired => self.hold(&look, &plan.retire),
-                Stage::Hold => {
-                    let all: Vec<GroupPlan> = plan.groups().cloned().collect();
-                    self.hold(&look, &all)
-                }
+                Stage::Hold => self.hold(&look),
+                Stage::Settle => self.settle(&look),
                 Stage::Restore => self.restore(&look),
                 Stage::Await => self.until_it_serves(&look),
                 Stage::Close => self.close(&look),
@@ -510,15 +507,22 @@ impl Progress {
         look.plan.groups().filter(overdue).map(|g| Self::hold_step(look, g)).collect()
     }
 
-    fn hold(&mut self, look: &Look<'_>, groups: &[GroupPlan]) -> Option<Next> {
-        let missing: Vec<Step> = groups.iter().filter(|g| !self.holds.contains_key(&g.name)).map(|g| Self::hold_step(look, g)).collect();
+    fn hold(&mut self, look: &Look<'_>) -> Option<Next> {
+        let missing: Vec<Step> =
+            look.plan.groups().filter(|g| !self.holds.contains_key(&g.name)).map(|g| Self::hold_step(look, g)).collect();
         if !missing.is_empty() {
             return Some(Next::Do(missing));
         }
-        if self.holds.contains_key(&look.plan.restore.name) {
-            self.held_since.get_or_insert(look.at);
-        }
+        self.held_since.get_or_insert(look.at);
         None
+    }
+
+    fn is_settled(&self, look: &Look<'_>) -> bool {
+        self.held_since.is_some_and(|since| look.at.since(since) >= look.settle)
+    }
+
+    fn settle(&mut self, look: &Look<'_>) -> Option<Next> {
+        (!self.is_settled(look)).then(|| Next::Wait("agents to see the hold".to_owned()))
     }
 
     /// Sizes first, processes after: a Terminate resumed on a group that wants fewer than it has would end some at once (F28).
@@ -555,7 +559,7 @@ impl Progress {
             return Some(Next::Do(steps));
         }
         let (enough, serving) = look.serves(group);
-        let settled = self.held_since.is_some_and(|since| look.at.since(since) >= look.settle);
+        let settled = self.is_settled(look);
         if enough && settled {
             self.agreeing += 1;
             if self.agreeing >= AGREE {

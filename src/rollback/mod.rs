@@ -44,9 +44,9 @@ pub use report::Report;
 pub use report::Silent;
 pub use report::Sink;
 
-/// How long agents may take to see a hold, unless the person says otherwise: the agent's last look before it terminates is never
-/// older than this (S11). Too short, and instances that are about to end count as capacity.
-pub const SETTLE: Duration = Duration::from_secs(10);
+/// How long agents may take to see a hold, unless the person says otherwise: twice their `stale_bound` (a stale read, and the last look
+/// that follows it) and the terminate call itself (S11). Too short, and instances that are about to end count as capacity.
+pub const SETTLE: Duration = Duration::from_secs(15);
 /// For a whole run, unless the person says otherwise.
 pub const TIMEOUT: Duration = Duration::from_secs(1800);
 /// Tries to read the facts before the plan, when the cloud is in a bad way.

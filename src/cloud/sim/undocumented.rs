@@ -55,7 +55,8 @@ impl Default for Undocumented {
 }
 
 impl Undocumented {
-    pub(super) fn draw(rng: &mut impl Rng) -> Self {
+    /// One of the ways, by lot.
+    pub fn draw(rng: &mut impl Rng) -> Self {
         Self {
             second_terminate: match rng.random_range(0..3) {
                 0 => SecondTerminate::Refused,

@@ -1,0 +1,168 @@
+//! `bellrock drill`: the main job, seen on a simulated region. Needs no AWS and no Redis.
+
+mod live;
+
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use anstream::eprintln;
+
+use super::Context;
+use super::Exit;
+use super::Failure;
+use super::Output;
+use crate::drill;
+use crate::drill::Figures;
+use crate::drill::Nobody;
+use crate::drill::Plant;
+use crate::drill::Report;
+use crate::drill::Scenario;
+use crate::drill::Summary;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    bellrock drill redeploy                           watch a redeploy, a virtual minute a second\n  \
+    bellrock drill rollback --seed 7 --speed 0        as fast as it goes\n  \
+    bellrock drill storm --seeds 0..1000 --output json\n\n\
+    Exit codes: 0 every invariant was kept in every play, 1 not.")]
+pub(super) struct Args {
+    /// What to play; see --list.
+    #[arg(default_value = "redeploy")]
+    scenario: String,
+    /// Seed of one play.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Many plays, in virtual time, on all cores: from A up to, not including, B.
+    #[arg(long, value_name = "A..B", value_parser = range, conflicts_with_all = ["seed", "speed"])]
+    seeds: Option<Range<u64>>,
+    /// Virtual seconds per real second; 0 = as fast as it goes [default: 60 in a terminal, else 0].
+    #[arg(long, value_name = "FACTOR")]
+    speed: Option<f64>,
+    /// List the scenarios.
+    #[arg(long)]
+    list: bool,
+}
+
+fn range(text: &str) -> Result<Range<u64>, String> {
+    let wanted = || "wanted a range such as 0..1000".to_owned();
+    let (from, to) = text.split_once("..").ok_or_else(wanted)?;
+    let range = from.trim().parse().map_err(|_| wanted())?..to.trim().parse().map_err(|_| wanted())?;
+    if range.is_empty() { Err("the range is empty".to_owned()) } else { Ok(range) }
+}
+
+pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
+    if args.list {
+        let list: Vec<_> = Scenario::ALL.iter().map(|(s, what)| serde_json::json!({ "name": s.name(), "shows": what })).collect();
+        let text = || Scenario::ALL.iter().fold(String::new(), |all, (s, what)| all + &format!("{:<10}{what}\n", s.name()));
+        context.print(text, &list)?;
+        return Ok(Exit::Done);
+    }
+    let scenario = Scenario::of(&args.scenario).ok_or_else(|| {
+        let names: Vec<&str> = Scenario::ALL.iter().map(|(s, _)| s.name()).collect();
+        Failure::refused("drill-scenario", format!("there is no scenario {:?}", args.scenario))
+            .help(format!("one of: {}", names.join(", ")))
+    })?;
+    if context.env.get("RUST_LOG").is_some_and(|filter| !filter.is_empty()) {
+        context.start_log(crate::config::Log { level: crate::config::Level::Info, format: crate::config::Format::Text });
+    }
+    match args.seeds {
+        Some(seeds) => many(scenario, seeds, context),
+        None => one(scenario, args.seed, args.speed, context),
+    }
+}
+
+fn one(scenario: Scenario, seed: u64, speed: Option<f64>, context: &Context) -> Result<Exit, Failure> {
+    let report = if context.output == Output::Json {
+        runtime()?.block_on(drill::run(scenario, seed, &mut Nobody, Plant::default()))
+    } else {
+        let mut live = live::Live::new(scenario, seed, speed);
+        let report = runtime()?.block_on(drill::run(scenario, seed, &mut live, Plant::default()));
+        live.end();
+        report
+    };
+    context.print(|| text(&report), &report)?;
+    Ok(if report.passed { Exit::Done } else { Exit::Failed })
+}
+
+fn many(scenario: Scenario, seeds: Range<u64>, context: &Context) -> Result<Exit, Failure> {
+    let bar = indicatif::ProgressBar::new(seeds.end - seeds.start);
+    let told = |report: &Report| {
+        bar.inc(1);
+        for broken in report.invariants.iter().filter(|i| !i.held) {
+            let trace = broken.trace.as_deref().unwrap_or_default();
+            bar.suspend(|| eprintln!("seed {}: {} broken: {trace}", report.seed, broken.id));
+        }
+    };
+    let summary = drill::run_many(scenario, seeds, &told).map_err(|e| Failure::new("runtime", "a play could not be run").because(&e))?;
+    bar.finish_and_clear();
+    context.print(|| summary_text(&summary), &summary)?;
+    Ok(if summary.failed.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+/// A runtime whose clock moves when there is nothing left to do at its time.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .map_err(|e| Failure::new("runtime", "the process cannot get the threads or file descriptors it needs").because(&e))
+}
+
+fn text(report: &Report) -> String {
+    let mut text = String::from("\n");
+    for invariant in &report.invariants {
+        let mark = if invariant.held { "held  " } else { "BROKEN" };
+        let _ = writeln!(text, "  {mark}  {:<4}{}", invariant.id, invariant.promise);
+        if let Some(trace) = &invariant.trace {
+            let _ = writeln!(text, "              {trace}");
+        }
+    }
+    text.push('\n');
+    figures(&mut text, &report.figures);
+    let verdict = if report.passed { "pass" } else { "fail" };
+    let _ = writeln!(text, "verdict: {verdict}   (scenario {}, seed {})", report.scenario.name(), report.seed);
+    text
+}
+
+fn summary_text(summary: &Summary) -> String {
+    let mut text = String::new();
+    figures(&mut text, &summary.figures);
+    let _ =
+        writeln!(text, "{}: {} seeds, {} passed, {} failed", summary.scenario.name(), summary.seeds, summary.passed, summary.failed.len());
+    for seed in &summary.failed {
+        let _ = writeln!(text, "  bellrock drill {} --seed {seed}", summary.scenario.name());
+    }
+    text
+}
+
+fn figures(text: &mut String, figures: &Figures) {
+    let e = &figures.executions;
+    let _ = writeln!(
+        text,
+        "executions          {} started, {} finished, {} lost ({} to agents)",
+        e.started, e.finished, e.lost, e.lost_to_agents
+    );
+    let _ = writeln!(
+        text,
+        "instances retired   {}, with {} decrements; longest drain {}",
+        figures.instances_retired,
+        figures.decrements,
+        minutes(figures.longest_drain_s)
+    );
+    if figures.agent_crashes > 0 {
+        let _ = writeln!(text, "agent crashes       {}", figures.agent_crashes);
+    }
+    for (code, count) in &figures.held {
+        let _ = writeln!(text, "held at the end     {count} × {code} (runbooks/{code}.md)");
+    }
+    if let Some(rollback) = &figures.rollback {
+        let _ = writeln!(text, "rollback            {rollback}");
+    }
+    let _ = writeln!(text, "virtual time        {}", minutes(figures.virtual_s));
+    let calls: Vec<String> = figures.calls.iter().map(|(action, count)| format!("{action} {count}")).collect();
+    let _ = writeln!(text, "AWS calls           {}", calls.join("\n                    "));
+}
+
+fn minutes(seconds: u64) -> String {
+    format!("{} min {:02} s", seconds / 60, seconds % 60)
+}

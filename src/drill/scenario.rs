@@ -1,0 +1,269 @@
+//! What a drill plays: a small region, a script of what people and fate do to it, and the policy of its agents. All drawn from the seed.
+
+use std::time::Duration;
+
+use rand::Rng;
+use rand::SeedableRng;
+use rand_pcg::Pcg64Mcg;
+
+use crate::cloud::sim;
+use crate::cloud::sim::Behaviour;
+use crate::cloud::sim::Boot;
+use crate::cloud::sim::ClassicSpec;
+use crate::cloud::sim::Endpoint;
+use crate::cloud::sim::Era;
+use crate::cloud::sim::GroupSpec;
+use crate::cloud::sim::Incident;
+use crate::cloud::sim::Lie;
+use crate::cloud::sim::LoadBalancerSpec;
+use crate::cloud::sim::Pick;
+use crate::cloud::sim::SimTime;
+use crate::cloud::sim::Span;
+use crate::cloud::sim::Switch;
+use crate::cloud::sim::TargetGroupSpec;
+use crate::cloud::sim::TemplateSpec;
+use crate::cloud::sim::Timed;
+use crate::cloud::sim::Trouble;
+use crate::cloud::sim::TroubleKind;
+use crate::cloud::sim::Undocumented;
+use crate::cloud::sim::VersionSpec;
+use crate::cloud::sim::WorkSpec;
+use crate::decide::AtDeadline;
+use crate::decide::Policy;
+
+/// The scenarios there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scenario {
+    /// v023 → v024 with 40 executions under way, two clusters, one of them polling.
+    Redeploy,
+    /// v024 goes bad while v023 is half drained; on-call rolls back.
+    Rollback,
+    /// A redeploy, perhaps with a rollback, under throttling, stale reads, lost replies, lying orchestrators and crashing agents.
+    Storm,
+}
+
+impl Scenario {
+    /// All of them, with what they show.
+    pub const ALL: [(Scenario, &'static str); 3] = [
+        (Scenario::Redeploy, "v023 is replaced by v024 under load; the old instances run dry and leave"),
+        (Scenario::Rollback, "v024 goes bad while v023 is half drained; on-call rolls back"),
+        (Scenario::Storm, "a redeploy under throttling, stale reads, lost replies, lying orchestrators and agent crashes"),
+    ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Redeploy => "redeploy",
+            Self::Rollback => "rollback",
+            Self::Storm => "storm",
+        }
+    }
+
+    /// The scenario of this name.
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().map(|(scenario, _)| scenario).find(|s| s.name() == name)
+    }
+}
+
+/// A drill ready to be played.
+#[derive(Clone, Debug)]
+pub struct Play {
+    /// The region.
+    pub region: sim::Scenario,
+    /// The clusters that are redeployed.
+    pub clusters: Vec<Cluster>,
+    /// Of every agent.
+    pub policy: Policy,
+    /// When the new server groups are made.
+    pub deploy_at: SimTime,
+    /// How long after the old groups were disabled the new ones go bad and on-call rolls back; `None` = they do not.
+    pub goes_bad_after: Option<Duration>,
+    /// Of a terminate call, the part at which its agent crashes, half of them before it and half after; 0 to 1.
+    pub crash_at_call: f64,
+    /// Mean time between crashes of one agent; `None` = none.
+    pub crash_every: Option<Duration>,
+    /// Of the calls of the person on call, the part that kills the rollback; it is started again.
+    pub rollback_dies: f64,
+    /// The play ends then at the latest.
+    pub limit: SimTime,
+}
+
+/// One cluster of a play.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// `app-stack-detail`.
+    pub name: String,
+    /// The version that is replaced.
+    pub old: GroupSpec,
+    /// The version that replaces it.
+    pub new: GroupSpec,
+    /// Never two at once.
+    pub polling: bool,
+}
+
+/// The application of every play.
+pub const APPLICATION: &str = "shop";
+/// A play's world clock shows this at its start: 2026-03-01T00:00:00Z, in milliseconds since the epoch.
+pub const START_MS: i64 = 1_772_323_200_000;
+/// The target group that users reach.
+pub const USERS: &str = "shop-users";
+/// The classic load balancer inside.
+pub const INSIDE: &str = "shop-inside";
+
+/// Makes the play of a scenario and a seed.
+pub fn play(scenario: Scenario, seed: u64) -> Play {
+    let mut rng = Pcg64Mcg::seed_from_u64(seed ^ 0x6265_6c6c_726f_636b);
+    let mut play = calm(&mut rng);
+    match scenario {
+        Scenario::Redeploy => {}
+        Scenario::Rollback => play.goes_bad_after = Some(Duration::from_secs(rng.random_range(240..600))),
+        Scenario::Storm => storm(&mut play, &mut rng),
+    }
+    play
+}
+
+fn calm(rng: &mut Pcg64Mcg) -> Play {
+    let size = rng.random_range(3..=4);
+    let clusters = vec![cluster("shop-main", size, false), cluster("shop-main-polling", 1, true)];
+    let boot = Boot { pending: Span::between(10, 25), service: Span::between(15, 45), failure: 0.0 };
+    let orchestrator = Behaviour { era: pick(rng, &[Era::A, Era::B, Era::C]), slots: 16, ..Behaviour::default() };
+    let version = |image: &str| VersionSpec { image: image.to_owned(), boot, orchestrator: Some(orchestrator), ..VersionSpec::default() };
+    let template = TemplateSpec { name: "orca".to_owned(), versions: vec![version("ami-023"), version("ami-024")], default_version: 1 };
+    let policy = Policy {
+        describe_every: Duration::from_secs(60),
+        metadata_every: Duration::from_secs(15),
+        agree_over: Duration::from_secs(30),
+        budget_percent: 34,
+        ..Policy::default()
+    };
+    let groups = clusters.iter().map(|c| c.old.clone()).collect();
+    let incidents = clusters.iter().flat_map(|c| work(c, if c.polling { 8 } else { 32 })).collect();
+    Play {
+        region: sim::Scenario {
+            undocumented: Some(Undocumented::default()),
+            templates: vec![template],
+            target_groups: vec![TargetGroupSpec { name: USERS.to_owned(), ..TargetGroupSpec::default() }],
+            load_balancers: vec![LoadBalancerSpec { name: "shop".to_owned(), internal: false, listeners: vec![(443, USERS.to_owned())] }],
+            classic_load_balancers: vec![ClassicSpec { name: INSIDE.to_owned(), internal: true, ..ClassicSpec::default() }],
+            groups,
+            incidents,
+            stale_bound: Duration::ZERO,
+            ..sim::Scenario::default()
+        },
+        clusters,
+        policy,
+        deploy_at: Duration::from_secs(60),
+        goes_bad_after: None,
+        crash_at_call: 0.0,
+        crash_every: None,
+        rollback_dies: 0.0,
+        limit: Duration::from_secs(2 * 3600),
+    }
+}
+
+fn cluster(name: &str, size: u32, polling: bool) -> Cluster {
+    let group = |sequence: u32| GroupSpec {
+        name: format!("{name}-v{sequence:03}"),
+        min: size,
+        max: size + 2,
+        desired: Some(size),
+        template: "orca".to_owned(),
+        version: if sequence == 23 { "1" } else { "2" }.to_owned(),
+        target_groups: vec![USERS.to_owned()],
+        classic_load_balancers: vec![INSIDE.to_owned()],
+        settled: sequence == 23,
+        ..GroupSpec::default()
+    };
+    Cluster { name: name.to_owned(), old: group(23), new: group(24), polling }
+}
+
+/// Work that is under way when the deploy begins, and some that comes later.
+fn work(cluster: &Cluster, count: u32) -> [Timed; 2] {
+    let spec = |count, over| WorkSpec {
+        queue: cluster.name.clone(),
+        application: APPLICATION.to_owned(),
+        count,
+        length: Span::between(60, 1200),
+        over: Duration::from_secs(over),
+    };
+    [
+        Timed { at: Duration::from_secs(1), what: Incident::Work(spec(count, 50)) },
+        Timed { at: Duration::from_secs(120), what: Incident::Work(spec(count / 2, 1200)) },
+    ]
+}
+
+fn storm(play: &mut Play, rng: &mut Pcg64Mcg) {
+    let bound = play.policy.stale_bound;
+    play.region.stale_bound = bound.mul_f64(rng.random_range(0.0..0.9));
+    play.region.undocumented = Some(Undocumented { terminate_while_suspended: rng.random_bool(0.8), ..Undocumented::draw(rng) });
+    if rng.random_bool(0.5) {
+        play.goes_bad_after = Some(Duration::from_secs(rng.random_range(60..900)));
+        play.rollback_dies = pick(rng, &[0.0, 0.02, 0.05]);
+    }
+    play.policy.stop_grace = rng.random_bool(0.4).then_some(Duration::from_secs(30));
+    play.policy.budget_percent = pick(rng, &[10, 34, 60]);
+    play.policy.soak = pick(rng, &[Duration::ZERO, Duration::from_secs(600)]);
+    if rng.random_bool(0.2) {
+        play.policy.deadline = Some(Duration::from_secs(1800));
+        play.policy.at_deadline = AtDeadline::Hold;
+    }
+    play.crash_at_call = pick(rng, &[0.0, 0.3, 0.7]);
+    play.crash_every = pick(rng, &[None, Some(Duration::from_secs(900)), Some(Duration::from_secs(200))]);
+    for version in &mut play.region.templates[0].versions {
+        if let Some(orchestrator) = &mut version.orchestrator {
+            orchestrator.switch = pick(rng, &[Switch::Obeys, Switch::Forgets, Switch::Forgets, Switch::Ignores, Switch::Refuses]);
+        }
+    }
+    troubles(play, rng);
+    let old = play.clusters[0].old.name.clone();
+    let members = play.clusters[0].old.desired.unwrap_or_default() as usize;
+    for _ in 0..rng.random_range(0..8) {
+        let on = Pick::Nth { group: old.clone(), nth: rng.random_range(0..members) };
+        let length = Span::secs(rng.random_range(10..300));
+        let what = match rng.random_range(0..4) {
+            0 => Incident::Crash(on),
+            1 => Incident::HangOrchestrator { on, r#for: length },
+            2 => Incident::Lie {
+                on,
+                lie: Lie::Zero,
+                endpoint: Some(pick(rng, &[Endpoint::ActiveByInstance, Endpoint::Metrics])),
+                r#for: length,
+            },
+            _ => {
+                let lie = pick(rng, &[Lie::MissingKey, Lie::Malformed, Lie::NotFound, Lie::Old(120), Lie::ServerError, Lie::Hang]);
+                Incident::Lie { on, lie, endpoint: None, r#for: length }
+            }
+        };
+        play.region.incidents.push(Timed { at: Duration::from_secs(rng.random_range(60..2400)), what });
+    }
+}
+
+fn troubles(play: &mut Play, rng: &mut Pcg64Mcg) {
+    let rare = [0.0, 0.02, 0.1];
+    for kind in [
+        TroubleKind::Throttle,
+        TroubleKind::ServerError,
+        TroubleKind::Unavailable,
+        TroubleKind::Hang,
+        TroubleKind::Reset,
+        TroubleKind::LoseReply,
+        TroubleKind::ResourceContention,
+        TroubleKind::ScalingActivityInProgress,
+    ] {
+        play.region.trouble.push(Trouble::always(kind).with_probability(pick(rng, &rare)));
+    }
+    if rng.random_bool(0.5) {
+        let lost = Trouble::always(TroubleKind::LoseReply).on("TerminateInstanceInAutoScalingGroup");
+        play.region.trouble.push(lost.with_probability(0.7));
+    }
+    if rng.random_bool(0.3) {
+        let from = Duration::from_secs(rng.random_range(200..1500));
+        let blackout = Trouble::always(TroubleKind::Throttle).during(from, from + Duration::from_secs(600));
+        play.region.trouble.push(blackout);
+    }
+}
+
+fn pick<T: Clone>(rng: &mut Pcg64Mcg, from: &[T]) -> T {
+    from[rng.random_range(0..from.len())].clone()
+}

@@ -1,0 +1,424 @@
+//! Plays a play: the region, an agent on every instance, the deployer, the person on call. One thread, one virtual clock.
+//!
+//! Under a paused runtime a play of two hours takes well under a second. The live view paces the same clock.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rand::Rng;
+use rand::SeedableRng;
+use rand_pcg::Pcg64Mcg;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::cloud::TargetState;
+use crate::cloud::sim::Ec2State;
+use crate::cloud::sim::Incident;
+use crate::cloud::sim::Pick;
+use crate::cloud::sim::Region;
+use crate::cloud::sim::Sim;
+use crate::cloud::sim::SimTime;
+use crate::cloud::sim::Span;
+use crate::cloud::sim::Trouble;
+use crate::cloud::sim::TroubleKind;
+use crate::cloud::sim::Truth;
+use crate::host::clock::VirtualClock;
+use crate::model::Clock;
+use crate::model::Group;
+use crate::model::GroupName;
+use crate::model::InstanceId;
+use crate::model::LifecycleState;
+use crate::model::Timestamp;
+use crate::rollback;
+
+use super::scenario::APPLICATION;
+use super::scenario::Play;
+use super::scenario::START_MS;
+use super::scenario::USERS;
+use super::station::Station;
+use super::station::Stations;
+
+/// Between two looks of the director at the region.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// A crashed agent is back after this long: systemd's `RestartSec` and the start.
+const BACK_AFTER: Duration = Duration::from_secs(5);
+/// From the new groups' going bad to the person's typing the command.
+const PAGED_AFTER: Duration = Duration::from_secs(90);
+/// A rollback that paused or died is started again after this long.
+const AGAIN_AFTER: Duration = Duration::from_secs(20);
+/// How often it is started again at most.
+const AGAIN_AT_MOST: u32 = 100;
+/// After the last thing that could happen, the play goes on for this long to see that nothing more does.
+const AFTERMATH: Duration = Duration::from_secs(180);
+
+/// What is left when the play is over.
+pub struct Aftermath {
+    /// What really happened.
+    pub truth: Truth,
+    /// The agents.
+    pub stations: Stations,
+    /// The rollback, when there was one.
+    pub rollback: Option<RollbackRun>,
+    /// When each old group was disabled.
+    pub disabled_at: BTreeMap<GroupName, SimTime>,
+    /// Every group at the end.
+    pub groups: Vec<Group>,
+    /// How long the play was.
+    pub length: SimTime,
+    /// The play's last act was reached before its limit.
+    pub complete: bool,
+}
+
+/// What the person on call did.
+#[derive(Clone, Debug)]
+pub struct RollbackRun {
+    /// When the command was first typed.
+    pub from: SimTime,
+    /// Every group just before.
+    pub before: Vec<Group>,
+    /// When it ended for good.
+    pub to: SimTime,
+    /// How it ended; `None` when the play ended first.
+    pub outcome: Option<rollback::Outcome>,
+    /// Times it was started.
+    pub starts: u32,
+}
+
+/// What a watcher sees between two looks.
+pub trait Watcher {
+    /// The region and the agents, now.
+    fn look(&mut self, region: &mut Region, stations: &Stations, news: &[String]);
+}
+
+/// Nobody watches.
+pub struct Nobody;
+
+impl Watcher for Nobody {
+    fn look(&mut self, _region: &mut Region, _stations: &Stations, _news: &[String]) {}
+}
+
+/// Plays it. Needs a runtime whose clock is paused, or paced.
+pub async fn perform(play: &Play, seed: u64, watcher: &mut dyn Watcher, plant: Plant) -> Aftermath {
+    let clock = Arc::new(VirtualClock::start(Timestamp(START_MS)));
+    let mut region = Region::new(seed, Timestamp(START_MS));
+    region.load(&play.region).expect("a play's region is one that AWS accepts");
+    let sim = Sim::new(region, clock.clone());
+    let mut director = Director {
+        play,
+        seed,
+        plant,
+        sim,
+        clock,
+        rng: Pcg64Mcg::seed_from_u64(seed.wrapping_add(1)),
+        stations: Stations::new(),
+        agents: JoinSet::new(),
+        stops: BTreeMap::new(),
+        disabled_at: BTreeMap::new(),
+        deployed: false,
+        bad_at: None,
+        news: Vec::new(),
+        rollback: None,
+    };
+    let complete = director.run(watcher).await;
+    director.end(complete).await
+}
+
+/// Which bug a test has planted in the agents; none in a build that is not one of tests.
+#[cfg(test)]
+pub type Plant = Option<super::plants::Plant>;
+/// Nothing can be planted.
+#[cfg(not(test))]
+pub type Plant = ();
+
+struct Director<'a> {
+    play: &'a Play,
+    seed: u64,
+    #[cfg_attr(not(test), expect(dead_code, reason = "nothing is planted"))]
+    plant: Plant,
+    sim: Sim,
+    clock: Arc<VirtualClock>,
+    rng: Pcg64Mcg,
+    stations: Stations,
+    agents: JoinSet<InstanceId>,
+    stops: BTreeMap<InstanceId, CancellationToken>,
+    disabled_at: BTreeMap<GroupName, SimTime>,
+    deployed: bool,
+    bad_at: Option<SimTime>,
+    news: Vec<String>,
+    rollback: Option<RollbackRun>,
+}
+
+impl Director<'_> {
+    async fn run(&mut self, watcher: &mut dyn Watcher) -> bool {
+        let mut quiet_since: Option<SimTime> = None;
+        let oncall = CancellationToken::new();
+        let mut command: Option<JoinSet<rollback::Outcome>> = None;
+        loop {
+            let now = self.sim.with(|r| r.now());
+            if now >= self.play.limit {
+                return false;
+            }
+            self.staff();
+            self.deploy(now);
+            self.crashes();
+            self.oncall(now, &mut command, &oncall);
+            let news = std::mem::take(&mut self.news);
+            self.sim.with(|r| watcher.look(r, &self.stations, &news));
+            let over = self.is_over(command.is_some());
+            quiet_since = if over { quiet_since.or(Some(now)) } else { None };
+            if quiet_since.is_some_and(|since| now - since >= AFTERMATH) {
+                return true;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Every machine that is up has an agent; the agent of one that is not is gone.
+    fn staff(&mut self) {
+        let machines: Vec<(InstanceId, bool)> =
+            self.sim.with(|r| r.instances().map(|i| (i.id.clone(), i.ec2 == Ec2State::Running)).collect());
+        for (id, up) in machines {
+            if !up {
+                if let Some(stop) = self.stops.remove(&id) {
+                    stop.cancel();
+                }
+            } else if !self.stations.contains_key(&id) {
+                let seed = self.seed ^ self.rng.random::<u64>();
+                #[cfg_attr(not(test), expect(unused_mut, reason = "nothing is planted"))]
+                let mut station = Station::new(id.clone(), self.sim.clone(), self.clock.clone(), seed, self.play.crash_at_call);
+                #[cfg(test)]
+                {
+                    station.plant = self.plant;
+                }
+                let station = Arc::new(station);
+                self.stations.insert(id.clone(), station.clone());
+                let stop = CancellationToken::new();
+                self.stops.insert(id.clone(), stop.clone());
+                let policy = self.play.policy.clone();
+                self.agents.spawn(async move {
+                    while !stop.is_cancelled() {
+                        tokio::select! {
+                            () = station.live(policy.clone(), CancellationToken::new()) => {}
+                            () = stop.cancelled() => break,
+                        }
+                        tokio::time::sleep(BACK_AFTER).await;
+                    }
+                    id
+                });
+            }
+        }
+    }
+
+    fn deploy(&mut self, now: SimTime) {
+        if !self.deployed && now >= self.play.deploy_at {
+            self.deployed = true;
+            for cluster in &self.play.clusters {
+                self.sim.with(|r| r.strike(&Incident::AddGroup(cluster.new.clone())));
+                self.news.push(format!("deployer: {} is made", cluster.new.name));
+            }
+        }
+        if !self.deployed {
+            return;
+        }
+        for cluster in &self.play.clusters {
+            let old = GroupName::from(cluster.old.name.as_str());
+            let new = GroupName::from(cluster.new.name.as_str());
+            let wanted = cluster.new.desired.unwrap_or_default() as usize;
+            if self.disabled_at.contains_key(&old) || self.serving(&new) < wanted {
+                continue;
+            }
+            self.sim.with(|r| r.strike(&Incident::Disable(cluster.old.name.clone())));
+            self.disabled_at.insert(old.clone(), now);
+            self.news.push(format!("deployer: {new} is healthy, {old} is disabled"));
+        }
+        let all_disabled = self.disabled_at.len() == self.play.clusters.len();
+        if let (Some(after), None, true) = (self.play.goes_bad_after, self.bad_at, all_disabled) {
+            let since = self.disabled_at.values().max().copied().unwrap_or_default();
+            if now >= since + after {
+                self.bad_at = Some(now);
+                self.go_bad();
+            }
+        }
+    }
+
+    /// The new version hangs for good: health checks fail, nobody answers, work stands still.
+    fn go_bad(&mut self) {
+        for cluster in &self.play.clusters {
+            let members = self.sim.with(|r| r.members(&GroupName::from(cluster.new.name.as_str())));
+            for id in members {
+                let hang = Incident::HangOrchestrator { on: Pick::Id(id), r#for: Span::secs(24 * 3600) };
+                self.sim.with(|r| r.strike(&hang));
+            }
+            self.news.push(format!("{} hangs: its health checks fail", cluster.new.name));
+        }
+    }
+
+    fn serving(&self, group: &GroupName) -> usize {
+        self.sim.with(|r| serving(r, group))
+    }
+
+    fn crashes(&mut self) {
+        let Some(every) = self.play.crash_every else { return };
+        let chance = (LOOK_EVERY.as_secs_f64() / every.as_secs_f64()).min(1.0);
+        let stations: Vec<Arc<Station>> = self.stations.values().cloned().collect();
+        for station in stations {
+            if self.stops.contains_key(&station.id) && self.rng.random_bool(chance) {
+                station.kill();
+            }
+        }
+    }
+
+    fn oncall(&mut self, now: SimTime, command: &mut Option<JoinSet<rollback::Outcome>>, cancel: &CancellationToken) {
+        let Some(bad_at) = self.bad_at else { return };
+        if let Some(running) = command {
+            if self.play.rollback_dies > 0.0 && self.rng.random_bool(self.play.rollback_dies) {
+                // The laptop dies: nothing is cleaned up, the tags stay.
+                running.abort_all();
+                *command = None;
+                self.news.push("on call: the laptop dies in the middle of the rollback".to_owned());
+            } else if let Some(Ok(outcome)) = running.try_join_next() {
+                *command = None;
+                self.news.push(format!("on call: {}", describe(&outcome)));
+                if let Some(run) = &mut self.rollback {
+                    run.to = now;
+                    run.outcome = Some(outcome);
+                }
+            }
+            return;
+        }
+        let again = match &self.rollback {
+            None => now >= bad_at + PAGED_AFTER,
+            Some(run) => match &run.outcome {
+                Some(rollback::Outcome::Done(_) | rollback::Outcome::Refused(_)) => false,
+                Some(rollback::Outcome::Paused(_) | rollback::Outcome::Failed(_) | rollback::Outcome::Blind(_)) | None => {
+                    run.starts < AGAIN_AT_MOST && now >= run.to + AGAIN_AFTER
+                }
+            },
+        };
+        if !again {
+            return;
+        }
+        let before = self.groups();
+        let run = self.rollback.get_or_insert(RollbackRun { from: now, before, to: now, outcome: None, starts: 0 });
+        run.starts += 1;
+        run.to = now;
+        run.outcome = None;
+        self.news.push(format!("on call: bellrock rollback {APPLICATION} --yes"));
+        let (sim, clock, cancel, seed) = (self.sim.clone(), self.clock.clone(), cancel.clone(), self.rng.random());
+        let mut task = JoinSet::new();
+        task.spawn(async move { roll_back(&sim, clock.as_ref(), &cancel, seed).await });
+        *command = Some(task);
+    }
+
+    fn groups(&self) -> Vec<Group> {
+        self.sim.with(|r| r.group_names().iter().filter_map(|name| r.group_now(name)).map(|d| d.group).collect())
+    }
+
+    /// Nothing more is to be expected: old instances gone or held, work done, rollback ended.
+    fn is_over(&self, rolling_back: bool) -> bool {
+        if !self.deployed || rolling_back || self.disabled_at.len() < self.play.clusters.len() {
+            return false;
+        }
+        let settled_rollback = match (&self.play.goes_bad_after, &self.rollback) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(_), Some(run)) => match &run.outcome {
+                Some(rollback::Outcome::Done(_) | rollback::Outcome::Refused(_)) => true,
+                Some(_) => run.starts >= AGAIN_AT_MOST,
+                None => false,
+            },
+        };
+        let rolled_back = matches!(self.rollback.as_ref().and_then(|r| r.outcome.as_ref()), Some(rollback::Outcome::Done(_)));
+        let leaving = self.play.clusters.iter().map(|c| if rolled_back { &c.new.name } else { &c.old.name });
+        let left: usize = leaving.map(|name| self.sim.with(|r| r.members(&GroupName::from(name.as_str())).len())).sum();
+        let working = self.sim.with(|r| {
+            let unfinished = |e: &crate::cloud::sim::Execution| !e.is_finished() && !e.is_lost();
+            r.truth().executions.iter().any(unfinished)
+        });
+        settled_rollback && left == 0 && !working
+    }
+
+    async fn end(mut self, complete: bool) -> Aftermath {
+        self.agents.shutdown().await;
+        let groups = self.groups();
+        let (truth, length) = self.sim.with(|r| (r.truth().clone(), r.now()));
+        Aftermath { truth, stations: self.stations, rollback: self.rollback, disabled_at: self.disabled_at, groups, length, complete }
+    }
+}
+
+/// Members of a group that are in service and healthy behind the users' target group.
+pub fn serving(region: &mut Region, group: &GroupName) -> usize {
+    let Some(arn) = region.describe_target_groups(&[], &[USERS.to_owned()]).ok().and_then(|t| t.into_iter().next()).map(|t| t.arn) else {
+        return 0;
+    };
+    let health = region.describe_target_health(&arn, &[]).unwrap_or_default();
+    let members = region.members(group);
+    members
+        .iter()
+        .filter(|id| region.instance(id).is_some_and(|i| i.state == LifecycleState::InService))
+        .filter(|id| health.iter().any(|h| &h.target.instance == *id && h.state == TargetState::Healthy))
+        .count()
+}
+
+async fn roll_back(sim: &Sim, clock: &dyn Clock, cancel: &CancellationToken, seed: u64) -> rollback::Outcome {
+    let cloud = sim.cloud("oncall");
+    let journal = rollback::Journal::none();
+    let service = Front { sim: sim.clone() };
+    let world = rollback::World {
+        scaling: &cloud,
+        balancing: &cloud,
+        service: &service,
+        clock,
+        journal: &journal,
+        sink: &rollback::Silent,
+        cancel,
+        seed,
+    };
+    let request = rollback::Request {
+        application: APPLICATION.to_owned(),
+        clusters: Vec::new(),
+        prefix: None,
+        to: None,
+        polling: Vec::new(),
+        not_polling: Vec::new(),
+        settle: rollback::SETTLE,
+        timeout: rollback::TIMEOUT,
+        service_urls: vec!["https://shop.example/".to_owned()],
+        owner: "oncall@laptop".to_owned(),
+    };
+    rollback::run(&world, &request).await
+}
+
+/// The service as its users reach it: it answers while somebody is healthy behind the users' load balancer.
+struct Front {
+    sim: Sim,
+}
+
+#[async_trait]
+impl rollback::Service for Front {
+    async fn ask(&self, _url: &str) -> Result<(), String> {
+        let healthy = self.sim.with(|r| r.group_names().iter().map(|name| serving(r, name)).sum::<usize>());
+        if healthy > 0 { Ok(()) } else { Err("502 Bad Gateway".to_owned()) }
+    }
+}
+
+fn describe(outcome: &rollback::Outcome) -> String {
+    match outcome {
+        rollback::Outcome::Done(report) => format!("rollback done in {} s, {} changes", report.took.as_secs(), report.changes),
+        rollback::Outcome::Refused(refusals) => format!("rollback refused: {refusals:?}"),
+        rollback::Outcome::Paused(_) => "rollback paused".to_owned(),
+        rollback::Outcome::Failed(report) => {
+            let stops: Vec<String> = report.clusters.iter().filter_map(|c| c.stop.as_ref()).map(ToString::to_string).collect();
+            format!("rollback failed: {}", stops.join("; "))
+        }
+        rollback::Outcome::Blind(error) => format!("rollback could not read the facts: {error}"),
+    }
+}
+
+/// Trouble that a play has, for people.
+pub fn troubles(rules: &[Trouble]) -> Vec<String> {
+    let name = |kind: &TroubleKind| format!("{kind:?}");
+    rules.iter().filter(|t| t.probability > 0.0).map(|t| format!("{} {:.0} %", name(&t.kind), t.probability * 100.0)).collect()
+}

@@ -1,0 +1,265 @@
+//! One instance of a play: a real agent on it, with a memory that outlives its crashes, and a record of what it did.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use async_trait::async_trait;
+use rand::Rng;
+use rand::SeedableRng;
+use rand_pcg::Pcg64Mcg;
+use tokio::sync::Notify;
+use tokio::sync::mpsc;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::act::Hands;
+use crate::cloud;
+use crate::cloud::AutoScaling;
+use crate::cloud::GroupFilter;
+use crate::cloud::Metadata;
+use crate::cloud::OwnInstance;
+use crate::cloud::Refresh;
+use crate::cloud::Resize;
+use crate::cloud::ScalingActivity;
+use crate::cloud::ScheduledAction;
+use crate::cloud::sim::Sim;
+use crate::cloud::sim::SimTime;
+use crate::daemon;
+use crate::daemon::Lines;
+use crate::daemon::Parts;
+use crate::decide::Durable;
+use crate::decide::Policy;
+use crate::decide::Progress;
+use crate::decide::Status;
+use crate::http::Asked;
+use crate::journal::Audit;
+use crate::journal::Event;
+use crate::journal::Journal;
+use crate::model::Clock;
+use crate::model::Group;
+use crate::model::GroupInstance;
+use crate::model::GroupName;
+use crate::model::InstanceId;
+use crate::model::Process;
+use crate::model::Timestamp;
+use crate::observe::Eyes;
+use crate::orchestrator::Orchestrator;
+
+/// What one agent left behind.
+#[derive(Debug, Default)]
+pub struct Record {
+    /// Every state its journal held, with its time.
+    pub journal: Vec<(Timestamp, Durable)>,
+    /// Its audit log.
+    pub audit: Vec<Event>,
+    /// What was true in the region whenever a terminate call of its went out.
+    pub calls: Vec<AtCall>,
+    /// How often it crashed.
+    pub crashes: u32,
+}
+
+/// What was true in the region when a terminate call went out.
+#[derive(Clone, Debug)]
+pub struct AtCall {
+    /// When.
+    pub at: SimTime,
+    /// The instance's group and its siblings.
+    pub groups: Vec<Group>,
+    /// Its journal said that it would.
+    pub intent: bool,
+}
+
+/// One instance and the agent on it.
+pub struct Station {
+    /// The instance.
+    pub id: InstanceId,
+    /// What its agent left behind so far.
+    pub record: Arc<Mutex<Record>>,
+    /// What `status` would show.
+    pub status: watch::Receiver<Status>,
+    status_out: watch::Sender<Status>,
+    sim: Sim,
+    clock: Arc<dyn Clock>,
+    seed: u64,
+    crash_at_call: f64,
+    crash: Arc<Notify>,
+    #[cfg(test)]
+    pub(super) plant: Option<super::plants::Plant>,
+}
+
+/// Locks a record; a panic elsewhere must not hide it from the verdict.
+pub fn open<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Station {
+    /// A station whose agent has not been started yet.
+    pub fn new(id: InstanceId, sim: Sim, clock: Arc<dyn Clock>, seed: u64, crash_at_call: f64) -> Self {
+        let (status_out, status) = watch::channel(Status::default());
+        Self {
+            id,
+            record: Arc::default(),
+            status,
+            status_out,
+            sim,
+            clock,
+            seed,
+            crash_at_call,
+            crash: Arc::default(),
+            #[cfg(test)]
+            plant: None,
+        }
+    }
+
+    /// The agent's life from a start to the next crash: everything in memory is lost then, the journal is not.
+    pub async fn live(&self, policy: Policy, stop: CancellationToken) {
+        let life = open(&self.record).crashes;
+        let autoscaling: Arc<dyn AutoScaling> = Arc::new(Crashing {
+            cloud: Arc::new(self.sim.cloud(&format!("agent:{}", self.id))),
+            sim: self.sim.clone(),
+            record: self.record.clone(),
+            crash: self.crash.clone(),
+            chance: self.crash_at_call,
+            rng: Mutex::new(Pcg64Mcg::seed_from_u64(self.seed ^ (u64::from(life) << 32))),
+        });
+        let orchestrator: Arc<dyn Orchestrator> = Arc::new(self.sim.orchestrator(&self.id));
+        let journal: Box<dyn Journal> = Box::new(Memory { record: self.record.clone() });
+        #[cfg(test)]
+        let (autoscaling, orchestrator, journal, policy) = super::plants::plant(self.plant, autoscaling, orchestrator, journal, policy);
+        let metadata: Arc<dyn Metadata> = Arc::new(self.sim.metadata(&self.id));
+        let boot = self.sim.with(|r| r.instance(&self.id).map(|i| i.boot_id.clone())).unwrap_or_default();
+        let parts = Parts {
+            eyes: Eyes { autoscaling: autoscaling.clone(), metadata, orchestrator: orchestrator.clone(), tasks: None },
+            hands: Hands { autoscaling, orchestrator, tasks: None },
+            clock: self.clock.clone(),
+            journal,
+            audit: Box::new(Memory { record: self.record.clone() }),
+            boot,
+        };
+        let (_policy_out, policy) = watch::channel(policy);
+        let (_commands_in, commands) = mpsc::channel::<Asked>(1);
+        let lines = Lines { policy, commands, stop, status: self.status_out.clone(), beat: Box::new(|| {}) };
+        tokio::select! {
+            // The memory journal cannot fail to be read.
+            _ended = daemon::run(parts, lines) => {}
+            () = self.crash.notified() => {}
+        }
+        open(&self.record).crashes += 1;
+    }
+
+    /// The agent's process dies now.
+    pub fn kill(&self) {
+        self.crash.notify_one();
+    }
+}
+
+struct Memory {
+    record: Arc<Mutex<Record>>,
+}
+
+impl Journal for Memory {
+    fn load(&mut self, _own: &InstanceId, _boot: &str) -> io::Result<Option<(Durable, bool)>> {
+        Ok(open(&self.record).journal.last().map(|(_, durable)| (durable.clone(), true)))
+    }
+
+    fn save(&mut self, _own: &InstanceId, _boot: &str, at: Timestamp, durable: &Durable) -> io::Result<()> {
+        open(&self.record).journal.push((at, durable.clone()));
+        Ok(())
+    }
+}
+
+impl Audit for Memory {
+    fn write(&mut self, event: &Event) {
+        open(&self.record).audit.push(event.clone());
+    }
+}
+
+/// The cloud of an agent that may crash around its terminate call, and a note of what was true when it was made.
+struct Crashing {
+    cloud: Arc<dyn AutoScaling>,
+    sim: Sim,
+    record: Arc<Mutex<Record>>,
+    crash: Arc<Notify>,
+    chance: f64,
+    rng: Mutex<Pcg64Mcg>,
+}
+
+impl Crashing {
+    async fn perhaps(&self, chance: f64) {
+        if open(&self.rng).random_bool(chance) {
+            self.crash.notify_one();
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[async_trait]
+impl AutoScaling for Crashing {
+    async fn terminate_own(&self, own: &OwnInstance, decrement: bool) -> cloud::Result<ScalingActivity> {
+        self.perhaps(self.chance / 2.0).await;
+        let (at, groups) = self.sim.with(|r| {
+            let groups = r.group_names().iter().filter_map(|name| r.group_now(name)).map(|d| d.group).collect();
+            (r.now(), groups)
+        });
+        {
+            let mut record = open(&self.record);
+            let drain = record.journal.last().and_then(|(_, durable)| durable.drain.as_ref());
+            let intent = drain.is_some_and(|d| matches!(d.progress, Progress::Intent { .. }));
+            record.calls.push(AtCall { at, groups, intent });
+        }
+        let answer = self.cloud.terminate_own(own, decrement).await;
+        self.perhaps(self.chance / 2.0).await;
+        answer
+    }
+
+    async fn groups(&self, names: &[GroupName]) -> cloud::Result<Vec<Group>> {
+        self.cloud.groups(names).await
+    }
+
+    async fn find_groups(&self, filter: &GroupFilter) -> cloud::Result<Vec<Group>> {
+        self.cloud.find_groups(filter).await
+    }
+
+    async fn instance(&self, id: &InstanceId) -> cloud::Result<Option<GroupInstance>> {
+        self.cloud.instance(id).await
+    }
+
+    async fn activities(&self, group: &GroupName, limit: u32) -> cloud::Result<Vec<ScalingActivity>> {
+        self.cloud.activities(group, limit).await
+    }
+
+    async fn scheduled_actions(&self, group: &GroupName) -> cloud::Result<Vec<ScheduledAction>> {
+        self.cloud.scheduled_actions(group).await
+    }
+
+    async fn running_refreshes(&self, group: &GroupName) -> cloud::Result<Vec<Refresh>> {
+        self.cloud.running_refreshes(group).await
+    }
+
+    async fn resize(&self, group: &GroupName, change: Resize) -> cloud::Result<()> {
+        self.cloud.resize(group, change).await
+    }
+
+    async fn suspend(&self, group: &GroupName, processes: &[Process]) -> cloud::Result<()> {
+        self.cloud.suspend(group, processes).await
+    }
+
+    async fn resume(&self, group: &GroupName, processes: &[Process]) -> cloud::Result<()> {
+        self.cloud.resume(group, processes).await
+    }
+
+    async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> cloud::Result<()> {
+        self.cloud.put_tags(group, tags).await
+    }
+
+    async fn delete_tags(&self, group: &GroupName, keys: &[String]) -> cloud::Result<()> {
+        self.cloud.delete_tags(group, keys).await
+    }
+}
+
+/// Stations by instance.
+pub type Stations = BTreeMap<InstanceId, Arc<Station>>;
