@@ -307,7 +307,7 @@ impl<'a> Step<'a> {
         let Some(justification) = self.justification() else { return };
         match justification {
             Justification::Go if self.must_stop() => self.stop(),
-            Justification::Go if self.is_forced() || self.is_stopped() => self.terminate(),
+            Justification::Go if self.is_forced() => self.terminate(),
             Justification::Go => self.enter(Phase::LastLook),
             Justification::LowerMin { to } => {
                 let order = self.deed(Deed::LowerMin { to });
@@ -367,6 +367,8 @@ impl<'a> Step<'a> {
                 } else if matches!(self.state.phase, Phase::Closing { .. } | Phase::Confirming) {
                     self.state.finding = Some("the orchestrator was stopped when it had been idle".to_owned());
                     self.enter_confirmed();
+                } else if matches!(self.state.phase, Phase::LastLook) && asked.mono >= self.state.since.mono {
+                    self.last_look_passed();
                 }
             }
             Phase::Confirming | Phase::Waiting { .. } | Phase::Validating | Phase::LastLook | Phase::Held { .. } => {

@@ -43,6 +43,8 @@ pub enum Wanted {
     Every(Duration),
     /// One that was asked at this moment or later; then every so often.
     Since(Moment, Duration),
+    /// Exactly so long after the last one: the moment itself decides something, so that no jitter may move it.
+    In(Duration),
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,6 +70,7 @@ impl Looks {
         }
         let every = match wanted {
             Wanted::No => return None,
+            Wanted::In(after) => return Some(entry.asked.map_or(Duration::ZERO, |asked| asked.mono + after)),
             Wanted::Since(since, _) if entry.failures == 0 && entry.asked.is_none_or(|asked| asked.mono < since.mono) => {
                 return Some(since.mono);
             }

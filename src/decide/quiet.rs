@@ -86,6 +86,11 @@ impl Quiet {
         }
     }
 
+    /// What is missing from the quiet time; `None` while it is not even idle.
+    pub fn left(&self, policy: &Policy) -> Option<Duration> {
+        self.idle_since.map(|_| policy.quiet.saturating_sub(self.length()))
+    }
+
     /// Idle over the whole quiet time.
     pub fn is_confirmed(&self, policy: &Policy) -> bool {
         self.idle_until.is_some() && self.length() >= policy.quiet && (self.samples >= 2 || policy.quiet.is_zero())

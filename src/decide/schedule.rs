@@ -14,6 +14,9 @@ use super::state::Progress;
 use super::state::Reason;
 use super::state::State;
 
+/// Least time between two looks at the orchestrator, however soon its quiet time is over.
+const LEAST: Duration = Duration::from_millis(50);
+
 /// The task in Spinnaker that ends us, when there is one.
 pub fn followed_task(state: &State) -> Option<&str> {
     match state.durable.drain.as_ref().map(|d| &d.progress) {
@@ -39,6 +42,8 @@ pub fn wanted(state: &State, policy: &Policy, kind: Kind) -> Wanted {
         Phase::Held { why: HeldWhy::Rollback, .. } => policy.stale_bound * 2,
         _ => policy.describe_every,
     };
+    // Jitter adds up to a quarter; the owner's interval is the longest.
+    let activity_every = policy.activity_every * 4 / 5;
     match kind {
         Kind::TargetState if !gone => Wanted::Every(policy.metadata_every),
         Kind::Own if gone => Wanted::No,
@@ -61,13 +66,14 @@ pub fn wanted(state: &State, policy: &Policy, kind: Kind) -> Wanted {
         Kind::Cluster if cluster => fresh(describe),
         Kind::Orchestrator => match state.phase {
             Phase::Working => Wanted::Every(policy.activity_every_idle),
-            Phase::LastLook => Wanted::Since(state.since, policy.activity_every),
-            Phase::Closing { .. }
-            | Phase::Confirming
-            | Phase::Validating
-            | Phase::Waiting { .. }
-            | Phase::Held { .. }
-            | Phase::Reopening { .. } => Wanted::Every(policy.activity_every),
+            Phase::LastLook => Wanted::Since(state.since, activity_every),
+            Phase::Confirming => match state.quiet.left(policy) {
+                Some(left) if left < activity_every => Wanted::In(left.max(LEAST)),
+                Some(_) | None => Wanted::Every(activity_every),
+            },
+            Phase::Closing { .. } | Phase::Validating | Phase::Waiting { .. } | Phase::Held { .. } | Phase::Reopening { .. } => {
+                Wanted::Every(activity_every)
+            }
             Phase::Lowering { .. }
             | Phase::Stopping { .. }
             | Phase::Terminating { .. }

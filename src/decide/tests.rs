@@ -138,6 +138,7 @@ impl Rig {
         match what {
             What::Look(look) => {
                 self.looks += 1;
+                self.now = self.now.plus(Duration::from_millis(1));
                 self.look(look)
             }
             What::Deed { deed, .. } => {
@@ -295,6 +296,21 @@ fn work_that_shows_up_in_the_quiet_time_starts_it_over_f1() {
     rig.run_s(600);
     let at = rig.deeds.last().unwrap().0;
     assert!(at - idle_from >= rig.policy.quiet);
+}
+
+#[test]
+fn the_end_follows_the_last_work_within_a_poll_and_the_quiet_time() {
+    for busy_s in 200..240 {
+        let mut rig = Rig::superseded();
+        rig.busy = busy();
+        rig.run_s(busy_s);
+        let over = rig.now.mono;
+        rig.busy = Activity::Idle;
+        rig.run_s(60);
+        let ended = rig.deeds.iter().find(|(_, deed)| matches!(deed, Deed::TerminateOwn { .. })).map(|(at, _)| *at - over);
+        let bound = rig.policy.activity_every + rig.policy.quiet + Duration::from_millis(100);
+        assert!(ended.is_some_and(|wait| wait <= bound), "busy for {busy_s} s: {ended:?}");
+    }
 }
 
 #[test]
@@ -615,20 +631,22 @@ fn the_orchestrator_is_stopped_between_two_justifications_and_started_again_when
 
 #[test]
 fn a_stopped_orchestrator_that_answers_again_has_to_be_drained_again() {
-    let mut rig = Rig::superseded();
-    rig.policy.stop_grace = Some(Duration::from_secs(30));
-    rig.terminate = vec![fault(FaultKind::NotNow, "Throttling"); 3];
-    rig.run_s(125);
-    assert_eq!(rig.count(|d| matches!(d, Deed::StopOrchestrator { .. })), 1, "{:?}", rig.deeds);
-    let calls = rig.terminations();
-    rig.busy = busy();
-    rig.intake = Intake::Open;
-    rig.generation += 1;
-    rig.run_s(600);
-    assert_eq!(rig.terminations(), calls, "it works again");
-    rig.busy = Activity::Idle;
-    rig.run_s(600);
-    assert_eq!(rig.count(|d| matches!(d, Deed::StopOrchestrator { .. })), 2);
+    for restarted_s in 108..130 {
+        let mut rig = Rig::superseded();
+        rig.policy.stop_grace = Some(Duration::from_secs(30));
+        rig.terminate = vec![fault(FaultKind::NotNow, "Throttling"); 5];
+        rig.run_s(restarted_s);
+        assert_eq!(rig.count(|d| matches!(d, Deed::StopOrchestrator { .. })), 1, "{:?}", rig.deeds);
+        let calls = rig.terminations();
+        rig.busy = busy();
+        rig.intake = Intake::Open;
+        rig.generation += 1;
+        rig.run_s(600);
+        assert_eq!(rig.terminations(), calls, "it works again since {restarted_s} s");
+        rig.busy = Activity::Idle;
+        rig.run_s(600);
+        assert_eq!(rig.count(|d| matches!(d, Deed::StopOrchestrator { .. })), 2);
+    }
 }
 
 #[test]
