@@ -39,11 +39,11 @@ use crate::model::InstanceId;
 use crate::model::Moment;
 
 /// Between looks while waiting: the overhead over what AWS itself needs is at most this and [`AGREE_AFTER`].
-const LOOK_EVERY: Duration = Duration::from_millis(750);
+const LOOK_EVERY: Duration = Duration::from_millis(650);
 /// Between looks after two minutes without any news; an account's request bucket is shared (draining.md §4.12).
 const LOOK_EVERY_LATER: Duration = Duration::from_secs(3);
 /// Before the second look that has to agree with the first.
-const AGREE_AFTER: Duration = Duration::from_millis(300);
+const AGREE_AFTER: Duration = Duration::from_millis(200);
 /// First pause after a failure; doubles up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause after a failure.
@@ -144,6 +144,9 @@ pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report
                 stop_all(&mut work, |_| Stop::ServiceSilent { problem: problem.clone() });
             }
             continue;
+        }
+        if !work.iter().any(Work::is_open) {
+            break;
         }
         let quiet = now.since(last_news) > Duration::from_secs(120);
         let idle = if again { AGREE_AFTER } else { LOOK_EVERY };
