@@ -122,7 +122,7 @@ async fn a_singleton_is_handed_over_and_never_runs_twice() {
     assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
     assert_rolled_back(&fleet, "singleton");
     assert_eq!((sizes(&fleet, "spin-ha-polling-v023"), sizes(&fleet, "spin-ha-polling-v024")), ("1/1/1".to_owned(), "0/0/0".to_owned()));
-    assert!(report(&outcome).took < ENDING + BOOT + CHECKS + Duration::from_secs(5), "{outcome:?}");
+    assert!(report(&outcome).took < ENDING + SETTLE + BOOT + CHECKS + Duration::from_secs(8), "{outcome:?}");
 }
 
 #[tokio::test(start_paused = true)]
