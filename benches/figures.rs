@@ -284,7 +284,7 @@ async fn last_look() -> Result<Vec<Figure>> {
     waits.sort();
     let (middle, longest) = (waits[waits.len() / 2], waits[waits.len() - 1]);
     Ok(vec![figure(
-        "from the last execution's end to the terminate call",
+        "from the last execution's end to the terminate call, AWS's own time left out",
         format!("≤ {:.1} s (a poll, the quiet time, 100 ms)", bound.as_secs_f64()),
         format!("{:.1} s at most, {:.1} s in the middle, of {SEEDS}", longest.as_secs_f64(), middle.as_secs_f64()),
         longest <= bound,

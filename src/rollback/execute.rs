@@ -43,7 +43,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(750);
 /// Between looks after two minutes without any news; an account's request bucket is shared (draining.md §4.12).
 const LOOK_EVERY_LATER: Duration = Duration::from_secs(3);
 /// Before the second look that has to agree with the first.
-const AGREE_AFTER: Duration = Duration::from_millis(300);
+const AGREE_AFTER: Duration = Duration::from_millis(200);
 /// First pause after a failure; doubles up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause after a failure.
