@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use bellrock::model::HOLD_TAG;
 use process::Agent;
 use process::bellrock;
 use process::until;
@@ -41,8 +42,8 @@ const SOON: Duration = Duration::from_secs(60);
 
 const BALANCED: [&str; 2] = ["shop-main", "shop-internal"];
 
-fn group(name: &str, size: u32, version: &str) -> Value {
-    json!({"name": name, "min": size, "max": 10, "desired": size, "template": "shop", "version": version, "settled": true,
+fn group(name: &str, min: u32, size: u32, version: &str) -> Value {
+    json!({"name": name, "min": min, "max": 10, "desired": size, "template": "shop", "version": version, "settled": true,
         "target_groups": BALANCED, "classic_load_balancers": ["shop-classic"]})
 }
 
@@ -53,6 +54,8 @@ fn polling(name: &str) -> Value {
 /// A region with load balancers of both generations, whose second template version never gets healthy.
 fn region(groups: Value, trouble: Value) -> Value {
     json!({
+        // An end that takes longer than an agent needs to confirm idleness again: a second decrement would find its instance.
+        "pace": {"end": [60, 80]},
         "undocumented": {"second_terminate": "decrements_again", "terminated_lingers": true},
         "templates": [{"name": "shop", "versions": [{}, {"orchestrator": {"works": "never_healthy"}}]}],
         "target_groups": BALANCED.map(|name| json!({"name": name})),
@@ -105,13 +108,14 @@ impl Killer {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redeploy_loses_nothing_although_agents_are_killed_in_every_phase() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let sim = Sim::start(dir.path(), &region(json!([group("shop-main-v023", 4, "1")]), rough()), 23).await;
+    // Above min a second decrement would be carried out; at min the agents have to lower it themselves.
+    let sim = Sim::start(dir.path(), &region(json!([group("shop-main-v023", 2, 4, "1")]), rough()), 23).await;
     let mut agents = sim.agents("shop-main-v023", dir.path()).await;
     let old = ids(&agents);
     assert_eq!(old.len(), 4);
     all_ready(&mut agents).await;
     sim.work("shop-main", 24, [100, 250], 0).await;
-    sim.incident(json!({"add_group": group("shop-main-v024", 4, "1")})).await;
+    sim.incident(json!({"add_group": group("shop-main-v024", 4, 4, "1")})).await;
     sim.work("shop-main", 16, [60, 200], 120).await;
     sim.incident(json!({"disable": "shop-main-v023"})).await;
 
@@ -170,7 +174,7 @@ async fn a_rollback_restores_a_group_that_its_agents_have_begun_to_retire() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_hold_of_a_rollback_stops_agents_that_wait_for_work_to_end() {
+async fn the_hold_of_a_rollback_stops_agents_whose_work_has_ended() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (sim, mut agents) = bad_deploy(dir.path(), 25).await;
     let old = ids(&agents);
@@ -182,7 +186,22 @@ async fn the_hold_of_a_rollback_stops_agents_that_wait_for_work_to_end() {
     }
     let began = sim.control().await["now_s"].as_f64().expect("a time");
 
-    let report = rollback(&sim, dir.path()).await;
+    // The groups stay held and disabled until every agent, idle by then, has come upon the hold.
+    sim.post("trouble", json!({"rules": [{"kind": "throttle", "actions": ["ResumeProcesses"]}]})).await;
+    let coming_upon_it = async {
+        until("both groups to be held", SOON, async || {
+            let held = [sim.group("shop-main-v024").await, sim.group("shop-polling-v024").await];
+            held.iter().all(|group| group["tags"].get(HOLD_TAG).is_some()).then_some(())
+        })
+        .await;
+        sim.post("advance", json!({"seconds": 2000})).await;
+        for agent in &mut agents {
+            let held = async || agent.status().await.filter(|s| s["held"]["code"] == "held_by_rollback");
+            until("the agent to be stopped by the hold", SOON, held).await;
+        }
+        sim.no_trouble().await;
+    };
+    let (report, ()) = tokio::join!(rollback(&sim, dir.path()), coming_upon_it);
     assert_eq!(report["outcome"], "done", "{report:#}");
     restored(&sim, &mut agents).await;
     for agent in &mut agents {
@@ -194,8 +213,6 @@ async fn the_hold_of_a_rollback_stops_agents_that_wait_for_work_to_end() {
         old.iter().all(|id| takes_work(&truth, id)).then_some(())
     })
     .await;
-    sim.post("speed", json!({"speed": 200})).await;
-    until("every execution to end", SOON, async || all_finished(&sim.truth().await)).await;
     let truth = sim.truth().await;
     let ended = truth["terminations"].as_array().expect("a list").iter().filter(|t| old.iter().any(|id| t["instance"] == **id)).count();
     assert_eq!(ended, 0, "an instance of the restored groups was ended");
@@ -205,7 +222,7 @@ async fn the_hold_of_a_rollback_stops_agents_that_wait_for_work_to_end() {
 
 /// v024 runs with an agent on each instance, in two clusters.
 async fn bad_deploy(dir: &Path, seed: u64) -> (Sim, Vec<Agent>) {
-    let groups = json!([group("shop-main-v024", 3, "1"), polling("shop-polling-v024")]);
+    let groups = json!([group("shop-main-v024", 3, 3, "1"), polling("shop-polling-v024")]);
     let sim = Sim::start(dir, &region(groups, json!([])), seed).await;
     let mut agents = sim.agents("shop-main-v024", dir).await;
     agents.extend(sim.agents("shop-polling-v024", dir).await);
@@ -216,7 +233,7 @@ async fn bad_deploy(dir: &Path, seed: u64) -> (Sim, Vec<Agent>) {
 
 /// v025 takes over: in service for Auto Scaling, never healthy behind a load balancer.
 async fn supersede(sim: &Sim) {
-    sim.incident(json!({"add_group": group("shop-main-v025", 3, "2")})).await;
+    sim.incident(json!({"add_group": group("shop-main-v025", 3, 3, "2")})).await;
     sim.incident(json!({"add_group": polling("shop-polling-v025")})).await;
     sim.incident(json!({"disable": "shop-main-v024"})).await;
     sim.incident(json!({"disable": "shop-polling-v024"})).await;
@@ -245,7 +262,7 @@ async fn restored(sim: &Sim, agents: &mut [Agent]) {
     for (name, size) in [("shop-main-v024", 3), ("shop-polling-v024", 1)] {
         let group = sim.group(name).await;
         assert_eq!((&group["desired"], &group["suspended"]), (&json!(size), &json!([])), "{group:#}");
-        assert!(group["tags"].get("bellrock:hold").is_none(), "{group:#}");
+        assert!(group["tags"].get(HOLD_TAG).is_none(), "{group:#}");
         let members = group["instances"].as_array().expect("a list");
         let in_service = members.iter().filter(|i| i["state"] == "InService" && i["health"] == "Healthy").count();
         assert_eq!(in_service, size, "{group:#}");
@@ -265,7 +282,7 @@ async fn restored(sim: &Sim, agents: &mut [Agent]) {
         })
         .await;
         assert_eq!((&group["min"], &group["desired"], &group["max"]), (&json!(0), &json!(0), &json!(0)));
-        assert!(group["tags"].get("bellrock:hold").is_none(), "{group:#}");
+        assert!(group["tags"].get(HOLD_TAG).is_none(), "{group:#}");
     }
     for agent in agents {
         assert!(!agent.has_ended(), "an agent ended by itself:\n{}", agent.tail());

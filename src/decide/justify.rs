@@ -1,7 +1,8 @@
 //! May this instance end now? Asked with fresh reads, just before it would.
 //!
 //! What must stay true: a live hold or a newer generation stops the drain, whatever else is so (S6, S11). Intake is opened again when the
-//! group is enabled, not before: a rollback that hands a singleton over must not meet two with intake on (S14). Min is lowered only for a
+//! group is enabled or nothing newer is left, not before: a rollback that hands a singleton over ends the newer instance first, which takes
+//! work until it is gone, and must not meet two with intake on (S14). Min is lowered only for a
 //! superseded, unheld group, only to desired − 1, and only by the leader of a turn, so that no stale read can raise it again; at most
 //! max(1, p %) of the group ends at once (S9).
 
@@ -81,7 +82,16 @@ pub fn justify(policy: &Policy, drain: &Drain, own: &InstanceId, own_group: &Gro
     if superseded {
         match superseded::judge(policy, own_group, groups) {
             superseded::Verdict::By(_) => {}
-            superseded::Verdict::No(why) => return Justification::Cancel(format!("no longer superseded: {why}")),
+            superseded::Verdict::No(why) => {
+                let why = format!("no longer superseded: {why}");
+                return match superseded::alive_newer(own_group, groups).filter(|_| disabled) {
+                    Some(newer) => Justification::Wait {
+                        why: format!("{why}; intake stays closed until {} is gone or our group is enabled", newer.name),
+                        until: now.plus(policy.describe_every),
+                    },
+                    None => Justification::Cancel(why),
+                };
+            }
             superseded::Verdict::NoAnswer(why) => return Justification::NoAnswer(why),
         }
         let over = drain.started.plus(policy.soak);

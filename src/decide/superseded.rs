@@ -5,6 +5,7 @@
 
 use crate::model::Group;
 use crate::model::GroupName;
+use crate::model::LifecycleState;
 use crate::model::Moment;
 use crate::model::Moniker;
 use crate::model::moniker::sort_by_age;
@@ -30,12 +31,9 @@ pub fn judge(policy: &Policy, own: &GroupName, groups: &[Group]) -> Verdict {
     if !ours.is_disabled() && !policy.retired {
         return Verdict::No(format!("{own} is enabled"));
     }
-    let Some(moniker) = Moniker::parse(own.as_str()) else {
+    let Some(newer) = newer(own, groups) else {
         return Verdict::No(format!("{own} is not a server-group name, so its successor cannot be known"));
     };
-    let mut cluster: Vec<&Group> = groups.iter().filter(|g| is_sibling(&moniker, g)).collect();
-    sort_by_age(&mut cluster, |g| g.created, |g| g.name.as_str());
-    let newer = cluster.iter().position(|g| g.name == *own).and_then(|at| cluster.get(at + 1..)).unwrap_or_default();
     let enabled = newer.iter().filter(|g| !g.is_disabled() && g.status.is_none());
     let best = enabled.map(|g| (g.healthy_in_service(), *g)).max_by_key(|(healthy, _)| *healthy);
     match best {
@@ -46,6 +44,21 @@ pub fn judge(policy: &Policy, own: &GroupName, groups: &[Group]) -> Verdict {
         None if newer.is_empty() => Verdict::No("no newer server group in the cluster".to_owned()),
         None => Verdict::No("no newer server group in the cluster is enabled".to_owned()),
     }
+}
+
+/// A newer server group of our cluster that has or wants instances, whatever state they are in: each may take work until it is gone.
+pub fn alive_newer<'a>(own: &GroupName, groups: &'a [Group]) -> Option<&'a Group> {
+    let alive = |g: &&Group| g.capacity.desired > 0 || g.instances.iter().any(|i| i.state != LifecycleState::Terminated);
+    newer(own, groups)?.into_iter().find(alive)
+}
+
+/// The younger server groups of our cluster; `None` when our own name is not one of a server group, or is absent.
+fn newer<'a>(own: &GroupName, groups: &'a [Group]) -> Option<Vec<&'a Group>> {
+    let moniker = Moniker::parse(own.as_str())?;
+    let mut cluster: Vec<&Group> = groups.iter().filter(|g| is_sibling(&moniker, g)).collect();
+    sort_by_age(&mut cluster, |g| g.created, |g| g.name.as_str());
+    let at = cluster.iter().position(|g| g.name == *own)?;
+    Some(cluster.split_off(at + 1))
 }
 
 fn is_sibling(ours: &Moniker, group: &Group) -> bool {

@@ -443,6 +443,23 @@ fn a_hold_stops_the_drain_and_intake_opens_once_the_group_is_enabled_s11_s14() {
 }
 
 #[test]
+fn intake_stays_closed_while_the_successor_ends_and_opens_when_it_is_gone_s14() {
+    for busy in [busy(), Activity::Idle] {
+        let mut rig = Rig::superseded();
+        rig.policy.soak = Duration::from_secs(3600);
+        rig.busy = busy;
+        rig.run_s(300);
+        rig.new.capacity.desired = 0;
+        rig.new.instances.iter_mut().for_each(|i| i.state = LifecycleState::Terminating);
+        rig.run_s(600);
+        assert_eq!((rig.intake.clone(), rig.terminations()), (Intake::Closed, 0), "{}", rig.word());
+        rig.new.instances.clear();
+        rig.run_s(300);
+        assert_eq!((rig.intake.clone(), rig.word()), (Intake::Open, "working"));
+    }
+}
+
+#[test]
 fn a_rollback_that_was_given_up_leaves_the_drain_to_begin_anew_s6() {
     let mut rig = Rig::superseded();
     rig.policy.soak = Duration::from_secs(900);

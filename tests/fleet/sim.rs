@@ -56,6 +56,10 @@ impl Sim {
         assert!(answer.status().is_success(), "{path} {body}: {}", answer.text().await.unwrap_or_default());
     }
 
+    pub async fn no_trouble(&self) {
+        self.http.delete(format!("{}/control/trouble", self.endpoint)).send().await.expect("answers");
+    }
+
     pub async fn incident(&self, what: Value) {
         self.post("incident", what).await;
     }
