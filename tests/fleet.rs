@@ -186,7 +186,7 @@ async fn the_hold_of_a_rollback_stops_agents_whose_work_has_ended() {
     }
     let began = sim.control().await["now_s"].as_f64().expect("a time");
 
-    // The groups stay held and disabled until every agent, idle by then, has come upon the hold.
+    // The groups stay held and disabled until the agents, idle by then, have come upon the hold.
     sim.post("trouble", json!({"rules": [{"kind": "throttle", "actions": ["ResumeProcesses"]}]})).await;
     let coming_upon_it = async {
         until("both groups to be held", SOON, async || {
@@ -195,7 +195,8 @@ async fn the_hold_of_a_rollback_stops_agents_whose_work_has_ended() {
         })
         .await;
         sim.post("advance", json!({"seconds": 2000})).await;
-        for agent in &mut agents {
+        // The pollers' agent may also have come between the end of the newest and the hold, and taken up its work.
+        for agent in &mut agents[..3] {
             let held = async || agent.status().await.filter(|s| s["held"]["code"] == "held_by_rollback");
             until("the agent to be stopped by the hold", SOON, held).await;
         }
