@@ -19,6 +19,7 @@ use super::facts::Standing;
 use super::facts::backends_of;
 use super::plan::ClusterPlan;
 use super::plan::GroupPlan;
+use super::plan::alive;
 use crate::cloud;
 use crate::cloud::Kind;
 use crate::model::Capacity;
@@ -39,6 +40,8 @@ use watch::Watch;
 /// How old a describe may be. A write that is not to be seen for so long was lost and is sent again; too short and a stale read looks like
 /// somebody else's change.
 const STALE: Duration = Duration::from_secs(10);
+/// How old the survey of versions may be before the first change and before something is taken away.
+const SURVEY_FRESH: Duration = Duration::from_secs(10);
 /// Looks that must agree before something is taken away: one stale one is not enough (draining.md §4.6).
 const AGREE: u32 = 2;
 /// Refusals of the same step in a row before a person has to look.
@@ -274,6 +277,8 @@ pub enum Next {
     Wait(String),
     /// Nothing yet: a second look has to agree with this one.
     Agree(String),
+    /// Nothing before the application's groups are read anew: there may be another version.
+    Survey,
     /// Nothing any more.
     Done,
     /// This cluster cannot go on.
@@ -346,7 +351,7 @@ impl Progress {
             Stage::Gone => Some(format!("see that {retired} {}", if plan.singleton { "is gone" } else { "gets no traffic" })),
             Stage::Verify => Some("verify load balancers and service".to_owned()),
             Stage::Unpin => (plan.restore.during != after).then(|| format!("set {restore} to {after}")),
-            Stage::Release => Some(format!("release the hold on {restore}, {retired}")),
+            Stage::Release => Some(format!("release the hold on {}", plan.held().map(GroupName::as_str).collect::<Vec<_>>().join(", "))),
         };
         self.stages.iter().skip(self.at).filter_map(line).collect()
     }
@@ -455,6 +460,37 @@ impl<'a> Look<'a> {
         self.facts.group(name).filter(|g| g.status.is_none()).ok_or_else(gone)
     }
 
+    /// The groups to hold; a bystander that somebody has deleted needs no hold.
+    fn there(&self) -> impl Iterator<Item = &'a GroupName> {
+        let (plan, facts) = (self.plan, self.facts);
+        plan.held().filter(move |name| !plan.bystanders.contains(name) || facts.group(name).is_some_and(|g| g.status.is_none()))
+    }
+
+    /// The versions of the cluster were read a moment ago.
+    fn is_surveyed(&self) -> bool {
+        self.facts.surveyed.is_some_and(|when| self.at.since(when) < SURVEY_FRESH)
+    }
+
+    /// No other version, no other rollback.
+    fn nobody_else(&self) -> Result<(), Next> {
+        let cluster = self.facts.clusters.get(&self.plan.cluster);
+        if let Some(other) = cluster.into_iter().flat_map(|c| &c.versions).find(|v| !self.plan.versions.contains(&v.group.name)) {
+            let diff = format!("a version the plan does not know, {}", other.group.capacity);
+            return Err(Next::Stop(Stop::ChangedByAnother { group: other.group.name.clone(), diff }));
+        }
+        for group in self.there().filter_map(|name| self.facts.group(name)) {
+            let lost = |owner: String| Err(Next::Stop(Stop::HoldLost { group: group.name.clone(), owner }));
+            match Hold::parse(&group.tags) {
+                Ok(Some(hold)) if hold.is_live(self.at.wall) && (hold.owner != self.owner || hold.generation > self.plan.generation) => {
+                    return lost(hold.owner);
+                }
+                Ok(_) => {}
+                Err(problem) => return lost(problem.to_string()),
+            }
+        }
+        Ok(())
+    }
+
     /// Enough restored instances serve; the number that does is told too.
     fn serves(&self, restored: &Group) -> (bool, usize) {
         let serving = self.facts.serving(restored).count();
@@ -472,44 +508,43 @@ impl Progress {
             }
             let group = look.group(&planned.name)?;
             let agents_may_act = self.held_since.is_none_or(|since| look.at.since(since) < look.settle + STALE);
-            let role = if planned.name == look.plan.restore.name { Role::Restored { agents_may_act } } else { Role::Retired };
+            let role =
+                if planned.name == look.plan.restore.name { Role::Restored { agents_may_act } } else { Role::Retired { agents_may_act } };
             let Some(watch) = self.watches.get_mut(&planned.name) else { continue };
             match watch.look(group, role, look.at) {
                 Seen::Steady => {}
                 Seen::Unsettled => return Err(Next::Wait(format!("AWS to show what was written to {}", planned.name))),
                 Seen::Changed(diff) => return Err(Next::Stop(Stop::ChangedByAnother { group: planned.name.clone(), diff })),
             }
-            match Hold::parse(&group.tags) {
-                Ok(Some(hold)) if hold.is_live(look.at.wall) && (hold.owner != look.owner || hold.generation > look.plan.generation) => {
-                    return Err(Next::Stop(Stop::HoldLost { group: planned.name.clone(), owner: hold.owner }));
-                }
-                Ok(_) => {}
-                Err(problem) => return Err(Next::Stop(Stop::HoldLost { group: planned.name.clone(), owner: problem.to_string() })),
-            }
+        }
+        if !done {
+            look.nobody_else()?;
         }
         let refresh = self.overdue_holds(look);
         if refresh.is_empty() { Ok(()) } else { Err(Next::Do(refresh)) }
     }
 
-    fn hold_step(look: &Look<'_>, planned: &GroupPlan) -> Step {
+    fn hold_step(look: &Look<'_>, group: &GroupName) -> Step {
         let hold = Hold { generation: look.plan.generation, owner: look.owner.to_owned(), expires: look.at.wall.plus(HOLD_TTL) };
-        let restored = planned.name == look.plan.restore.name;
-        let record = if restored { Some(planned.after.capacity) } else { Some(planned.before.capacity).filter(|c| c.desired > 0) };
-        Step::Hold { group: planned.name.clone(), hold, record }
+        let retired = || look.plan.retire.iter().find(|g| &g.name == group).map(|g| g.before.capacity).filter(|c| c.desired > 0);
+        let record = if *group == look.plan.restore.name { Some(look.plan.restore.after.capacity) } else { retired() };
+        Step::Hold { group: group.clone(), hold, record }
     }
 
     /// Holds that we put and that have used up half their life.
     fn overdue_holds(&self, look: &Look<'_>) -> Vec<Step> {
-        let overdue = |g: &&GroupPlan| {
-            let put = self.holds.get(&g.name).filter(|_| !self.released.contains(&g.name) && self.stage() < Stage::Release);
+        let overdue = |g: &&GroupName| {
+            let put = self.holds.get(*g).filter(|_| !self.released.contains(*g) && self.stage() < Stage::Release);
             put.is_some_and(|put| look.at.since(*put) > HOLD_TTL / 2)
         };
-        look.plan.groups().filter(overdue).map(|g| Self::hold_step(look, g)).collect()
+        look.there().filter(overdue).map(|g| Self::hold_step(look, g)).collect()
     }
 
     fn hold(&mut self, look: &Look<'_>) -> Option<Next> {
-        let missing: Vec<Step> =
-            look.plan.groups().filter(|g| !self.holds.contains_key(&g.name)).map(|g| Self::hold_step(look, g)).collect();
+        if !look.is_surveyed() {
+            return Some(Next::Survey);
+        }
+        let missing: Vec<Step> = look.there().filter(|g| !self.holds.contains_key(*g)).map(|g| Self::hold_step(look, g)).collect();
         if !missing.is_empty() {
             return Some(Next::Do(missing));
         }
@@ -611,7 +646,7 @@ impl Progress {
 
     fn close_steps(&self, look: &Look<'_>) -> Vec<Step> {
         let mut leave: BTreeMap<Backend, Vec<(InstanceId, Option<u16>)>> = BTreeMap::new();
-        let mut shrink = Vec::new();
+        let (mut shrink, mut resume) = (Vec::new(), Vec::new());
         for planned in &look.plan.retire {
             let Some(group) = look.facts.group(&planned.name) else { continue };
             for backend in backends_of(group) {
@@ -627,18 +662,27 @@ impl Progress {
             {
                 shrink.push(Step::Resize { group: planned.name.clone(), from: known.capacity, to: planned.after.capacity });
             }
+            if let Some(known) = self.watches.get(&planned.name).map(Watch::known) {
+                let processes: Vec<Process> = known.suspended.difference(&planned.after.suspended).cloned().collect();
+                if !processes.is_empty() {
+                    resume.push(Step::Resume { group: planned.name.clone(), processes });
+                }
+            }
         }
         let leave = leave.into_iter().map(|(backend, targets)| Step::Deregister { backend, targets });
-        leave.chain(shrink).collect()
+        leave.chain(shrink).chain(resume).collect()
     }
 
     fn close(&mut self, look: &Look<'_>) -> Option<Next> {
+        let zeroed = look.plan.retire.iter().all(|g| self.watches.get(&g.name).is_some_and(|w| w.known().capacity == g.after.capacity));
+        if !zeroed && !look.is_surveyed() {
+            return Some(Next::Survey);
+        }
         if !look.plan.singleton {
             let group = match look.group(&look.plan.restore.name) {
                 Ok(group) => group,
                 Err(next) => return Some(next),
             };
-            let zeroed = look.plan.retire.iter().all(|g| self.watches.get(&g.name).is_some_and(|w| w.known().capacity == g.after.capacity));
             if !zeroed && !look.serves(group).0 {
                 self.at -= 1;
                 self.agreeing = 0;
@@ -667,9 +711,16 @@ impl Progress {
             if serving > 0 {
                 return Some(self.not_yet(format!("{}: {serving} still get traffic", group.name)));
             }
-            let alive = group.instances.iter().filter(|i| i.state != LifecycleState::Terminated).count();
-            if look.plan.singleton && alive > 0 {
-                return Some(self.not_yet(format!("{}: {alive} to be gone before {} may start", group.name, look.plan.restore.name)));
+            if look.plan.singleton && left(group) > 0 {
+                return Some(self.not_yet(format!(
+                    "{}: {} to be gone before {} may start",
+                    group.name,
+                    left(group),
+                    look.plan.restore.name
+                )));
+            }
+            if alive(group).next().is_some() {
+                return Some(self.not_yet(format!("AWS to begin to end {} of {}", alive(group).count(), group.name)));
             }
         }
         self.agreeing += 1;
@@ -703,6 +754,9 @@ impl Progress {
         if let Some(unseen) = look.plan.groups().find(unseen) {
             return Some(Next::Wait(format!("AWS to show what was written to {}", unseen.name)));
         }
+        if let Some(group) = look.plan.retire.iter().filter_map(|g| look.facts.group(&g.name)).find(|g| alive(g).next().is_some()) {
+            return Some(Next::Wait(format!("AWS to begin to end {} of {}", alive(group).count(), group.name)));
+        }
         let (enough, serving) = look.serves(group);
         if !enough {
             return Some(Next::Wait(format!("{}: {serving} of {} serve", group.name, look.plan.count)));
@@ -719,11 +773,17 @@ impl Progress {
 
     /// The restored group last: as long as it is held, a rerun knows that work is left.
     fn release(&mut self, look: &Look<'_>) -> Option<Next> {
-        let forget = |g: &GroupPlan| g.name == look.plan.restore.name;
-        let order = look.plan.retire.iter().chain([&look.plan.restore]).filter(|g| !self.released.contains(&g.name));
-        let steps: Vec<Step> = order.map(|g| Step::Release { group: g.name.clone(), forget: forget(g) }).collect();
+        let restored = &look.plan.restore.name;
+        let others = look.there().filter(|g| *g != restored);
+        let order = others.chain([restored]).filter(|g| !self.released.contains(*g));
+        let steps: Vec<Step> = order.map(|g| Step::Release { group: g.clone(), forget: g == restored }).collect();
         (!steps.is_empty()).then_some(Next::Do(steps))
     }
+}
+
+/// Members that are not gone.
+fn left(group: &Group) -> usize {
+    group.instances.iter().filter(|i| i.state != LifecycleState::Terminated).count()
 }
 
 fn to_usize(count: u32) -> usize {

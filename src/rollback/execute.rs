@@ -83,6 +83,7 @@ pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report
     let mut service = Service::new(&plan.request.service_urls);
     let mut trouble = Trouble::default();
     let mut last_news = started;
+    let mut survey = false;
     if let Err(problem) = world.journal.note(started.wall, "plan", plan) {
         stop_all(&mut work, |_| Stop::Journal { problem: problem.to_string() });
     }
@@ -96,7 +97,15 @@ pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report
             stop_all(&mut work, |w| Stop::OutOfTime { waiting: w.waiting.clone() });
             break;
         }
-        if let Err(error) = look(world, &work, &mut facts).await {
+        let seen = match std::mem::take(&mut survey) {
+            true => facts::resurvey(world.scaling, &mut facts, &plan.request.application, world.seed, now).await,
+            false => Ok(()),
+        };
+        let seen = match seen {
+            Ok(()) => look(world, &work, &mut facts).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = seen {
             world.sink.tell(&Event::Trouble { text: error.to_string() });
             match trouble.met(error) {
                 Some(stop) => stop_all(&mut work, |_| stop.clone()),
@@ -129,6 +138,7 @@ pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report
                     again = true;
                     w.wait(world, &facts, text);
                 }
+                Next::Survey => survey = true,
                 Next::Done => {}
                 Next::Stop(stop) => w.halt(world, stop),
             }
@@ -137,6 +147,9 @@ pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report
             last_news = now;
             let pauses: Vec<Duration> = todo.iter().map(|(w, _)| pause(w.failures + 1, &mut jitter)).collect();
             join_all(todo.into_iter().zip(pauses).map(|((w, steps), pause)| carry_out_all(world, w, steps, pause))).await;
+            continue;
+        }
+        if survey {
             continue;
         }
         if at_service && !service.answered {
@@ -158,7 +171,7 @@ pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report
 /// One look: one describe for all open clusters, then the health that they want.
 async fn look(world: &World<'_>, work: &[Work<'_>], facts: &mut Facts) -> cloud::Result<()> {
     let open = || work.iter().filter(|w| w.is_open());
-    let names: Vec<GroupName> = open().flat_map(|w| w.plan.groups()).map(|g| g.name.clone()).collect();
+    let names: Vec<GroupName> = open().flat_map(|w| w.plan.held()).cloned().collect();
     facts::reread_groups(world.scaling, facts, &names, world.seed).await?;
     let wanted: BTreeSet<Backend> = open().flat_map(|w| w.progress.wants(w.plan, facts)).collect();
     if wanted.is_empty() { Ok(()) } else { facts::reread_health(world.balancing, facts, &wanted, world.seed).await }
@@ -226,8 +239,10 @@ async fn carry_out(world: &World<'_>, step: &Step) -> cloud::Result<()> {
             tags.extend(record.map(|capacity| (CAPACITY_TAG.to_owned(), capacity.to_string())));
             world.scaling.put_tags(group, &tags).await
         }
-        Step::Resize { group, to, .. } => {
-            world.scaling.resize(group, Resize { min: Some(to.min), max: Some(to.max), desired: Some(to.desired) }).await
+        // Min raises desired by itself. An absolute number from a look that was too old would end instances that came since (S13).
+        Step::Resize { group, from, to } => {
+            let desired = (to.desired < from.desired).then_some(to.desired);
+            world.scaling.resize(group, Resize { min: Some(to.min), max: Some(to.max), desired }).await
         }
         Step::Resume { group, processes } => world.scaling.resume(group, processes).await,
         Step::Register { backend, targets: who } => match backend {

@@ -27,6 +27,7 @@ use crate::model::GroupName;
 use crate::model::InstanceHealth;
 use crate::model::InstanceId;
 use crate::model::LifecycleState;
+use crate::model::Moment;
 use crate::model::TargetGroupArn;
 use crate::model::sort_by_age;
 
@@ -49,6 +50,9 @@ pub struct Facts {
     pub refreshing: BTreeMap<GroupName, String>,
     /// Groups that begin like the application and are named by nobody's rules.
     pub strange: Vec<GroupName>,
+    /// When all groups were last read.
+    #[serde(skip)]
+    pub surveyed: Option<Moment>,
 }
 
 /// One cluster.
@@ -206,6 +210,20 @@ async fn patiently<T, F: Future<Output = cloud::Result<T>>>(seed: u64, read: imp
 pub async fn survey(scaling: &dyn AutoScaling, application: &str, seed: u64) -> cloud::Result<Facts> {
     let groups = patiently(seed, || scaling.find_groups(&GroupFilter::All)).await?;
     Ok(sort_out(groups, application))
+}
+
+/// Reads the region's groups again and adds those that were not there before.
+///
+/// # Errors
+/// The cloud's.
+pub async fn resurvey(scaling: &dyn AutoScaling, facts: &mut Facts, application: &str, seed: u64, at: Moment) -> cloud::Result<()> {
+    for (name, cluster) in survey(scaling, application, seed).await?.clusters {
+        let known = facts.clusters.entry(name).or_default();
+        let newcomers = cluster.versions.into_iter().filter(|v| known.versions.iter().all(|k| k.group.name != v.group.name));
+        known.versions.extend(newcomers.collect::<Vec<_>>());
+    }
+    facts.surveyed = Some(at);
+    Ok(())
 }
 
 /// Reads what the survey left open about these groups: refreshes under way, and their load balancers' settings and health.

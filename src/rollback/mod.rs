@@ -44,9 +44,10 @@ pub use report::Report;
 pub use report::Silent;
 pub use report::Sink;
 
-/// How long agents may take to see a hold, unless the person says otherwise: twice their `stale_bound` (a stale read, and the last look
-/// that follows it) and the terminate call itself (S11). Too short, and instances that are about to end count as capacity.
-pub const SETTLE: Duration = Duration::from_secs(15);
+/// How long agents may take to see a hold, unless the person says otherwise: they read their group every 30 s while they drain, a quarter
+/// more with jitter, the read may be stale by 5 s, and the terminate call takes its time (S11). Too short, and instances that are about to
+/// end count as capacity; it runs while instances boot, so that longer seldom costs anything.
+pub const SETTLE: Duration = Duration::from_secs(45);
 /// For a whole run, unless the person says otherwise.
 pub const TIMEOUT: Duration = Duration::from_secs(1800);
 /// Tries to read the facts before the plan, when the cloud is in a bad way.
@@ -169,7 +170,9 @@ pub async fn run(world: &World<'_>, request: &Request) -> Outcome {
 }
 
 async fn read(world: &World<'_>, request: &Request) -> cloud::Result<Facts> {
+    let asked = world.clock.now();
     let mut facts = facts::survey(world.scaling, &request.application, world.seed).await?;
+    facts.surveyed = Some(asked);
     let involved = plan::involved(request, &facts);
     facts::look_closer(world.scaling, world.balancing, &mut facts, &involved, world.seed).await?;
     Ok(facts)

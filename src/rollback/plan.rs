@@ -17,8 +17,10 @@ use super::facts::Version;
 use super::facts::backends_of;
 use crate::model::Capacity;
 use crate::model::Group;
+use crate::model::GroupInstance;
 use crate::model::GroupName;
 use crate::model::Hold;
+use crate::model::InstanceId;
 use crate::model::LifecycleState;
 use crate::model::Process;
 use crate::model::Timestamp;
@@ -88,6 +90,11 @@ pub struct ClusterPlan {
     pub restore: GroupPlan,
     /// The groups that go, newest last.
     pub retire: Vec<GroupPlan>,
+    /// Other versions with living members: held meanwhile and not changed, so that their agents do not take the newest one's leaving for a
+    /// reason to work again (S14).
+    pub bystanders: Vec<GroupName>,
+    /// Every version of the cluster; another one that appears meanwhile is somebody else's doing (F59).
+    pub versions: BTreeSet<GroupName>,
     /// Healthy instances the restored group must have before anything is taken from the others.
     pub count: u32,
     /// The generation of the hold.
@@ -134,9 +141,14 @@ impl Shape {
 }
 
 impl ClusterPlan {
-    /// Every group it touches: the restored one first.
+    /// Every group it changes: the restored one first.
     pub fn groups(&self) -> impl Iterator<Item = &GroupPlan> {
         std::iter::once(&self.restore).chain(&self.retire)
+    }
+
+    /// Every group it holds.
+    pub fn held(&self) -> impl Iterator<Item = &GroupName> {
+        self.groups().map(|g| &g.name).chain(&self.bystanders)
     }
 }
 
@@ -177,7 +189,19 @@ struct Choice<'a> {
     singleton: Option<&'static str>,
     restore: &'a Version,
     retire: Vec<&'a Version>,
-    left: Vec<&'a Version>,
+    bystanders: Vec<&'a Version>,
+    versions: &'a [Version],
+}
+
+impl<'a> Choice<'a> {
+    fn held(&self) -> impl Iterator<Item = &'a Version> {
+        self.retire.iter().chain(&self.bystanders).copied().chain([self.restore])
+    }
+}
+
+/// Members that run on, and that AWS has not begun to end.
+pub(super) fn alive(group: &Group) -> impl Iterator<Item = &GroupInstance> {
+    group.instances.iter().filter(|i| !i.state.is_ending() && i.state != LifecycleState::Detached)
 }
 
 fn choose<'a>(request: &'a Request, facts: &'a Facts) -> (Vec<Choice<'a>>, Vec<Refusal>) {
@@ -249,13 +273,15 @@ fn choose_one<'a>(request: &Request, name: &'a str, cluster: &'a Cluster, count:
     };
     let position = older.iter().position(|v| v.group.name == restore.group.name).unwrap_or(0);
     let others = older.iter().enumerate().filter(|(i, _)| *i != position);
+    // Disabled or not: what lives and is newer, or polls, would work again once the newest is at nothing.
     let (mut retire, left): (Vec<_>, Vec<_>) = others.partition(|(i, v)| {
-        let runs = v.group.capacity.desired > 0 || !v.group.instances.is_empty();
-        !v.group.is_disabled() && (*i > position || (singleton.is_some() && runs))
+        let runs = v.group.capacity.desired > 0 || v.group.instances.iter().any(|i| i.state != LifecycleState::Terminated);
+        (*i > position && (runs || !v.group.is_disabled())) || (singleton.is_some() && runs)
     });
     retire.push((older.len(), newest));
-    let strip = |versions: Vec<(usize, &'a Version)>| versions.into_iter().map(|(_, v)| v).collect();
-    Ok(Choice { cluster: name, count, singleton, restore, retire: strip(retire), left: strip(left) })
+    let strip = |versions: Vec<(usize, &'a Version)>| versions.into_iter().map(|(_, v)| v).collect::<Vec<_>>();
+    let bystanders = strip(left).into_iter().filter(|v| v.group.capacity.desired > 0 || !v.group.instances.is_empty()).collect();
+    Ok(Choice { cluster: name, count, singleton, restore, retire: strip(retire), bystanders, versions: &cluster.versions })
 }
 
 /// Lines about clusters that a run over the whole application passes by.
@@ -277,6 +303,11 @@ fn objections(request: &Request, facts: &Facts, choice: &Choice<'_>, now: Timest
         if let Some(status) = facts.refreshing.get(&group.name) {
             found.push(Refusal::RefreshInProgress { group: group.name.clone(), status: status.clone() });
         }
+    }
+    for group in choice.retire.iter().map(|v| &v.group) {
+        found.extend(cannot_end(group));
+    }
+    for group in choice.held().map(|v| &v.group) {
         match Hold::parse(&group.tags) {
             Ok(Some(hold)) if hold.is_live(now) && hold.owner != request.owner => {
                 found.push(Refusal::Held { group: group.name.clone(), owner: hold.owner, expires: hold.expires.to_string() });
@@ -300,6 +331,29 @@ fn objections(request: &Request, facts: &Facts, choice: &Choice<'_>, now: Timest
         found.push(Refusal::SingletonCount { cluster, count });
     }
     found
+}
+
+/// Why members of a group that is set to nothing would live on, and work on.
+fn cannot_end(group: &Group) -> Option<Refusal> {
+    let list =
+        |which: &dyn Fn(&GroupInstance) -> bool| -> Vec<InstanceId> { alive(group).filter(|i| which(i)).map(|i| i.id.clone()).collect() };
+    let name = || group.name.clone();
+    let standby = list(&|i| matches!(i.state, LifecycleState::Standby | LifecycleState::EnteringStandby));
+    let protected = list(&|i| i.protected);
+    if !standby.is_empty() {
+        return Some(Refusal::InStandby { group: name(), instances: standby });
+    }
+    if !protected.is_empty() {
+        return Some(Refusal::Protected { group: name(), instances: protected });
+    }
+    let stuck = group.suspended.contains_key(&Process::Terminate) && alive(group).next().is_some() && ending_resumed(group).is_none();
+    stuck.then(|| Refusal::TerminateSuspended { group: name() })
+}
+
+/// The process to resume so that a disabled group's members end; only where it is suspended as a part of the disabling.
+fn ending_resumed(group: &Group) -> Option<Process> {
+    let by_disabling = group.is_disabled() && group.suspended.keys().all(|p| Process::DISABLING.contains(p));
+    (by_disabling && group.suspended.contains_key(&Process::Terminate) && alive(group).next().is_some()).then_some(Process::Terminate)
 }
 
 /// `None` when there is nothing to do.
@@ -329,8 +383,11 @@ fn lay_out(request: &Request, facts: &Facts, choice: &Choice<'_>, now: Timestamp
     for backend in backends.iter().filter(|b| !listened(b)) {
         notes.push(format!("no listener uses {backend}: registration is all that can be checked there"));
     }
-    for version in choice.left.iter().filter(|v| !v.group.instances.is_empty()) {
-        notes.push(format!("{} has {} instances and is left to its agents", version.group.name, version.group.instances.len()));
+    for group in choice.bystanders.iter().map(|v| &v.group) {
+        notes.push(format!("{} ({} instances) is held meanwhile and then left to its agents again", group.name, group.instances.len()));
+    }
+    for group in choice.retire.iter().map(|v| &v.group).filter(|g| ending_resumed(g).is_some()) {
+        notes.push(format!("{} is disabled and still runs: its Terminate is resumed so that it ends", group.name));
     }
     if choice.retire.last().is_some_and(|newest| newest.group.is_disabled()) {
         notes.push(format!("{} is disabled already", choice.retire.last().map_or("", |v| v.group.name.as_str())));
@@ -340,14 +397,14 @@ fn lay_out(request: &Request, facts: &Facts, choice: &Choice<'_>, now: Timestamp
     let gone = |v: &&Version| {
         let zero = Capacity::default();
         let before = Shape::of(&v.group);
-        let after = Shape { capacity: zero, ..before.clone() };
+        let mut after = Shape { capacity: zero, ..before.clone() };
+        after.suspended.retain(|p| Some(p) != ending_resumed(&v.group).as_ref());
         GroupPlan { name: v.group.name.clone(), before, members: v.group.instances.len(), during: zero, after }
     };
     let retire: Vec<GroupPlan> = choice.retire.iter().map(gone).collect();
-    let groups = || choice.retire.iter().chain([&choice.restore]).map(|v| &v.group);
+    let groups = || choice.held().map(|v| &v.group);
     let untouched = groups().all(|g| matches!(Hold::parse(&g.tags), Ok(None)));
-    let emptied =
-        choice.retire.iter().all(|v| v.group.instances.iter().all(|i| i.state.is_ending() || i.state == LifecycleState::Detached));
+    let emptied = choice.retire.iter().all(|v| alive(&v.group).next().is_none());
     let needed = choice.count.unwrap_or(if choice.singleton.is_some() { 1 } else { FLOOR }).max(before.capacity.desired);
     let serves = resume.is_empty() && before.capacity.desired >= needed && facts.serving(restore).count() >= to_usize(needed);
     if untouched && emptied && serves && retire.iter().all(|g| g.before == g.after) {
@@ -367,6 +424,8 @@ fn lay_out(request: &Request, facts: &Facts, choice: &Choice<'_>, now: Timestamp
         singleton: choice.singleton.is_some(),
         restore: GroupPlan { name: restore.name.clone(), before, members: restore.instances.len(), during, after },
         retire,
+        bystanders: choice.bystanders.iter().map(|v| v.group.name.clone()).collect(),
+        versions: choice.versions.iter().map(|v| v.group.name.clone()).collect(),
         count,
         generation,
         resume,

@@ -25,8 +25,11 @@ pub enum Role {
         /// The bound within which agents see the hold has not passed.
         agents_may_act: bool,
     },
-    /// Desired is free until it is set to nothing.
-    Retired,
+    /// Desired is free until it is set to nothing; agents of a disabled one may lower min before it as well.
+    Retired {
+        /// The bound within which agents see the hold has not passed.
+        agents_may_act: bool,
+    },
 }
 
 /// What we know of one group.
@@ -111,7 +114,7 @@ impl Watch {
                 && match role {
                     Role::Restored { agents_may_act: true } => to.min <= from.min,
                     Role::Restored { agents_may_act: false } => to.min == from.min && to.desired >= from.desired,
-                    Role::Retired => !self.touched && to.min == from.min,
+                    Role::Retired { agents_may_act } => !self.touched && (to.min == from.min || (agents_may_act && to.min < from.min)),
                 }
         })
     }

@@ -5,6 +5,7 @@ use serde::Serializer;
 use serde::ser::SerializeMap;
 
 use crate::model::GroupName;
+use crate::model::InstanceId;
 
 /// A reason to change nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,6 +82,28 @@ pub enum Refusal {
         /// AWS's word.
         status: String,
     },
+    /// Its members would live on at 0/0/0, and somebody wanted that.
+    #[error("Terminate is suspended on {group} although it is not disabled: its instances would not end")]
+    TerminateSuspended {
+        /// The group.
+        group: GroupName,
+    },
+    /// Members that scaling in does not end.
+    #[error("{group} has instances protected from scale-in: {}", ids(.instances))]
+    Protected {
+        /// The group.
+        group: GroupName,
+        /// Which.
+        instances: Vec<InstanceId>,
+    },
+    /// Members that no size counts.
+    #[error("{group} has instances in standby: {}", ids(.instances))]
+    InStandby {
+        /// The group.
+        group: GroupName,
+        /// Which.
+        instances: Vec<InstanceId>,
+    },
     /// Another rollback is at it.
     #[error("{group} is held by {owner} until {expires}")]
     Held {
@@ -130,6 +153,9 @@ impl Refusal {
             Self::BothDisabled { .. } => "rollback-both-disabled",
             Self::GroupBeingDeleted { .. } => "rollback-group-being-deleted",
             Self::RefreshInProgress { .. } => "rollback-refresh-in-progress",
+            Self::TerminateSuspended { .. } => "rollback-terminate-suspended",
+            Self::Protected { .. } => "rollback-protected",
+            Self::InStandby { .. } => "rollback-in-standby",
             Self::Held { .. } => "rollback-held",
             Self::SingletonHasMany { .. } => "rollback-singleton-has-many",
             Self::SingletonCount { .. } => "rollback-singleton-count",
@@ -155,6 +181,19 @@ impl Refusal {
             Self::RefreshInProgress { group, .. } => {
                 format!("wait for it, or cancel it: aws autoscaling cancel-instance-refresh --auto-scaling-group-name {group}")
             }
+            Self::TerminateSuspended { group } => {
+                format!(
+                    "find out who suspended it, then: aws autoscaling resume-processes --auto-scaling-group-name {group} --scaling-processes Terminate"
+                )
+            }
+            Self::Protected { group, instances } => format!(
+                "aws autoscaling set-instance-protection --no-protected-from-scale-in --auto-scaling-group-name {group} --instance-ids {}",
+                ids(instances).replace(',', "")
+            ),
+            Self::InStandby { group, instances } => format!(
+                "put them back or end them: aws autoscaling exit-standby --auto-scaling-group-name {group} --instance-ids {}",
+                ids(instances).replace(',', "")
+            ),
             Self::Held { .. } => "talk to the holder; a dead holder's hold ends by itself at that time".to_owned(),
             Self::SingletonHasMany { group, .. } => {
                 format!("bring {group} to 1 first, or pass --not-polling if two at once do no harm")
@@ -175,6 +214,10 @@ impl Serialize for Refusal {
         map.serialize_entry("next", &self.next_step())?;
         map.end()
     }
+}
+
+fn ids(instances: &[InstanceId]) -> String {
+    instances.iter().map(InstanceId::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn list(groups: &[GroupName]) -> String {

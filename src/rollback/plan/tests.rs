@@ -171,7 +171,10 @@ fn the_right_versions_are_chosen() {
     };
     let three = || vec![disabled(v("spin-v022", 1)), disabled(v("spin-v023", 2)), v("spin-v024", 3)];
     assert_eq!(names(&request(), three()), ["spin-v023", "spin-v024"]);
-    assert_eq!(names(&to(22), three()), ["spin-v022", "spin-v024"], "what is disabled in between is left to its agents");
+    assert_eq!(names(&to(22), three()), ["spin-v022", "spin-v023", "spin-v024"], "what lives in between would work again");
+    let idle = vec![disabled(v("spin-v022", 1)), disabled(group("spin-v023", 2, (0, 0, 4), 0)), v("spin-v024", 3)];
+    assert_eq!(names(&to(22), idle), ["spin-v022", "spin-v024"], "what is disabled and empty is left alone");
+    assert_eq!(decide(&request(), three()).unwrap().clusters[0].bystanders, [GroupName::from("spin-v022")]);
     let both = vec![disabled(v("spin-v022", 1)), v("spin-v023", 2), v("spin-v024", 3)];
     assert_eq!(names(&to(22), both), ["spin-v022", "spin-v023", "spin-v024"], "what is enabled in between goes too");
     assert_eq!(names(&request(), vec![disabled(v("spin-v999", 1)), v("spin-v000", 2)]), ["spin-v999", "spin-v000"]);
@@ -193,6 +196,15 @@ fn what_is_suspended_for_another_reason_stays_suspended() {
     assert_eq!(plan.clusters[0].resume, [Process::Launch, Process::AddToLoadBalancer]);
     assert_eq!(plan.clusters[0].restore.after.suspended, BTreeSet::from([Process::AZRebalance]));
     assert_eq!(plan.clusters[0].retire[0].before.suspended, plan.clusters[0].retire[0].after.suspended);
+}
+
+#[test]
+fn a_disabled_group_that_still_runs_ends_because_its_terminate_is_resumed() {
+    let plan = decide(&request(), vec![group("spin-ha-v023", 1, (1, 1, 6), 1), disabled(new())]).unwrap();
+    let retired = &plan.clusters[0].retire[0];
+    let left: Vec<&Process> = retired.before.suspended.difference(&retired.after.suspended).collect();
+    assert_eq!(left, [&Process::Terminate]);
+    assert!(plan.clusters[0].notes.iter().any(|n| n.contains("Terminate is resumed")), "{:?}", plan.clusters[0].notes);
 }
 
 #[test]
@@ -240,6 +252,11 @@ fn each_obstacle_is_refused_with_its_code() {
     let later = NOW.plus(Duration::from_secs(1));
     let deleting = Group { status: Some("Delete in progress".to_owned()), ..old() };
     let garbled = tagged(old(), [(crate::model::HOLD_TAG.to_owned(), "?".to_owned())]);
+    let (mut stuck, mut odd, mut protected, mut parked) = (new(), old(), new(), new());
+    stuck.suspended.insert(Process::Terminate, String::new());
+    odd.suspended.insert(Process::AZRebalance, String::new());
+    protected.instances[1].protected = true;
+    parked.instances[1].state = LifecycleState::Standby;
     let idle = vec![group("spin-ha-v023", 1, (3, 3, 6), 3), group("spin-ha-v024", 2, (0, 0, 0), 0)];
     let cases: Vec<(&str, Request, Vec<Group>)> = vec![
         ("rollback-no-such-application", request(), vec![group("other-v001", 1, (1, 1, 1), 1)]),
@@ -256,6 +273,11 @@ fn each_obstacle_is_refused_with_its_code() {
         ("rollback-both-disabled", request(), vec![old(), disabled(new())]),
         ("rollback-group-being-deleted", request(), vec![deleting, new()]),
         ("rollback-held", request(), vec![held(old(), "bob@desk", 1, later), new()]),
+        ("rollback-held", request(), vec![held(group("spin-ha-v022", 0, (1, 1, 1), 1), "bob@desk", 1, later), old(), new()]),
+        ("rollback-terminate-suspended", request(), vec![old(), stuck]),
+        ("rollback-terminate-suspended", to(22), vec![disabled(group("spin-ha-v022", 0, (1, 1, 1), 1)), odd, new()]),
+        ("rollback-protected", request(), vec![old(), protected]),
+        ("rollback-in-standby", request(), vec![old(), parked]),
         ("rollback-held", request(), vec![garbled, new()]),
         ("rollback-singleton-has-many", request(), polling((0, 2, 3))),
         ("rollback-singleton-count", named("spin-ha-polling", Some(2)), polling((0, 1, 3))),

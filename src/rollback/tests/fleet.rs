@@ -29,6 +29,7 @@ use crate::model::Clock;
 use crate::model::Group;
 use crate::model::GroupInstance;
 use crate::model::GroupName;
+use crate::model::HOLD_TAG;
 use crate::model::HealthCheckType;
 use crate::model::InstanceHealth;
 use crate::model::InstanceId;
@@ -83,7 +84,8 @@ pub struct Fleet {
     pub stale: Duration,
     /// Serving instances of the restored group that must be there before anything is taken away (S13); by cluster without `-vNNN`.
     pub floors: BTreeMap<&'static str, (&'static str, usize)>,
-    /// Clusters that never have two living instances in groups that are not disabled (S14).
+    /// Clusters that never have two living instances that poll: of enabled groups, and of disabled ones whose agents see neither a
+    /// successor nor a hold (S14).
     pub singletons: Vec<&'static str>,
 }
 
@@ -102,6 +104,12 @@ impl Fleet {
 
     /// Adds a group whose instances are up; those of an enabled one are registered, and healthy unless sick.
     pub fn with(self, name: &str, sizes: (u32, u32, u32), disabled: bool) -> Self {
+        self.appear(name, sizes, disabled);
+        self
+    }
+
+    /// A group that is suddenly there.
+    pub fn appear(&self, name: &str, sizes: (u32, u32, u32), disabled: bool) {
         let (min, desired, max) = sizes;
         let mut state = self.state.lock().unwrap();
         let suspended = if disabled { Process::DISABLING.into_iter().map(|p| (p, String::new())).collect() } else { BTreeMap::new() };
@@ -128,8 +136,6 @@ impl Fleet {
                 state.register(&id, Duration::ZERO);
             }
         }
-        drop(state);
-        self
     }
 
     pub fn fault(&self, at_change: usize, fault: Fault) {
@@ -181,8 +187,10 @@ impl Fleet {
         }
         for cluster in &self.singletons {
             let lives = |g: &Group| g.instances.iter().filter(|i| i.state != LifecycleState::Terminated).count();
-            let enabled = state.groups.values().filter(|g| g.name.as_str().starts_with(cluster) && !g.is_disabled());
-            let alive: usize = enabled.map(lives).sum();
+            let versions: Vec<&Group> = state.groups.values().filter(|g| g.name.as_str().starts_with(cluster)).collect();
+            let superseded = |g: &Group| versions.iter().any(|v| v.created > g.created && !v.is_disabled() && v.healthy_in_service() > 0);
+            let polls = |g: &&&Group| !g.is_disabled() || !(g.tags.contains_key(HOLD_TAG) || superseded(g));
+            let alive: usize = versions.iter().filter(polls).map(|g| lives(g)).sum();
             if alive > 1 {
                 state.broken.push(format!("S14: {alive} of {cluster} at {now:?}"));
             }
@@ -275,7 +283,9 @@ impl State {
                 self.launch(name, now, LifecycleState::Pending);
             });
         } else if counted.len() > desired && !group.suspended.contains_key(&Process::Terminate) {
-            for id in &counted[desired..] {
+            let protected = |id: &&InstanceId| !group.instances.iter().any(|i| &i.id == *id && i.protected);
+            let surplus: Vec<InstanceId> = counted.iter().filter(protected).take(counted.len() - desired).cloned().collect();
+            for id in &surplus {
                 self.end(name, id, now);
             }
         }
@@ -341,11 +351,8 @@ impl AutoScaling for Fleet {
         let emptied = (change.desired == Some(0)).then_some(group.as_str());
         self.change(emptied, |state, _| {
             let capacity = &mut state.groups.get_mut(group).unwrap().capacity;
-            let to = Capacity {
-                min: change.min.unwrap_or(capacity.min),
-                max: change.max.unwrap_or(capacity.max),
-                desired: change.desired.unwrap_or(capacity.desired),
-            };
+            let (min, max) = (change.min.unwrap_or(capacity.min), change.max.unwrap_or(capacity.max));
+            let to = Capacity { min, max, desired: change.desired.unwrap_or(capacity.desired.clamp(min, max)) };
             let shrinks = to.desired < capacity.desired;
             *capacity = to;
             if shrinks && to.desired > 0 {
