@@ -246,8 +246,10 @@ async fn agent(sim: &Sim, clock: VirtualClock, id: &InstanceId) -> Result<()> {
     let (_policy, policy) = watch::channel(Policy::default());
     let (_asked, commands) = mpsc::channel(1);
     let (status, _statuses) = watch::channel(Status::default());
+    let identity = eyes.metadata.identity().await?;
     let lines = Lines { policy, commands, stop: CancellationToken::new(), status, beat: Box::new(|| {}) };
-    Ok(daemon::run(Parts { eyes, hands, clock: Arc::new(clock), journal, audit, boot }, lines).await?)
+    daemon::run(Parts { identity, eyes, hands, clock: Arc::new(clock), journal, audit, boot }, lines).await;
+    Ok(())
 }
 
 async fn calls_of_an_idle_hour() -> Result<Vec<Figure>> {

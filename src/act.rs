@@ -1,6 +1,7 @@
 //! Turns a deed into calls: the cloud, the orchestrator, or Spinnaker. Answers with a receipt or a fault; decides nothing, repeats nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cloud::AutoScaling;
 use crate::cloud::Identity;
@@ -8,7 +9,6 @@ use crate::cloud::Resize;
 use crate::decide::Deed;
 use crate::decide::Fault;
 use crate::decide::FaultKind;
-use crate::decide::MinSize;
 use crate::decide::Policy;
 use crate::decide::Receipt;
 use crate::decide::Via;
@@ -22,6 +22,9 @@ use crate::orchestrator::gate;
 use crate::orchestrator::gate::TaskState;
 use crate::orchestrator::gate::Tasks;
 use crate::orchestrator::gate::Termination;
+
+/// For the whole of a termination through Spinnaker: looking for a task that is there already, and submitting one.
+const SPINNAKER_LIMIT: Duration = Duration::from_secs(30);
 
 /// What can be acted with.
 pub struct Hands {
@@ -51,7 +54,7 @@ impl Hands {
                 let group = group.ok_or_else(|| broken("Auto Scaling has not listed our group yet"))?;
                 self.autoscaling.resize(group, Resize { min: Some(to), ..Resize::default() }).await.map_err(fault)?;
             }
-            Deed::TerminateOwn { drain } => return self.terminate(drain, reason, identity, group, policy).await,
+            Deed::TerminateOwn { drain, lower_min } => return self.terminate(drain, lower_min, reason, identity, group, policy).await,
         }
         Ok(Receipt::Done)
     }
@@ -59,6 +62,7 @@ impl Hands {
     async fn terminate(
         &self,
         drain: Timestamp,
+        lower_min: bool,
         reason: &str,
         identity: &Identity,
         group: Option<&GroupName>,
@@ -78,11 +82,16 @@ impl Hands {
                     group: group.clone(),
                     application: moniker.app().to_owned(),
                     region: identity.region.clone(),
-                    adjust_min: policy.min_size == MinSize::Lower,
+                    adjust_min: lower_min,
                     reason: reason.to_owned(),
                     key: format!("{}@{drain}", identity.own.id()),
                 };
-                ask_spinnaker(tasks.as_ref(), &termination, drain).await
+                // Dropping it takes back what was not sent yet; what was sent is found by reading.
+                let limited = tokio::time::timeout(SPINNAKER_LIMIT, ask_spinnaker(tasks.as_ref(), &termination, drain));
+                limited.await.unwrap_or_else(|_| {
+                    let text = format!("Spinnaker did not answer within {} s", SPINNAKER_LIMIT.as_secs());
+                    Err(Fault { what: FaultKind::OutcomeUnknown, text })
+                })
             }
         }
     }

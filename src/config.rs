@@ -153,7 +153,7 @@ impl Config {
         let gate = keys::terminate(&mut sheet, &mut policy);
         let http = keys::http(&mut sheet);
         let log = keys::log(&mut sheet);
-        keys::combinations(&mut sheet, &policy);
+        keys::combinations(&mut sheet, &policy, &orchestrator.sources);
         let (settings, problems) = sheet.finish();
         if problems.is_empty() { Ok(Self { fleet, aws, orchestrator, policy, gate, http, log, settings }) } else { Err(Problems(problems)) }
     }

@@ -39,9 +39,9 @@ use crate::model::InstanceId;
 use crate::observe::Eyes;
 use crate::observe::Place;
 
-/// First and longest time between two tries to learn who we are (F32).
-const IDENTITY_FIRST: Duration = Duration::from_secs(2);
-const IDENTITY_LONGEST: Duration = Duration::from_secs(60);
+/// First and longest time between two tries to learn what the loop cannot begin without.
+const AGAIN_FIRST: Duration = Duration::from_secs(2);
+const AGAIN_LONGEST: Duration = Duration::from_secs(60);
 /// A stop waits for the deed under way no longer than this; a terminate call is bounded well below it.
 pub const STOP_WITHIN: Duration = Duration::from_secs(25);
 /// The loop wakes at least so often, so that a watchdog sees it alive.
@@ -49,6 +49,8 @@ const BEAT_EVERY: Duration = Duration::from_secs(5);
 
 /// What the agent works with.
 pub struct Parts {
+    /// Who we are.
+    pub identity: Identity,
     /// To see.
     pub eyes: Eyes,
     /// To act.
@@ -78,26 +80,22 @@ pub struct Lines {
 }
 
 /// Runs the agent until it is told to stop.
-///
-/// # Errors
-/// The journal is there and cannot be read: what was done before is unknown, so the agent must not act.
-pub async fn run(mut parts: Parts, mut lines: Lines) -> std::io::Result<()> {
-    let Some(identity) = identify(&*parts.eyes.metadata, &mut lines).await else { return Ok(()) };
-    let own = identity.own.id().clone();
-    let found = parts.journal.load(&own, &parts.boot)?;
+pub async fn run(mut parts: Parts, mut lines: Lines) {
+    let own = parts.identity.own.id().clone();
+    let Some(found) = remember(&mut parts, &mut lines).await else { return };
     let now = parts.clock.now();
     let same_boot = found.as_ref().is_some_and(|(_, same)| *same);
     let event = What::Started { found: found.as_ref().map(|(durable, _)| durable.clone()), same_boot };
     parts.audit.write(&Event { at: now.wall, instance: own.clone(), what: event });
     let policy = lines.policy.borrow_and_update().clone();
     let durable = found.map(|(durable, _)| durable).unwrap_or_default();
-    info!(instance = %own, region = %identity.region, drain = ?durable.drain.as_ref().map(|d| d.reason.to_string()), "agent started");
+    info!(instance = %own, region = %parts.identity.region, drain = ?durable.drain.as_ref().map(|d| d.reason.to_string()), "agent started");
     let mut agent = Agent {
         state: State::new(own.clone(), durable.clone(), same_boot, &policy, now),
         saved: durable.version,
         hands: Arc::new(parts.hands),
         eyes: parts.eyes,
-        identity: Arc::new(identity),
+        identity: Arc::new(parts.identity),
         clock: parts.clock,
         journal: parts.journal,
         audit: parts.audit,
@@ -122,14 +120,12 @@ pub async fn run(mut parts: Parts, mut lines: Lines) -> std::io::Result<()> {
         }
     }
     agent.stop().await;
-    Ok(())
 }
 
-/// Asks the metadata service who we are until it answers; `None` when the agent is stopped before.
+/// Asks the metadata service who we are until it answers; `None` when the agent is stopped before (F32).
 pub async fn identify(metadata: &dyn Metadata, lines: &mut Lines) -> Option<Identity> {
-    let mut wait = IDENTITY_FIRST;
+    let mut wait = AGAIN_FIRST;
     loop {
-        (lines.beat)();
         let asked = tokio::select! {
             () = lines.stop.cancelled() => return None,
             asked = metadata.identity() => asked,
@@ -144,19 +140,43 @@ pub async fn identify(metadata: &dyn Metadata, lines: &mut Lines) -> Option<Iden
             status.waits_for = Some("instance metadata".to_owned());
             status.evidence = vec![format!("last error: {error} (runbooks/no_metadata.md)")];
         });
-        let mut left = wait;
-        while !left.is_zero() {
-            let nap = left.min(BEAT_EVERY);
-            left -= nap;
-            (lines.beat)();
-            tokio::select! {
-                () = lines.stop.cancelled() => return None,
-                // Nobody can be served before we know who we are.
-                Some(asked) = lines.commands.recv() => refuse(asked, "the agent does not know its instance id yet"),
-                () = tokio::time::sleep(nap) => {}
-            }
+        nap(lines, wait, "the agent does not know its instance id yet").await?;
+        wait = (wait * 2).min(AGAIN_LONGEST);
+    }
+}
+
+/// Reads the journal until it can be read: without it nobody knows what was done before, so nothing may be done (F46).
+async fn remember(parts: &mut Parts, lines: &mut Lines) -> Option<Option<(Durable, bool)>> {
+    let mut wait = AGAIN_FIRST;
+    loop {
+        let error = match parts.journal.load(parts.identity.own.id(), &parts.boot) {
+            Ok(found) => return Some(found),
+            Err(error) => error,
+        };
+        error!(%error, wait_s = wait.as_secs(), "the journal cannot be read; nothing is done until it can (runbooks/journal.md)");
+        lines.status.send_modify(|status| {
+            status.instance = Some(parts.identity.own.id().clone());
+            "held".clone_into(&mut status.phase);
+            status.held = Some(decide::HeldWhy::Journal.code().to_owned());
+            status.waits_for = Some(format!("the journal to be readable: {error}"));
+        });
+        nap(lines, wait, "the agent cannot read its journal").await?;
+        wait = (wait * 2).min(AGAIN_LONGEST);
+    }
+}
+
+/// Lets time pass before the loop runs: the watchdog sees us alive, operators are refused. `None` when the agent is stopped.
+async fn nap(lines: &mut Lines, time: Duration, refusal: &str) -> Option<()> {
+    let over = tokio::time::sleep(time);
+    let mut beat = tokio::time::interval(BEAT_EVERY);
+    tokio::pin!(over);
+    loop {
+        tokio::select! {
+            () = lines.stop.cancelled() => return None,
+            () = &mut over => return Some(()),
+            Some(asked) = lines.commands.recv() => refuse(asked, refusal),
+            _ = beat.tick() => (lines.beat)(),
         }
-        wait = (wait * 2).min(IDENTITY_LONGEST);
     }
 }
 
@@ -192,9 +212,9 @@ impl Agent {
             && let Err(error) = self.save()
         {
             error!(%error, "the journal cannot be written; nothing is done that rests on it (runbooks/journal.md)");
-            outcome.actions.retain(|action| matches!(action.what, decide::What::Look(_)));
+            outcome.actions.retain(may_go_unrecorded);
             let lost = decide::step(&mut self.state, &self.policy, Observation { at: now, seen: Seen::JournalLost(error.to_string()) });
-            outcome.actions.extend(lost.actions.into_iter().filter(|action| matches!(action.what, decide::What::Look(_))));
+            outcome.actions.extend(lost.actions.into_iter().filter(may_go_unrecorded));
         }
         let after = self.state.phase().word();
         if before != after || held_before != self.held() {
@@ -318,6 +338,14 @@ impl Agent {
         self.working.shutdown().await;
         self.record(What::Stopped);
         info!("agent stopped");
+    }
+}
+
+/// What does no harm when a restart knows nothing of it.
+fn may_go_unrecorded(action: &Action) -> bool {
+    match &action.what {
+        decide::What::Look(_) => true,
+        decide::What::Deed { deed, .. } => !deed.needs_journal(),
     }
 }
 

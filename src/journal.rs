@@ -23,6 +23,9 @@ const FORMAT: u32 = 1;
 /// The journal is rewritten with its last record alone beyond this size, in bytes: some hundred records.
 const COMPACT_AT: u64 = 64 * 1024;
 
+/// The audit log is rotated beyond this size, in bytes; one old one is kept. It shares its disk with the journal.
+const ROTATE_AT: u64 = 16 * 1024 * 1024;
+
 /// Where the durable state is kept.
 pub trait Journal: Send + Sync {
     /// The last state written for this instance, and whether it was written in this boot; `None` when there is none.
@@ -212,9 +215,19 @@ impl FileAudit {
     }
 }
 
+impl FileAudit {
+    /// Moves a full log out of the way; the one before it goes.
+    fn rotate(&self) -> io::Result<()> {
+        match fs::metadata(&self.path) {
+            Ok(file) if file.len() > ROTATE_AT => fs::rename(&self.path, self.path.with_extension("old.jsonl")),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Audit for FileAudit {
     fn write(&mut self, event: &Event) {
-        let written = serde_json::to_vec(event).map_err(io::Error::other).and_then(|mut line| {
+        let written = self.rotate().and_then(|()| serde_json::to_vec(event).map_err(io::Error::other)).and_then(|mut line| {
             line.push(b'\n');
             OpenOptions::new().create(true).append(true).open(&self.path)?.write_all(&line)
         });

@@ -125,8 +125,8 @@ async fn work(config: Config, boot: String, mut lines: Lines) -> Ended {
     let (eyes, hands) = adapters(&config, &identity, metadata, clock.clone()).await?;
     let journal = Box::new(FileJournal::new(config.fleet.state_dir.join("journal")));
     let audit = Box::new(FileAudit::new(config.fleet.state_dir.join("audit.jsonl")));
-    let parts = Parts { eyes, hands, clock, journal, audit, boot };
-    daemon::run(parts, lines).await.map_err(|e| format!("the journal in {} cannot be read: {e}", config.fleet.state_dir.display()))
+    daemon::run(Parts { identity, eyes, hands, clock, journal, audit, boot }, lines).await;
+    Ok(())
 }
 
 async fn adapters(config: &Config, identity: &Identity, metadata: Arc<Imds>, clock: Arc<dyn Clock>) -> Result<(Eyes, Hands), String> {

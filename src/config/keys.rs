@@ -23,6 +23,7 @@ use crate::decide::MinSize;
 use crate::decide::Policy;
 use crate::decide::Siblings;
 use crate::decide::Via;
+use crate::orchestrator::endpoint::Source;
 use crate::orchestrator::gate;
 use crate::orchestrator::web;
 
@@ -164,8 +165,11 @@ pub(super) fn log(sheet: &mut Sheet<'_>) -> Log {
     Log { level: sheet.read("log.level", Level::Info), format: sheet.read("log.format", Format::Text) }
 }
 
+/// Orca writes what is behind `activeByInstance` and its keys in Redis so often (spinnaker.md §1.3).
+const ORCA_HEARTBEAT: Duration = Duration::from_secs(60);
+
 /// What no single key can tell.
-pub(super) fn combinations(sheet: &mut Sheet<'_>, policy: &Policy) {
+pub(super) fn combinations(sheet: &mut Sheet<'_>, policy: &Policy, sources: &[Source]) {
     const EVERY: &str = "orchestrator.activity.every";
     const MAX_AGE: &str = "orchestrator.activity.sample_max_age";
     if sheet.are_sound(&["drain.quiet", EVERY, MAX_AGE]) {
@@ -173,6 +177,16 @@ pub(super) fn combinations(sheet: &mut Sheet<'_>, policy: &Policy) {
         let wrong = format!("{} is too short to be sure", show_duration(policy.quiet));
         let allowed = format!("allowed: at least 2 × {EVERY} + {MAX_AGE} = {}", show_duration(least));
         sheet.check("drain.quiet", policy.quiet >= least, wrong, allowed);
+    }
+    if sheet.are_sound(&[EVERY, MAX_AGE]) && sources.iter().any(|s| matches!(s, Source::Redis(_))) {
+        let least = ORCA_HEARTBEAT + policy.activity_every * 2;
+        let wrong = format!("Orca's keys in Redis are up to {} old, so none would ever count", show_duration(ORCA_HEARTBEAT));
+        sheet.check(
+            MAX_AGE,
+            policy.sample_max_age >= least,
+            wrong,
+            format!("allowed: at least 60s + 2 × {EVERY} = {}", show_duration(least)),
+        );
     }
     if sheet.are_sound(&[EVERY, MAX_AGE]) {
         let wrong = format!("a sample would be too old before the next one, {} later", show_duration(policy.activity_every));

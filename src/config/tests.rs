@@ -144,7 +144,7 @@ fn each_impossible_combination_is_reported() {
         ("[drain]\nquiet = \"20s\"", "b.toml:2:9: drain.quiet: 20s is too short to be sure; allowed: at least 2 × orchestrator.activity.every + orchestrator.activity.sample_max_age = 25s".to_owned()),
         ("[orchestrator.activity]\nsample_max_age = \"4s\"", "b.toml:2:18: orchestrator.activity.sample_max_age: a sample would be too old before the next one, 5s later; allowed: at least orchestrator.activity.every".into()),
         ("[drain]\nat_deadline = \"force\"", "b.toml:2:15: drain.at_deadline: \"force\" never happens without a deadline; set drain.deadline, or leave \"hold\"".into()),
-        ("[drain]\nsoak = \"1h\"\ndeadline = \"1h\"", "b.toml:3:12: drain.deadline: 1h passes before an idle instance could have ended; allowed: more than drain.soak + drain.settle + drain.quiet = 1h40s".into()),
+        ("[drain]\nsoak = \"1h\"\ndeadline = \"1h\"", "b.toml:3:12: drain.deadline: 1h passes before an idle instance could have ended; allowed: more than drain.soak + drain.settle + drain.quiet = 1h1m45s".into()),
         ("[fleet]\nsiblings = \"by-tag\"", "b.toml:2:12: fleet.siblings: \"by-tag\" needs fleet.sibling_tag; allowed there: a text that is not empty".into()),
         ("[fleet]\nsibling_tag = \"x\"", "b.toml:2:15: fleet.sibling_tag: has no effect here; it belongs to fleet.siblings = \"by-tag\"".into()),
         ("[fleet.aws]\ncall_timeout = \"2s\"", "b.toml:2:16: fleet.aws.call_timeout: no attempt could take its 5s; allowed: at least fleet.aws.attempt_timeout".into()),
@@ -316,6 +316,7 @@ fn every_source_switch_and_hand_can_be_configured() {
         [orchestrator.activity]
         sources = ["redis", "json", "metrics", "command", "active-by-instance"]
         key = "host:orca-1"
+        sample_max_age = "75s"
         redis = { url = "redis://:hush@cache:6379", expiry = "30m" }
         json = { url = "http://h/x", pointer = "/a" }
         metrics = { url = "http://h/m", series = 'busy{pool="x"}' }
@@ -328,6 +329,8 @@ fn every_source_switch_and_hand_can_be_configured() {
         command = ["/bin/start", "orca"]
         [orchestrator.generation]
         unit = "orca"
+        [drain]
+        quiet = "2m"
         "#,
     );
     let o = &config.orchestrator;

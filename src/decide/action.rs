@@ -79,6 +79,8 @@ pub enum Deed {
     TerminateOwn {
         /// When the drain began: names the intent, the same in every try of it.
         drain: Timestamp,
+        /// Whoever else carries it out may lower min for it: the group is superseded, and its owner lets us.
+        lower_min: bool,
     },
 }
 

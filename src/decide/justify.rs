@@ -121,11 +121,11 @@ fn min_size(policy: &Policy, drain: &Drain, group: &Group, own: &InstanceId, now
         return Justification::Go;
     }
     let at = format!("desired and min are both {}", group.capacity.desired);
-    if policy.via == Via::Spinnaker && policy.min_size == MinSize::Lower {
-        return Justification::Go;
-    }
     if policy.min_size == MinSize::Hold || !matches!(drain.reason, Reason::Superseded { .. }) {
         return Justification::Hold(HeldWhy::MinSize, at);
+    }
+    if policy.via == Via::Spinnaker {
+        return Justification::Go;
     }
     let Some(to) = group.capacity.desired.checked_sub(1) else {
         return Justification::NoAnswer("desired is 0 although this instance is in service".to_owned());
@@ -133,7 +133,10 @@ fn min_size(policy: &Policy, drain: &Drain, group: &Group, own: &InstanceId, now
     let (members, slot) = turn_facts(policy, group, now);
     match members.iter().position(|m| m == &own) {
         Some(rank) if slot.place(rank, members.len()) == 0 && (slot.first_half || members.len() == 1) => Justification::LowerMin { to },
-        _ => Justification::Wait { why: format!("{at}; the leader of a turn lowers min"), until: slot.next },
+        Some(rank) => {
+            Justification::Wait { why: format!("{at}; the leader of a turn lowers min"), until: slot.next_turn(rank, members.len(), 1) }
+        }
+        None => Justification::NoAnswer(format!("{own} is not a member in service")),
     }
 }
 
@@ -163,12 +166,14 @@ fn turn(policy: &Policy, keep: usize, group: &Group, own: &InstanceId, now: Time
     if slot.place(rank, members.len()) < places && slot.first_half {
         return Ok(());
     }
-    Err(Justification::Wait { why: format!("another instance's turn; {budget} of {} end at once", members.len()), until: slot.next })
+    let until = slot.next_turn(rank, members.len(), places);
+    Err(Justification::Wait { why: format!("another instance's turn; {budget} of {} end at once", members.len()), until })
 }
 
 struct Slot {
     number: u64,
     first_half: bool,
+    length_ms: u64,
     next: Timestamp,
 }
 
@@ -177,6 +182,14 @@ impl Slot {
     fn place(&self, rank: usize, members: usize) -> usize {
         let members = members.max(1);
         (usize::try_from(self.number % members as u64).unwrap_or(0) + rank) % members
+    }
+
+    /// The start of the next slot in which this rank has one of the first places.
+    fn next_turn(&self, rank: usize, members: usize, places: usize) -> Timestamp {
+        let members = members.max(1);
+        let ahead = (1..=members).find(|n| (self.place(rank, members) + n) % members < places).unwrap_or(1);
+        let wait = self.length_ms.saturating_mul(ahead as u64 - 1);
+        self.next.plus(Duration::from_millis(wait))
     }
 }
 
@@ -193,7 +206,7 @@ fn turn_facts<'a>(policy: &Policy, group: &'a Group, now: Timestamp) -> (Vec<&'a
     let length = half_ms * 2;
     let number = now_ms / length;
     let next = Timestamp(i64::try_from((number + 1) * length).unwrap_or(i64::MAX));
-    (members, Slot { number, first_half: now_ms % length < half_ms, next })
+    (members, Slot { number, first_half: now_ms % length < half_ms, length_ms: length, next })
 }
 
 /// Whether an operator's drain can succeed at all, before intake is closed for it (F24). `Some` is why not.

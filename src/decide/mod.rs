@@ -12,9 +12,11 @@
 
 mod action;
 mod drain;
+mod ending;
 mod justify;
 mod look;
 mod observation;
+mod operator;
 mod policy;
 mod quiet;
 mod schedule;

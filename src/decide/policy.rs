@@ -16,7 +16,8 @@ pub struct Policy {
     pub activity_every: Duration,
     /// Between looks at it when no drain is under way; feeds `status` only.
     pub activity_every_idle: Duration,
-    /// After intake was read back as closed: how long a message already taken may need to show up as busy (F1).
+    /// After intake was read back as closed: how long work already taken may need to show up as busy (F1). Orca writes what is behind
+    /// `activeByInstance` every 60 s, so work may run for that long before it shows.
     pub settle: Duration,
     /// How long every sample has to be idle, with intake closed, in one process generation (F1, F3, S3).
     pub quiet: Duration,
@@ -104,7 +105,7 @@ impl Default for Policy {
             metadata_every: Duration::from_secs(5),
             activity_every: Duration::from_secs(5),
             activity_every_idle: Duration::from_secs(60),
-            settle: Duration::from_secs(10),
+            settle: Duration::from_secs(75),
             quiet: Duration::from_secs(30),
             sample_max_age: Duration::from_secs(15),
             unknown_alert: Duration::from_secs(300),

@@ -55,7 +55,7 @@ impl Quiet {
             }
             Intake::Closed | Intake::NoSwitch => {}
         }
-        if self.closed_since.is_some() && sample.generation.is_some() && self.generation.is_some() && sample.generation != self.generation {
+        if self.is_another(sample) {
             *self = Self::default();
             return Finding::IntakeOpen;
         }
@@ -76,6 +76,11 @@ impl Quiet {
             }
             Activity::Idle => self.idle(policy, asked, closed_since, sample),
         }
+    }
+
+    /// Another process answered than the one whose quiet time this is, as far as both are known (F5).
+    pub fn is_another(&self, sample: &Sample) -> bool {
+        self.closed_since.is_some() && sample.generation.is_some() && self.generation.is_some() && sample.generation != self.generation
     }
 
     /// The unbroken idle time so far.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::drain::FOLLOW_EVERY;
 use super::drain::ORDER_LOST;
+use super::ending::FOLLOW_EVERY;
+use super::ending::GONE_EVERY;
 use super::look::Kind;
 use super::look::Wanted;
 use super::policy::Policy;
@@ -17,11 +18,21 @@ use super::state::State;
 /// Least time between two looks at the orchestrator, however soon its quiet time is over.
 const LEAST: Duration = Duration::from_millis(50);
 
+/// Between reads of the group while a drain is under way, at most: a hold is seen within it, and the rollback waits that long.
+const DRAINING_EVERY: Duration = Duration::from_secs(30);
+
 /// The task in Spinnaker that ends us, when there is one.
 pub fn followed_task(state: &State) -> Option<&str> {
     match state.durable.drain.as_ref().map(|d| &d.progress) {
         Some(Progress::Accepted { reference, task: true }) => Some(reference),
-        Some(Progress::Accepted { .. } | Progress::Draining | Progress::Stopped | Progress::Intent { .. } | Progress::Cancelled { .. })
+        Some(
+            Progress::Accepted { .. }
+            | Progress::Draining
+            | Progress::Stopping
+            | Progress::Stopped
+            | Progress::Intent { .. }
+            | Progress::Cancelled { .. },
+        )
         | None => None,
     }
 }
@@ -38,24 +49,25 @@ pub fn wanted(state: &State, policy: &Policy, kind: Kind) -> Wanted {
     let fresh = |every| if matches!(state.phase, Phase::Validating) { Wanted::Since(state.since, every) } else { Wanted::Every(every) };
     let describe = match state.phase {
         Phase::Validating => policy.stale_bound,
-        // The rollback counts on it that its restored group takes work again soon.
+        // The rollback counts on it that its restored group takes work again soon (F55).
         Phase::Held { why: HeldWhy::Rollback, .. } => policy.stale_bound * 2,
+        _ if draining => policy.describe_every.min(DRAINING_EVERY),
         _ => policy.describe_every,
     };
     // Jitter adds up to a quarter; the owner's interval is the longest.
     let activity_every = policy.activity_every * 4 / 5;
     match kind {
         Kind::TargetState if !gone => Wanted::Every(policy.metadata_every),
-        Kind::Own if gone => Wanted::No,
+        Kind::Own if gone => Wanted::Every(GONE_EVERY),
         Kind::Own if state.group_name.is_none() => Wanted::Every(policy.describe_every / 3),
         Kind::Own => match state.phase {
-            Phase::Ending => Wanted::Every(FOLLOW_EVERY),
+            Phase::Ending { .. } => Wanted::Every(FOLLOW_EVERY),
             Phase::Uncertain { .. } => Wanted::Every(policy.stale_bound),
             _ => Wanted::No,
         },
         Kind::Group | Kind::Cluster
             if state.group_name.is_none()
-                || matches!(state.phase, Phase::Ending | Phase::Gone | Phase::Uncertain { .. } | Phase::Terminating { .. }) =>
+                || matches!(state.phase, Phase::Ending { .. } | Phase::Gone | Phase::Uncertain { .. } | Phase::Terminating) =>
         {
             Wanted::No
         }
@@ -74,14 +86,11 @@ pub fn wanted(state: &State, policy: &Policy, kind: Kind) -> Wanted {
             Phase::Closing { .. } | Phase::Validating | Phase::Waiting { .. } | Phase::Held { .. } | Phase::Reopening { .. } => {
                 Wanted::Every(activity_every)
             }
-            Phase::Lowering { .. }
-            | Phase::Stopping { .. }
-            | Phase::Terminating { .. }
-            | Phase::Uncertain { .. }
-            | Phase::Ending
-            | Phase::Gone => Wanted::No,
+            Phase::Lowering | Phase::Stopping | Phase::Terminating | Phase::Uncertain { .. } | Phase::Ending { .. } | Phase::Gone => {
+                Wanted::No
+            }
         },
-        Kind::Task if matches!(state.phase, Phase::Ending) && followed_task(state).is_some() && policy.via == Via::Spinnaker => {
+        Kind::Task if matches!(state.phase, Phase::Ending { .. }) && followed_task(state).is_some() && policy.via == Via::Spinnaker => {
             Wanted::Every(policy.activity_every)
         }
         Kind::TargetState | Kind::Group | Kind::Cluster | Kind::Task => Wanted::No,
@@ -90,17 +99,29 @@ pub fn wanted(state: &State, policy: &Policy, kind: Kind) -> Wanted {
 
 /// When time alone changes something.
 pub fn timer(state: &State, policy: &Policy) -> Option<Duration> {
-    match &state.phase {
-        Phase::Closing { again, .. } | Phase::Reopening { again, .. } => Some(again.mono),
+    let phase = match &state.phase {
+        // The next order waits for the answer to the last.
+        Phase::Closing { again, .. } | Phase::Reopening { again, .. } => state.order.is_none().then_some(again.mono),
         Phase::Waiting { until, .. } | Phase::Held { until, .. } => Some(until.mono),
-        Phase::Terminating { .. } | Phase::Lowering { .. } => Some(state.since.mono + ORDER_LOST),
-        Phase::Stopping { .. } => Some(state.since.mono + ORDER_LOST.max(policy.stop_grace.unwrap_or_default() * 2)),
         Phase::Working
         | Phase::Confirming
         | Phase::Validating
+        | Phase::Lowering
+        | Phase::Stopping
         | Phase::LastLook
+        | Phase::Terminating
         | Phase::Uncertain { .. }
-        | Phase::Ending
+        | Phase::Ending { .. }
         | Phase::Gone => None,
+    };
+    let lost = state.order.map(|order| order.at.mono + order_limit(state, policy));
+    phase.into_iter().chain(lost).min()
+}
+
+/// When an order that was not answered is lost.
+pub fn order_limit(state: &State, policy: &Policy) -> Duration {
+    match state.phase {
+        Phase::Stopping => ORDER_LOST.max(policy.stop_grace.unwrap_or_default() * 2),
+        _ => ORDER_LOST,
     }
 }

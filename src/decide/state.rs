@@ -16,6 +16,7 @@ use crate::model::Timestamp;
 
 use super::action::Key;
 use super::justify::settling_of_an_unknown;
+use super::look::Kind;
 use super::look::Looks;
 use super::policy::Policy;
 use super::quiet::Quiet;
@@ -42,7 +43,21 @@ pub struct State {
     pub(super) since: Moment,
     pub(super) finding: Option<String>,
     pub(super) fault: Option<String>,
+    pub(super) fault_of: Option<Kind>,
+    pub(super) deed_fault: Option<String>,
+    pub(super) order: Option<Order>,
+    pub(super) ordered: Option<Moment>,
+    pub(super) slow_reads: u32,
+    pub(super) task_ended: bool,
     pub(super) held_count: u32,
+    pub(super) held_before: Option<HeldWhy>,
+}
+
+/// The one deed that is under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Order {
+    pub(super) key: Key,
+    pub(super) at: Moment,
 }
 
 /// What has to survive a crash: written to the journal, and synced, before any deed that rests on it.
@@ -77,7 +92,9 @@ pub struct Drain {
 pub enum Progress {
     /// Nothing that cannot be undone.
     Draining,
-    /// The orchestrator was told to stop.
+    /// The orchestrator is about to be told to stop, or was: it was idle then.
+    Stopping,
+    /// The orchestrator has stopped.
     Stopped,
     /// A terminate call is about to be sent, or was: its outcome is unknown until read.
     Intent {
@@ -128,7 +145,7 @@ pub struct Veto {
     /// Who.
     pub by: String,
     /// The successor it speaks of; another successor is another cause.
-    pub successor: Option<GroupName>,
+    pub successor: GroupName,
 }
 
 /// Where the drain protocol is.
@@ -138,9 +155,7 @@ pub enum Phase {
     Working,
     /// Intake is being closed and read back.
     Closing {
-        /// The order that is on its way.
-        order: Option<Key>,
-        /// Orders sent in this drain.
+        /// Orders sent so far.
         orders: u32,
         /// Not before.
         again: Moment,
@@ -157,22 +172,13 @@ pub enum Phase {
         until: Moment,
     },
     /// Min is being lowered.
-    Lowering {
-        /// The order.
-        order: Key,
-    },
+    Lowering,
     /// The orchestrator is being stopped.
-    Stopping {
-        /// The order.
-        order: Key,
-    },
+    Stopping,
     /// Justified; one more look at the orchestrator decides.
     LastLook,
     /// The intent is on disk and the terminate call is out.
-    Terminating {
-        /// The call.
-        order: Key,
-    },
+    Terminating,
     /// A terminate call's outcome is unknown; reads will tell.
     Uncertain {
         /// Reads from here on can tell.
@@ -181,7 +187,12 @@ pub enum Phase {
         alive_reads: u32,
     },
     /// AWS is ending the instance.
-    Ending,
+    Ending {
+        /// Reads in a row without us.
+        absent: u32,
+        /// Reads in a row that showed us alive.
+        alive: u32,
+    },
     /// AWS does not list the instance any more, or says Terminated.
     Gone,
     /// Not going on, for a reason that only something outside can lift; asked again at a bounded rate.
@@ -195,8 +206,8 @@ pub enum Phase {
     },
     /// Called off; intake is being opened and read back.
     Reopening {
-        /// The order that is on its way.
-        order: Option<Key>,
+        /// Orders sent so far.
+        orders: u32,
         /// Not before.
         again: Moment,
         /// The orchestrator has to be started first.
@@ -218,12 +229,12 @@ impl Phase {
             Self::Confirming => "confirming_idle",
             Self::Validating => "validating",
             Self::Waiting { .. } => "waiting",
-            Self::Lowering { .. } => "lowering_min",
-            Self::Stopping { .. } => "stopping_orchestrator",
+            Self::Lowering => "lowering_min",
+            Self::Stopping => "stopping_orchestrator",
             Self::LastLook => "last_look",
-            Self::Terminating { .. } => "terminating",
+            Self::Terminating => "terminating",
             Self::Uncertain { .. } => "outcome_unknown",
-            Self::Ending => "ending",
+            Self::Ending { .. } => "ending",
             Self::Gone => "gone",
             Self::Held { .. } => "held",
             Self::Reopening { .. } => "reopening_intake",
@@ -257,13 +268,19 @@ pub enum HeldWhy {
     StopFailed,
     /// The journal cannot be written, so nothing is done that rests on it (F46).
     Journal,
-    /// The ending that AWS accepted failed or was cancelled, or Spinnaker's task did (F33).
+    /// The ending that was accepted failed or was cancelled, or the instance lives on all the same (F33).
     EndingFailed,
+    /// Describes take longer than the staleness bound, so nothing may rest on them (F49).
+    SlowReads,
+    /// A drain was called off, and intake does not open, or the orchestrator does not start.
+    IntakeStuck,
+    /// `dry_run` was set while a drain was under way.
+    DryRun,
 }
 
 impl HeldWhy {
     /// All of them, for the test that each has a runbook.
-    pub const ALL: [HeldWhy; 12] = [
+    pub const ALL: [HeldWhy; 15] = [
         Self::Rollback,
         Self::IntakeUnstoppable,
         Self::MinSize,
@@ -276,6 +293,9 @@ impl HeldWhy {
         Self::StopFailed,
         Self::Journal,
         Self::EndingFailed,
+        Self::SlowReads,
+        Self::IntakeStuck,
+        Self::DryRun,
     ];
 
     /// The code, as `status` prints it and the runbook's file is called.
@@ -293,6 +313,9 @@ impl HeldWhy {
             Self::StopFailed => "stop_failed",
             Self::Journal => "journal",
             Self::EndingFailed => "ending_failed",
+            Self::SlowReads => "slow_reads",
+            Self::IntakeStuck => "intake_stuck",
+            Self::DryRun => "dry_run",
         }
     }
 }
@@ -321,9 +344,11 @@ impl State {
     pub fn new(own: InstanceId, mut durable: Durable, same_boot: bool, policy: &Policy, now: Moment) -> Self {
         if let Some(drain) = durable.drain.as_mut().filter(|_| !same_boot) {
             match &mut drain.progress {
-                Progress::Stopped => drain.progress = Progress::Draining,
+                Progress::Stopping | Progress::Stopped => drain.progress = Progress::Draining,
                 Progress::Intent { stopped, .. } | Progress::Cancelled { stopped, .. } => *stopped = false,
-                Progress::Draining | Progress::Accepted { .. } => {}
+                // A host that was to end and has booted again is no proof of either (F19, F44).
+                Progress::Accepted { .. } => drain.progress = Progress::Intent { at: now.wall, stopped: false },
+                Progress::Draining => {}
             }
         }
         let mut state = Self {
@@ -345,14 +370,23 @@ impl State {
             since: now,
             finding: None,
             fault: None,
+            fault_of: None,
+            deed_fault: None,
+            order: None,
+            ordered: None,
+            slow_reads: 0,
+            task_ended: false,
             held_count: 0,
+            held_before: None,
         };
         state.phase = match state.durable.drain.as_ref().map(|d| &d.progress) {
             None => Phase::Working,
-            Some(Progress::Draining | Progress::Stopped) => Phase::Closing { order: None, orders: 0, again: now },
+            Some(Progress::Draining) => Phase::Closing { orders: 0, again: now },
+            // The first look tells whether it runs, before anything is ordered.
+            Some(Progress::Stopping | Progress::Stopped) => Phase::Confirming,
             Some(Progress::Intent { .. }) => Phase::Uncertain { from: now.plus(settling_of_an_unknown(policy)), alive_reads: 0 },
-            Some(Progress::Accepted { .. }) => Phase::Ending,
-            Some(Progress::Cancelled { stopped, .. }) => Phase::Reopening { order: None, again: now, start: *stopped },
+            Some(Progress::Accepted { .. }) => Phase::Ending { absent: 0, alive: 0 },
+            Some(Progress::Cancelled { stopped, .. }) => Phase::Reopening { orders: 0, again: now, start: *stopped },
         };
         state
     }

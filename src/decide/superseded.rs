@@ -103,6 +103,11 @@ impl Agreement {
         *self = Self::default();
     }
 
+    /// Who took over, by the reads that agree so far.
+    pub fn by(&self) -> Option<&GroupName> {
+        self.by.as_ref()
+    }
+
     /// The last finding, for people.
     pub fn explain(&self) -> Option<&str> {
         self.last.as_deref()

@@ -43,6 +43,9 @@ struct Rig {
     looks: usize,
     disk_full: bool,
     saved: u64,
+    describe_lag: Duration,
+    deed_lag: Duration,
+    late: Vec<(Duration, Key, Answer)>,
 }
 
 fn own() -> InstanceId {
@@ -88,7 +91,8 @@ fn fault(what: FaultKind, text: &str) -> Result<Receipt, Fault> {
 
 impl Rig {
     fn new() -> Self {
-        let policy = Policy { budget_percent: 100, ..Policy::default() };
+        let (settle, sample_max_age) = (Duration::from_secs(10), Duration::from_secs(15));
+        let policy = Policy { budget_percent: 100, settle, sample_max_age, ..Policy::default() };
         let now = Moment { mono: Duration::from_secs(1000), wall: Timestamp(WALL) };
         Self {
             state: State::new(own(), Durable::default(), true, &policy, now),
@@ -108,6 +112,9 @@ impl Rig {
             looks: 0,
             disk_full: false,
             saved: 0,
+            describe_lag: Duration::ZERO,
+            deed_lag: Duration::ZERO,
+            late: Vec::new(),
         }
     }
 
@@ -121,15 +128,24 @@ impl Rig {
         let mut outcome = step(&mut self.state, &self.policy, Observation { at: self.now, seen });
         let refusal = outcome.refusal.take();
         if self.disk_full && self.state.durable().version != self.saved {
-            outcome.actions.retain(|a| matches!(a.what, What::Look(_)));
+            outcome.actions.retain(may_go_unrecorded);
             let lost = step(&mut self.state, &self.policy, Observation { at: self.now, seen: Seen::JournalLost("disk full".to_owned()) });
-            outcome.actions.extend(lost.actions.into_iter().filter(|a| matches!(a.what, What::Look(_))));
+            outcome.actions.extend(lost.actions.into_iter().filter(may_go_unrecorded));
         } else {
             self.saved = self.state.durable().version;
         }
         for action in outcome.actions {
             let answer = self.answer(&action.what);
-            self.see(Seen::Answer { key: action.key, answer: Box::new(answer) });
+            let lag = match &action.what {
+                What::Look(Look::Group | Look::Cluster) => self.describe_lag,
+                What::Look(_) => Duration::ZERO,
+                What::Deed { .. } => self.deed_lag,
+            };
+            if lag.is_zero() {
+                self.see(Seen::Answer { key: action.key, answer: Box::new(answer) });
+            } else {
+                self.late.push((self.now.mono + lag, action.key, answer));
+            }
         }
         refusal
     }
@@ -209,14 +225,22 @@ impl Rig {
     fn run(&mut self, time: Duration) {
         let end = self.now.mono + time;
         loop {
-            let wake = wake_at(&self.state, &self.policy).max(self.now.mono);
-            let next = wake.min(end).max(self.now.mono + Duration::from_millis(1));
-            if wake > end {
+            let late = self.late.iter().map(|(due, ..)| *due).min();
+            let next = wake_at(&self.state, &self.policy).min(late.unwrap_or(Duration::MAX)).max(self.now.mono + Duration::from_millis(1));
+            if next > end {
                 self.now = self.now.plus(end.saturating_sub(self.now.mono));
                 return;
             }
             self.now = self.now.plus(next - self.now.mono);
-            self.see(Seen::Tick);
+            match self.late.iter().position(|(due, ..)| *due <= next) {
+                Some(at) => {
+                    let (_, key, answer) = self.late.remove(at);
+                    self.see(Seen::Answer { key, answer: Box::new(answer) });
+                }
+                None => {
+                    self.see(Seen::Tick);
+                }
+            }
         }
     }
 
@@ -246,6 +270,13 @@ impl Rig {
 
     fn restart(&mut self, same_boot: bool) {
         self.state = State::new(own(), self.state.durable().clone(), same_boot, &self.policy, self.now);
+    }
+}
+
+fn may_go_unrecorded(action: &Action) -> bool {
+    match &action.what {
+        What::Look(_) => true,
+        What::Deed { deed, .. } => !deed.needs_journal(),
     }
 }
 
@@ -740,6 +771,165 @@ fn an_answer_to_an_old_key_changes_nothing() {
     );
     assert!(outcome.actions.is_empty());
     assert_eq!(before, format!("{:?}", rig.state));
+}
+
+fn stops() -> Rig {
+    let mut rig = Rig::superseded();
+    rig.policy.stop_grace = Some(Duration::from_secs(30));
+    rig
+}
+
+#[test]
+fn a_crash_while_the_orchestrator_stops_ends_with_it_stopped_not_stuck() {
+    let mut rig = stops();
+    rig.deed_lag = Duration::from_secs(1);
+    rig.run_s(600);
+    let stop = rig.deeds.iter().find(|(_, d)| matches!(d, Deed::StopOrchestrator { .. })).unwrap().0;
+    let mut crashed = stops();
+    crashed.deed_lag = Duration::from_secs(1);
+    crashed.run(stop - crashed.now.mono + Duration::from_millis(500));
+    assert_eq!(crashed.word(), "stopping_orchestrator");
+    crashed.late.clear();
+    crashed.restart(true);
+    crashed.run_s(600);
+    assert_eq!((crashed.terminations(), crashed.word()), (1, "ending"));
+    assert_eq!(crashed.count(|d| matches!(d, Deed::StopOrchestrator { .. })), 2);
+}
+
+#[test]
+fn a_stopped_orchestrator_that_was_started_behind_our_back_is_not_ended_while_busy() {
+    let mut rig = stops();
+    rig.terminate = vec![fault(FaultKind::NotNow, "Throttling"); 3];
+    rig.run_s(125);
+    let calls = rig.terminations();
+    (rig.busy, rig.intake) = (busy(), Intake::Closed);
+    rig.restart(true);
+    rig.run_s(3600);
+    assert_eq!(rig.terminations(), calls);
+}
+
+#[test]
+fn a_source_that_outlives_a_stopped_orchestrator_does_not_keep_it_alive() {
+    let mut rig = stops();
+    rig.terminate = vec![fault(FaultKind::NotNow, "Throttling"); 3];
+    rig.run_s(125);
+    (rig.busy, rig.intake) = (Activity::Idle, Intake::Closed);
+    rig.run_s(900);
+    assert_eq!((rig.word(), rig.count(|d| matches!(d, Deed::StopOrchestrator { .. }))), ("ending", 1));
+}
+
+#[test]
+fn deeds_go_out_one_at_a_time_so_a_late_close_cannot_undo_an_open() {
+    let mut rig = Rig::new();
+    rig.run_s(100);
+    rig.deed_lag = Duration::from_secs(8);
+    rig.drain();
+    rig.run_s(1);
+    rig.undrain();
+    rig.run_s(5);
+    assert_eq!(rig.deeds.len(), 1, "the open waits for the answer to the close");
+    rig.run_s(300);
+    assert_eq!((rig.word(), &rig.intake), ("working", &Intake::Open));
+}
+
+#[test]
+fn nothing_rests_on_reads_older_than_the_staleness_bound_f49() {
+    let mut rig = Rig::superseded();
+    rig.run_s(60);
+    rig.describe_lag = Duration::from_secs(20);
+    rig.run_s(3600);
+    let held = (0..60).any(|_| {
+        rig.run_s(20);
+        rig.state.phase().held() == Some(HeldWhy::SlowReads)
+    });
+    assert_eq!((rig.terminations(), held), (0, true));
+    rig.describe_lag = Duration::from_secs(1);
+    rig.run_s(1800);
+    assert_eq!(rig.terminations(), 1);
+}
+
+#[test]
+fn an_end_that_was_accepted_and_does_not_happen_is_held_and_not_asked_for_again_f33() {
+    let mut rig = Rig::superseded();
+    rig.terminate = vec![Ok(Receipt::Activity("act-1".to_owned()))];
+    rig.run_s(3600);
+    assert_eq!((rig.terminations(), rig.state.phase().held()), (1, Some(HeldWhy::EndingFailed)));
+    assert_eq!(rig.undrain(), None);
+    rig.run_s(60);
+    assert_eq!((rig.word(), &rig.intake), ("working", &Intake::Open));
+}
+
+#[test]
+fn an_instance_that_was_gone_and_is_there_again_is_noticed_f19() {
+    let mut rig = Rig::superseded();
+    rig.run_s(600);
+    let members = std::mem::take(&mut rig.old.instances);
+    rig.run_s(60);
+    assert_eq!(rig.word(), "gone");
+    rig.old.instances = members;
+    rig.old.instances[0].state = LifecycleState::InService;
+    rig.run_s(1800);
+    assert_eq!(rig.state.phase().held(), Some(HeldWhy::EndingFailed));
+}
+
+#[test]
+fn dry_run_set_in_the_middle_of_a_drain_holds_it() {
+    let mut rig = Rig::superseded();
+    rig.busy = busy();
+    rig.run_s(300);
+    rig.policy.dry_run = true;
+    rig.busy = Activity::Idle;
+    let deeds = rig.deeds.len();
+    rig.run_s(3600);
+    assert_eq!((rig.deeds.len(), rig.state.phase().held()), (deeds, Some(HeldWhy::DryRun)));
+}
+
+#[test]
+fn a_veto_outlasts_a_successor_that_is_sick_for_a_while() {
+    let mut rig = Rig::superseded();
+    rig.busy = busy();
+    rig.run_s(300);
+    rig.undrain();
+    rig.busy = Activity::Idle;
+    for i in &mut rig.new.instances {
+        i.health = InstanceHealth::Unhealthy;
+    }
+    rig.run_s(300);
+    for i in &mut rig.new.instances {
+        i.health = InstanceHealth::Healthy;
+    }
+    rig.run_s(3600);
+    assert_eq!((rig.word(), rig.terminations()), ("working", 0));
+}
+
+#[test]
+fn an_intake_that_does_not_open_again_is_held_and_said_l3() {
+    let mut rig = Rig::superseded();
+    rig.busy = busy();
+    rig.run_s(300);
+    rig.switch_obeys = false;
+    rig.undrain();
+    rig.run_s(10);
+    assert!(rig.drain().unwrap().contains("called off"));
+    rig.run_s(300);
+    assert_eq!(rig.state.phase().held(), Some(HeldWhy::IntakeStuck));
+    rig.intake = Intake::Open;
+    rig.run_s(60);
+    assert_eq!(rig.word(), "working");
+}
+
+#[test]
+fn a_poller_that_restarts_under_a_hold_has_its_intake_closed_s14() {
+    let mut rig = Rig::superseded();
+    rig.busy = busy();
+    rig.run_s(300);
+    held(&mut rig, 3600);
+    rig.run_s(150);
+    assert_eq!(rig.state.phase().held(), Some(HeldWhy::Rollback));
+    rig.generation += 1;
+    rig.intake = Intake::Open;
+    rig.run_s(30);
+    assert_eq!((rig.state.phase().held(), &rig.intake), (Some(HeldWhy::Rollback), &Intake::Closed));
 }
 
 proptest! {

@@ -14,7 +14,9 @@ impl State {
         let drain = self.durable.drain.as_ref();
         let reason = drain.map(|d| match &d.progress {
             Progress::Cancelled { why, .. } => format!("called off: {why}"),
-            Progress::Draining | Progress::Stopped | Progress::Intent { .. } | Progress::Accepted { .. } => d.reason.to_string(),
+            Progress::Draining | Progress::Stopping | Progress::Stopped | Progress::Intent { .. } | Progress::Accepted { .. } => {
+                d.reason.to_string()
+            }
         });
         let mut evidence = Vec::new();
         if let Some((asked, group)) = &self.group {
@@ -32,6 +34,7 @@ impl State {
         if let Some(veto) = &self.durable.veto {
             evidence.push(format!("{} called the drain off; `bellrock drain` starts it again", veto.by));
         }
+        evidence.extend(self.deed_fault.as_ref().map(|fault| format!("last deed failed: {fault}")));
         evidence.extend(self.fault.as_ref().map(|fault| format!("last error: {fault}")));
         Status {
             instance: Some(self.own.clone()),
@@ -56,12 +59,12 @@ impl State {
             Phase::Confirming => self.finding.clone().unwrap_or_else(|| "the orchestrator to be idle over the quiet time".to_owned()),
             Phase::Validating => "fresh reads of the group".to_owned(),
             Phase::Waiting { why, .. } => why.clone(),
-            Phase::Lowering { .. } => "min to be lowered".to_owned(),
-            Phase::Stopping { .. } => "the orchestrator to stop".to_owned(),
+            Phase::Lowering => "min to be lowered".to_owned(),
+            Phase::Stopping => "the orchestrator to stop".to_owned(),
             Phase::LastLook => "one last look at the orchestrator".to_owned(),
-            Phase::Terminating { .. } => "the answer to the terminate call".to_owned(),
+            Phase::Terminating => "the answer to the terminate call".to_owned(),
             Phase::Uncertain { .. } => "reads that tell whether the terminate call was carried out".to_owned(),
-            Phase::Ending => self.finding.clone().unwrap_or_else(|| "Auto Scaling to end the instance".to_owned()),
+            Phase::Ending { .. } => self.finding.clone().unwrap_or_else(|| "Auto Scaling to end the instance".to_owned()),
             Phase::Held { text, .. } => text.clone(),
             Phase::Reopening { start: true, .. } => "the orchestrator to start".to_owned(),
             Phase::Reopening { .. } => "intake to read back as open".to_owned(),

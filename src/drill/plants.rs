@@ -57,6 +57,9 @@ pub enum Plant {
     WritesDesired,
 }
 
+/// What an agent gets instead.
+type Planted = (Arc<dyn AutoScaling>, Arc<dyn Orchestrator>, Box<dyn Journal>, Policy);
+
 /// Plants a bug, or none.
 pub fn plant(
     plant: Option<Plant>,
@@ -64,7 +67,7 @@ pub fn plant(
     orchestrator: Arc<dyn Orchestrator>,
     journal: Box<dyn Journal>,
     mut policy: Policy,
-) -> (Arc<dyn AutoScaling>, Arc<dyn Orchestrator>, Box<dyn Journal>, Policy) {
+) -> Planted {
     let Some(plant) = plant else { return (cloud, orchestrator, journal, policy) };
     match plant {
         Plant::NoQuiet => (policy.quiet, policy.settle) = (Duration::ZERO, Duration::ZERO),

@@ -134,6 +134,9 @@ fn calm(rng: &mut Pcg64Mcg) -> Play {
         describe_every: Duration::from_secs(60),
         metadata_every: Duration::from_secs(15),
         agree_over: Duration::from_secs(30),
+        // These orchestrators count at once; what lags is the showing up of work just taken.
+        settle: Duration::from_secs(10),
+        sample_max_age: Duration::from_secs(15),
         budget_percent: 34,
         ..Policy::default()
     };

@@ -128,9 +128,9 @@ pub async fn perform(play: &Play, seed: u64, watcher: &mut dyn Watcher, plant: P
 /// Which bug a test has planted in the agents; none in a build that is not one of tests.
 #[cfg(test)]
 pub type Plant = Option<super::plants::Plant>;
-/// Nothing can be planted.
+/// Nothing can be planted: there is no such value.
 #[cfg(not(test))]
-pub type Plant = ();
+pub type Plant = Option<std::convert::Infallible>;
 
 struct Director<'a> {
     play: &'a Play,

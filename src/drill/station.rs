@@ -132,7 +132,12 @@ impl Station {
         let (autoscaling, orchestrator, journal, policy) = super::plants::plant(self.plant, autoscaling, orchestrator, journal, policy);
         let metadata: Arc<dyn Metadata> = Arc::new(self.sim.metadata(&self.id));
         let boot = self.sim.with(|r| r.instance(&self.id).map(|i| i.boot_id.clone())).unwrap_or_default();
+        let (_policy_out, policy) = watch::channel(policy);
+        let (_commands_in, commands) = mpsc::channel::<Asked>(1);
+        let mut lines = Lines { policy, commands, stop, status: self.status_out.clone(), beat: Box::new(|| {}) };
+        let Some(identity) = daemon::identify(&*metadata, &mut lines).await else { return };
         let parts = Parts {
+            identity,
             eyes: Eyes { autoscaling: autoscaling.clone(), metadata, orchestrator: orchestrator.clone(), tasks: None },
             hands: Hands { autoscaling, orchestrator, tasks: None },
             clock: self.clock.clone(),
@@ -140,12 +145,8 @@ impl Station {
             audit: Box::new(Memory { record: self.record.clone() }),
             boot,
         };
-        let (_policy_out, policy) = watch::channel(policy);
-        let (_commands_in, commands) = mpsc::channel::<Asked>(1);
-        let lines = Lines { policy, commands, stop, status: self.status_out.clone(), beat: Box::new(|| {}) };
         tokio::select! {
-            // The memory journal cannot fail to be read.
-            _ended = daemon::run(parts, lines) => {}
+            () = daemon::run(parts, lines) => {}
             () = self.crash.notified() => {}
         }
         open(&self.record).crashes += 1;

@@ -52,3 +52,9 @@ impl Clock for VirtualClock {
         Moment { mono, wall: self.wall.plus(mono) }
     }
 }
+
+/// Stops this thread for so long: a play that is watched is held up, and nothing else runs on its thread.
+#[expect(clippy::disallowed_methods, reason = "this is the place")]
+pub fn stand_still(time: std::time::Duration) {
+    std::thread::sleep(time);
+}

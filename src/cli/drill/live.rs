@@ -12,6 +12,7 @@ use crate::cloud::sim::SimTime;
 use crate::drill::Scenario;
 use crate::drill::Stations;
 use crate::drill::Watcher;
+use crate::host::clock::stand_still;
 use crate::model::InstanceId;
 
 /// Lines of the timeline that are kept in the picture.
@@ -105,13 +106,12 @@ impl Live {
     }
 
     /// Holds the play up, so that virtual time passes at the speed that was asked for.
-    #[expect(clippy::disallowed_methods, reason = "a paced play stands still on purpose; nothing else runs on this thread")]
     fn pace(&mut self, passed: Duration) {
         if self.speed > 0.0 {
             self.owed += passed.div_f64(self.speed);
         }
         if self.owed >= FRAME {
-            std::thread::sleep(std::mem::take(&mut self.owed));
+            stand_still(std::mem::take(&mut self.owed));
         }
     }
 }
