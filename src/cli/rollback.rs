@@ -9,7 +9,11 @@ use std::hash::BuildHasher;
 use std::io;
 use std::io::IsTerminal;
 use std::io::Write;
+use std::path::Path;
 use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::sync::OnceLock;
+use std::thread;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,6 +22,7 @@ use serde_json::Value;
 use serde_json::json;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
@@ -27,6 +32,7 @@ use super::Output;
 use crate::cloud::aws;
 use crate::cloud::aws::Aws;
 use crate::config::parse_duration;
+use crate::config::show_duration;
 use crate::host::clock::SystemClock;
 use crate::model::Clock;
 use crate::rollback;
@@ -40,6 +46,9 @@ use crate::rollback::Wanted;
 use crate::rollback::World;
 use crate::rollback::show;
 use progress::Progress;
+
+static SETTLE: LazyLock<String> = LazyLock::new(|| show_duration(rollback::SETTLE));
+static TIMEOUT: LazyLock<String> = LazyLock::new(|| show_duration(rollback::TIMEOUT));
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -65,13 +74,13 @@ pub(super) struct Args {
     #[arg(long, value_name = "CLUSTER")]
     not_polling: Vec<String>,
     /// Has to answer 2xx or 3xx in the end; may be repeated.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = url)]
     service_url: Vec<String>,
-    /// How long agents may take to see the hold.
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
+    /// How long agents may take to see the hold: as often as they read their group, and a stale read more.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = SETTLE.as_str())]
     settle: Duration,
     /// For the whole run.
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30m")]
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = TIMEOUT.as_str())]
     timeout: Duration,
     /// Do not ask.
     #[arg(long, short)]
@@ -108,6 +117,13 @@ fn version(text: &str) -> Result<u32, String> {
     text.trim_start_matches('v').parse().map_err(|_| "a version looks like v023".to_owned())
 }
 
+fn url(text: &str) -> Result<String, String> {
+    match reqwest::Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(text.to_owned()),
+        Ok(_) | Err(_) => Err("a URL looks like https://gate.example.com/health".to_owned()),
+    }
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| "a duration looks like 30s, 5m or 1h30m".to_owned())
 }
@@ -117,59 +133,80 @@ pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let request = request(&args, context);
     let again = again(&args, &request);
     let _lock = if args.dry_run { None } else { Some(lock(&state, &args.application)?) };
-    let runtime = super::runtime()?;
-    let clock = SystemClock::start();
-    let cancel = CancellationToken::new();
-    let service = Http::new()?;
-    let sink = Progress::new();
-    let settings = aws::Settings {
-        region: args.region.clone(),
-        profile: args.profile.clone(),
-        endpoint: args.endpoint.clone(),
-        ..aws::Settings::default()
-    };
-    let aws = match runtime.block_on(Aws::connect(&settings)) {
-        Ok(aws) => aws,
-        Err(error) => return tell(context, None, &Outcome::Blind(error), &again),
-    };
-    let none = Journal::none();
-    let seed = RandomState::new().hash_one(&request.owner);
-    let world =
-        World { scaling: &aws, balancing: &aws, service: &service, clock: &clock, journal: &none, sink: &sink, cancel: &cancel, seed };
-    let (plan, facts) = match runtime.block_on(until_signalled(rollback::prepare(&world, &request), &cancel)) {
-        Some(Ok(prepared)) => prepared,
-        Some(Err(no_plan)) => return tell(context, None, &no_plan.into(), &again),
-        None => return Err(Failure::refused("rollback-not-confirmed", "interrupted before there was a plan; nothing was changed")),
-    };
-    if args.dry_run {
-        let text = || format!("{}\nDry run; nothing was changed.\n", show::plan(&plan));
-        context.print(text, &json!({ "outcome": "dry_run", "plan": plan }))?;
-        return Ok(Exit::Done);
-    }
-    say(context, &show::plan(&plan));
-    if !args.yes {
-        confirm()?;
-    }
-    let path = args.journal.clone().unwrap_or_else(|| {
-        let time: String = clock.now().wall.to_string().chars().filter(char::is_ascii_alphanumeric).collect();
-        state.join(format!("rollback-{}-{time}.jsonl", plain(&args.application)))
-    });
-    let journal = Journal::open(&path).map_err(|e| {
-        Failure::refused("rollback-journal", format!("cannot write {}; nothing was changed", path.display()))
-            .because(&e)
-            .help("free space, or name another file with --journal FILE")
-    })?;
-    say(context, &format!("Journal: {}\n", path.display()));
-    let world = World { journal: &journal, ..world };
-    let report = runtime.block_on(until_signalled(rollback::execute(&world, &plan, facts), &cancel));
+    let (cancel, begun, sink) = (CancellationToken::new(), OnceLock::new(), Progress::new());
+    let run = Run { args: &args, context, state: &state, request: &request, again: &again, cancel: &cancel, begun: &begun, sink: &sink };
+    let ended = super::runtime()?.block_on(until_signalled(run.go(), &cancel));
     sink.finish();
-    match report {
-        Some(report) => tell(context, Some(&plan), &Outcome::from(report), &again),
-        None => {
+    match (ended, begun.get()) {
+        (Some(ended), _) => ended,
+        (None, None) => Err(Failure::refused("rollback-not-confirmed", "interrupted before the first change; nothing was changed")),
+        (None, plan) => {
             let nothing = Report { clusters: Vec::new(), took: Duration::ZERO, changes: 0, verified: Vec::new() };
             say(context, "Stopped at once; the journal has what was done.\n");
-            tell(context, Some(&plan), &Outcome::Paused(nothing), &again)
+            tell(context, plan, &Outcome::Paused(nothing), &again)
         }
+    }
+}
+
+/// One run of the command, under one listener for signals from its first call to its last.
+struct Run<'a> {
+    args: &'a Args,
+    context: &'a Context,
+    state: &'a Path,
+    request: &'a Request,
+    again: &'a str,
+    cancel: &'a CancellationToken,
+    /// The plan, once it was agreed to.
+    begun: &'a OnceLock<Plan>,
+    sink: &'a Progress,
+}
+
+impl Run<'_> {
+    async fn go(&self) -> Result<Exit, Failure> {
+        let (args, context) = (self.args, self.context);
+        let clock = SystemClock::start();
+        let service = Http::new()?;
+        let settings = aws::Settings {
+            region: args.region.clone(),
+            profile: args.profile.clone(),
+            endpoint: args.endpoint.clone(),
+            ..aws::Settings::default()
+        };
+        let aws = match Aws::connect(&settings).await {
+            Ok(aws) => aws,
+            Err(error) => return tell(context, None, &Outcome::Blind(error), self.again),
+        };
+        let none = Journal::none();
+        let seed = RandomState::new().hash_one(&self.request.owner);
+        let (sink, cancel) = (self.sink, self.cancel);
+        let world = World { scaling: &aws, balancing: &aws, service: &service, clock: &clock, journal: &none, sink, cancel, seed };
+        let (plan, facts) = match rollback::prepare(&world, self.request).await {
+            Ok(prepared) => prepared,
+            Err(no_plan) => return tell(context, None, &no_plan.into(), self.again),
+        };
+        if args.dry_run {
+            let text = || format!("{}\nDry run; nothing was changed.\n", show::plan(&plan));
+            context.print(text, &json!({ "outcome": "dry_run", "plan": plan }))?;
+            return Ok(Exit::Done);
+        }
+        say(context, &show::plan(&plan));
+        if !args.yes {
+            confirm(cancel).await?;
+        }
+        let path = args.journal.clone().unwrap_or_else(|| {
+            let time: String = clock.now().wall.to_string().chars().filter(char::is_ascii_alphanumeric).collect();
+            self.state.join(format!("rollback-{}-{time}.jsonl", plain(&args.application)))
+        });
+        let journal = Journal::open(&path).map_err(|e| {
+            Failure::refused("rollback-journal", format!("cannot write {}; nothing was changed", path.display()))
+                .because(&e)
+                .help("free space, or name another file with --journal FILE")
+        })?;
+        say(context, &format!("Journal: {}\n", path.display()));
+        let plan = self.begun.get_or_init(|| plan);
+        let report = rollback::execute(&World { journal: &journal, ..world }, plan, facts).await;
+        sink.finish();
+        tell(context, Some(plan), &Outcome::from(report), self.again)
     }
 }
 
@@ -198,6 +235,9 @@ fn again(args: &Args, request: &Request) -> String {
     args.polling.iter().for_each(|c| option("polling", Some(c.clone())));
     args.not_polling.iter().for_each(|c| option("not-polling", Some(c.clone())));
     args.service_url.iter().for_each(|url| option("service-url", Some(format!("'{url}'"))));
+    option("settle", (args.settle != rollback::SETTLE).then(|| show_duration(args.settle)));
+    option("timeout", (args.timeout != rollback::TIMEOUT).then(|| show_duration(args.timeout)));
+    option("journal", args.journal.as_ref().map(|path| format!("'{}'", path.display())));
     option("region", args.region.clone());
     option("profile", args.profile.clone());
     option("endpoint", args.endpoint.clone());
@@ -240,14 +280,28 @@ fn lock(state: &std::path::Path, application: &str) -> Result<File, Failure> {
     Ok(file)
 }
 
-fn confirm() -> Result<(), Failure> {
+/// Asks on a thread of its own: a read of the terminal cannot be given up, and a signal must not wait for it.
+async fn confirm(cancel: &CancellationToken) -> Result<(), Failure> {
     let refused = |what: &str| Failure::refused("rollback-not-confirmed", format!("{what}; nothing was changed"));
     if !io::stdin().is_terminal() {
         return Err(refused("there is no terminal to ask at").help("read the plan with --dry-run, then pass --yes"));
     }
     let _ = write!(anstream::stderr(), "Go ahead? [y/N] ");
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer).map_err(|e| refused("the answer could not be read").because(&e))?;
+    let (tell, told) = oneshot::channel();
+    let ask = move || {
+        let mut answer = String::new();
+        let read = io::stdin().read_line(&mut answer).map(|_| answer);
+        // Nobody listens any more after a signal.
+        let _ = tell.send(read);
+    };
+    thread::Builder::new().name("question".to_owned()).spawn(ask).map_err(|e| refused("the question could not be put").because(&e))?;
+    // Cancel-safe: the answer that is not waited for any more is not wanted either.
+    let answer = tokio::select! {
+        biased;
+        () = cancel.cancelled() => return Err(refused("interrupted")),
+        answer = told => answer.map_err(|e| refused("the answer could not be read").because(&e))?,
+    };
+    let answer = answer.map_err(|e| refused("the answer could not be read").because(&e))?;
     if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(refused("not agreed to")) }
 }
 

@@ -219,6 +219,7 @@ fn choose<'a>(request: &'a Request, facts: &'a Facts) -> (Vec<Choice<'a>>, Vec<R
     refusals.extend(
         unknown.into_iter().map(|c| Refusal::NoSuchCluster { cluster: c.clone(), known: facts.clusters.keys().cloned().collect() }),
     );
+    refusals.extend(contradictions(request).into_iter().map(|what| Refusal::Contradiction { what }));
     let mut choices = Vec::new();
     let mut seen = false;
     for (name, cluster) in facts.clusters.iter().filter(|(name, _)| selected(request, name)) {
@@ -241,6 +242,14 @@ fn choose<'a>(request: &'a Request, facts: &'a Facts) -> (Vec<Choice<'a>>, Vec<R
         });
     }
     (choices, refusals)
+}
+
+fn contradictions(request: &Request) -> Vec<String> {
+    let names: Vec<&str> = request.clusters.iter().map(|w| w.name.as_str()).collect();
+    let twice = names.iter().enumerate().filter(|(i, name)| names[..*i].contains(name)).map(|(_, name)| format!("--cluster {name} twice"));
+    let both = request.polling.iter().filter(|c| request.not_polling.contains(c)).map(|c| format!("{c} is --polling and --not-polling"));
+    let idle = request.polling.iter().chain(&request.not_polling).filter(|c| !selected(request, c));
+    twice.chain(both).chain(idle.map(|c| format!("{c} is said to be polling or not, and is not selected"))).collect()
 }
 
 fn selected(request: &Request, name: &str) -> bool {

@@ -124,7 +124,10 @@ where
         SdkError::ResponseError(answer) => local("ConnectionReset", answer.raw().status().as_u16(), chain(&error)),
         SdkError::TimeoutError(_) => local("Timeout", 0, chain(&error)),
         _ if let Some(cause) = find::<CredentialsError>(&error) => {
-            let cause = chain(cause);
+            let (lasting, cause) = (is_lasting(cause), chain(cause));
+            if !lasting {
+                return local("ConnectionRefused", 0, format!("no credentials for now; nothing was sent: {cause}"));
+            }
             local("NoCredentials", 0, format!("name a profile, set AWS_ACCESS_KEY_ID, or run where a role is attached; tried: {cause}"))
         }
         SdkError::DispatchFailure(sent) if sent.is_timeout() => local("Timeout", 0, chain(&error)),
@@ -132,6 +135,11 @@ where
         SdkError::DispatchFailure(sent) if sent.is_io() => local("ConnectionReset", 0, chain(&error)),
         other => nonsense(action, chain(other)),
     }
+}
+
+/// True when asking for credentials again cannot help; a source that is slow or ill may answer the next time.
+fn is_lasting(error: &CredentialsError) -> bool {
+    matches!(error, CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_))
 }
 
 /// True when the operating system says that no connection came about, so nothing was sent.
@@ -240,5 +248,10 @@ mod tests {
         let error = failure("GetCallerIdentity", error);
         assert_eq!((error.kind, error.code.as_str()), (Kind::Denied, "NoCredentials"), "{error}");
         assert!(error.message.contains("found in chain. Attempted: Environment"), "{error}");
+        for cause in [CredentialsError::provider_timed_out(Duration::from_secs(1)), CredentialsError::provider_error("status 503")] {
+            let error: SdkError<CredentialsLike> = SdkError::dispatch_failure(ConnectorError::other(cause.into(), None));
+            let error = failure("GetCallerIdentity", error);
+            assert_eq!(error.kind, Kind::Unavailable, "it may come back: {error}");
+        }
     }
 }

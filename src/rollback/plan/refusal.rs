@@ -124,6 +124,12 @@ pub enum Refusal {
         /// Its desired capacity.
         desired: u32,
     },
+    /// Wishes that cannot all be met.
+    #[error("contradicting options: {what}")]
+    Contradiction {
+        /// Which.
+        what: String,
+    },
     /// A count other than 1 for a singleton.
     #[error("{cluster} is a singleton: {count} instances cannot be")]
     SingletonCount {
@@ -158,6 +164,7 @@ impl Refusal {
             Self::InStandby { .. } => "rollback-in-standby",
             Self::Held { .. } => "rollback-held",
             Self::SingletonHasMany { .. } => "rollback-singleton-has-many",
+            Self::Contradiction { .. } => "rollback-contradiction",
             Self::SingletonCount { .. } => "rollback-singleton-count",
             Self::NothingToDo { .. } => "rollback-nothing-to-do",
         }
@@ -198,6 +205,7 @@ impl Refusal {
             Self::SingletonHasMany { group, .. } => {
                 format!("bring {group} to 1 first, or pass --not-polling if two at once do no harm")
             }
+            Self::Contradiction { .. } => "leave one of them out".to_owned(),
             Self::SingletonCount { .. } => "leave the count out, or pass --not-polling".to_owned(),
             Self::NothingToDo { .. } => {
                 "if it still does not work, the restored version is not the cure: choose another with --to".to_owned()

@@ -249,6 +249,8 @@ fn each_obstacle_is_refused_with_its_code() {
     let polling = |sizes| vec![disabled(group("spin-ha-polling-v001", 1, sizes, 1)), group("spin-ha-polling-v002", 2, (1, 1, 1), 1)];
     let named = |name: &str, count| Request { clusters: wanted(name, count), ..request() };
     let to = |to| Request { to: Some(to), ..request() };
+    let (ha, two) = (|| vec!["spin-ha".to_owned()], || vec![old(), new()]);
+    let api = vec![disabled(group("spin-api-v001", 1, (1, 1, 1), 1)), group("spin-api-v002", 2, (1, 1, 1), 1)];
     let later = NOW.plus(Duration::from_secs(1));
     let deleting = Group { status: Some("Delete in progress".to_owned()), ..old() };
     let garbled = tagged(old(), [(crate::model::HOLD_TAG.to_owned(), "?".to_owned())]);
@@ -282,6 +284,13 @@ fn each_obstacle_is_refused_with_its_code() {
         ("rollback-singleton-has-many", request(), polling((0, 2, 3))),
         ("rollback-singleton-count", named("spin-ha-polling", Some(2)), polling((0, 1, 3))),
         ("rollback-nothing-to-do", request(), idle),
+        (
+            "rollback-contradiction",
+            Request { clusters: [wanted("spin-ha", Some(2)), wanted("spin-ha", None)].concat(), ..request() },
+            two(),
+        ),
+        ("rollback-contradiction", Request { polling: ha(), not_polling: ha(), ..request() }, two()),
+        ("rollback-contradiction", Request { polling: ha(), ..named("spin-api", None) }, [two(), api].concat()),
     ];
     for (code, request, groups) in cases {
         assert_eq!(codes(decide(&request, groups)), [code]);
