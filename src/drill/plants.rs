@@ -53,6 +53,8 @@ pub enum Plant {
     NoBudget,
     /// The journal is lost with the process.
     NoJournal,
+    /// Nothing is written to the journal.
+    Unwritten,
     /// desired is written together with min.
     WritesDesired,
 }
@@ -79,13 +81,20 @@ pub fn plant(
         | Plant::HoldUnseen
         | Plant::AlwaysDisabled
         | Plant::NoJournal
+        | Plant::Unwritten
         | Plant::WritesDesired => {}
     }
-    let journal: Box<dyn Journal> = if plant == Plant::NoJournal { Box::new(Forgets(journal)) } else { journal };
+    let journal: Box<dyn Journal> = match plant {
+        Plant::NoJournal | Plant::Unwritten => Box::new(Forgets { journal, writes: plant == Plant::NoJournal }),
+        _ => journal,
+    };
     (Arc::new(BadCloud { cloud, plant }), Arc::new(BadEyes { orchestrator, plant, idle: Mutex::default() }), journal, policy)
 }
 
-struct Forgets(Box<dyn Journal>);
+struct Forgets {
+    journal: Box<dyn Journal>,
+    writes: bool,
+}
 
 impl Journal for Forgets {
     fn load(&mut self, _own: &InstanceId, _boot: &str) -> io::Result<Option<(Durable, bool)>> {
@@ -93,7 +102,7 @@ impl Journal for Forgets {
     }
 
     fn save(&mut self, own: &InstanceId, boot: &str, at: Timestamp, durable: &Durable) -> io::Result<()> {
-        self.0.save(own, boot, at, durable)
+        if self.writes { self.journal.save(own, boot, at, durable) } else { Ok(()) }
     }
 }
 

@@ -77,6 +77,8 @@ pub struct Play {
     pub policy: Policy,
     /// When the new server groups are made.
     pub deploy_at: SimTime,
+    /// From the new groups' being healthy to the old ones' being disabled; both serve meanwhile.
+    pub disabled_after: Duration,
     /// How long after the old groups were disabled the new ones go bad and on-call rolls back; `None` = they do not.
     pub goes_bad_after: Option<Duration>,
     /// Of a terminate call, the part at which its agent crashes, half of them before it and half after; 0 to 1.
@@ -110,6 +112,8 @@ pub const START_MS: i64 = 1_772_323_200_000;
 pub const USERS: &str = "shop-users";
 /// The classic load balancer inside.
 pub const INSIDE: &str = "shop-inside";
+/// A group that has nothing to do with the play, and is to be left alone.
+pub const BYSTANDER: &str = "till-main-v007";
 
 /// Makes the play of a scenario and a seed.
 pub fn play(scenario: Scenario, seed: u64) -> Play {
@@ -140,7 +144,8 @@ fn calm(rng: &mut Pcg64Mcg) -> Play {
         budget_percent: 34,
         ..Policy::default()
     };
-    let groups = clusters.iter().map(|c| c.old.clone()).collect();
+    let bystander = GroupSpec { name: BYSTANDER.to_owned(), ..cluster("till-main", 1, false).old };
+    let groups = clusters.iter().map(|c| c.old.clone()).chain([bystander]).collect();
     let incidents = clusters.iter().flat_map(|c| work(c, if c.polling { 8 } else { 32 })).collect();
     Play {
         region: sim::Scenario {
@@ -157,6 +162,7 @@ fn calm(rng: &mut Pcg64Mcg) -> Play {
         clusters,
         policy,
         deploy_at: Duration::from_secs(60),
+        disabled_after: Duration::ZERO,
         goes_bad_after: None,
         crash_at_call: 0.0,
         crash_every: None,
@@ -204,6 +210,12 @@ fn storm(play: &mut Play, rng: &mut Pcg64Mcg) {
         play.goes_bad_after = Some(Duration::from_secs(rng.random_range(60..900)));
         play.rollback_dies = pick(rng, &[0.0, 0.02, 0.05]);
     }
+    let min = pick(rng, &[0, 1, 2, 3]);
+    let cluster = &mut play.clusters[0];
+    for group in [&mut cluster.old, &mut cluster.new, &mut play.region.groups[0]] {
+        group.min = group.min.min(min);
+    }
+    play.disabled_after = pick(rng, &[Duration::ZERO, Duration::ZERO, Duration::from_secs(120), Duration::from_secs(600)]);
     play.policy.stop_grace = rng.random_bool(0.4).then_some(Duration::from_secs(30));
     play.policy.budget_percent = pick(rng, &[10, 34, 60]);
     play.policy.soak = pick(rng, &[Duration::ZERO, Duration::from_secs(600)]);
@@ -215,30 +227,68 @@ fn storm(play: &mut Play, rng: &mut Pcg64Mcg) {
     play.crash_every = pick(rng, &[None, Some(Duration::from_secs(900)), Some(Duration::from_secs(200))]);
     for version in &mut play.region.templates[0].versions {
         if let Some(orchestrator) = &mut version.orchestrator {
-            orchestrator.switch = pick(rng, &[Switch::Obeys, Switch::Forgets, Switch::Forgets, Switch::Ignores, Switch::Refuses]);
+            let kinds = [Switch::Obeys, Switch::Obeys, Switch::Forgets, Switch::Forgets, Switch::Forgets, Switch::Ignores, Switch::Refuses];
+            orchestrator.switch = pick(rng, &kinds);
         }
     }
     troubles(play, rng);
-    let old = play.clusters[0].old.name.clone();
-    let members = play.clusters[0].old.desired.unwrap_or_default() as usize;
-    for _ in 0..rng.random_range(0..8) {
-        let on = Pick::Nth { group: old.clone(), nth: rng.random_range(0..members) };
-        let length = Span::secs(rng.random_range(10..300));
-        let what = match rng.random_range(0..4) {
-            0 => Incident::Crash(on),
-            1 => Incident::HangOrchestrator { on, r#for: length },
-            2 => Incident::Lie {
-                on,
-                lie: Lie::Zero,
-                endpoint: Some(pick(rng, &[Endpoint::ActiveByInstance, Endpoint::Metrics])),
-                r#for: length,
-            },
-            _ => {
-                let lie = pick(rng, &[Lie::MissingKey, Lie::Malformed, Lie::NotFound, Lie::Old(120), Lie::ServerError, Lie::Hang]);
-                Incident::Lie { on, lie, endpoint: None, r#for: length }
-            }
+    trickle(play, rng);
+    incidents(play, rng);
+}
+
+/// Short work that comes in for as long as the drains last, so that an orchestrator whose intake is open for a moment has some at once.
+fn trickle(play: &mut Play, rng: &mut Pcg64Mcg) {
+    if rng.random_bool(0.4) {
+        return;
+    }
+    for cluster in &play.clusters {
+        let spec = WorkSpec {
+            queue: cluster.name.clone(),
+            application: APPLICATION.to_owned(),
+            count: rng.random_range(50..250),
+            length: Span::between(5, 90),
+            over: Duration::from_secs(1500),
         };
-        play.region.incidents.push(Timed { at: Duration::from_secs(rng.random_range(60..2400)), what });
+        play.region.incidents.push(Timed { at: Duration::from_secs(200), what: Incident::Work(spec) });
+    }
+    if rng.random_bool(0.5) {
+        // With nothing long under way the drains run dry soon.
+        play.region.incidents.retain(|i| !matches!(&i.what, Incident::Work(w) if w.length.max > Duration::from_secs(90)));
+    }
+}
+
+/// What befalls the instances of the old groups; those of the polling cluster only crash.
+fn incidents(play: &mut Play, rng: &mut Pcg64Mcg) {
+    let restless = rng.random_bool(0.5);
+    for cluster in &play.clusters {
+        let members = cluster.old.desired.unwrap_or_default() as usize;
+        let on = |rng: &mut Pcg64Mcg| Pick::Nth { group: cluster.old.name.clone(), nth: rng.random_range(0..members) };
+        for _ in 0..if restless { 4 * members } else { 0 } {
+            let at = Duration::from_secs(rng.random_range(240..1800));
+            play.region.incidents.push(Timed { at, what: Incident::Crash(on(rng)) });
+        }
+        if cluster.polling {
+            continue;
+        }
+        for _ in 0..rng.random_range(0..8) {
+            let on = on(rng);
+            let length = Span::secs(rng.random_range(10..300));
+            let what = match rng.random_range(0..4) {
+                0 => Incident::Crash(on),
+                1 => Incident::HangOrchestrator { on, r#for: length },
+                2 => Incident::Lie {
+                    on,
+                    lie: Lie::Zero,
+                    endpoint: Some(pick(rng, &[Endpoint::ActiveByInstance, Endpoint::Metrics])),
+                    r#for: length,
+                },
+                _ => {
+                    let lie = pick(rng, &[Lie::MissingKey, Lie::Malformed, Lie::NotFound, Lie::Old(120), Lie::ServerError, Lie::Hang]);
+                    Incident::Lie { on, lie, endpoint: None, r#for: length }
+                }
+            };
+            play.region.incidents.push(Timed { at: Duration::from_secs(rng.random_range(60..2400)), what });
+        }
     }
 }
 

@@ -50,8 +50,10 @@ const PAGED_AFTER: Duration = Duration::from_secs(90);
 const AGAIN_AFTER: Duration = Duration::from_secs(20);
 /// How often it is started again at most.
 const AGAIN_AT_MOST: u32 = 100;
+/// A play in which nothing has happened for so long stands still: longer than twice the longest time between two tries of a held drain.
+const STANDSTILL: Duration = Duration::from_secs(1800);
 /// After the last thing that could happen, the play goes on for this long to see that nothing more does.
-const AFTERMATH: Duration = Duration::from_secs(180);
+const AFTERMATH: Duration = Duration::from_secs(240);
 
 /// What is left when the play is over.
 pub struct Aftermath {
@@ -67,8 +69,10 @@ pub struct Aftermath {
     pub groups: Vec<Group>,
     /// How long the play was.
     pub length: SimTime,
-    /// The play's last act was reached before its limit.
+    /// Everything that was to happen happened; else the play stood still or came to its limit.
     pub complete: bool,
+    /// What each orchestrator that is up was executing at the end.
+    pub executing: BTreeMap<InstanceId, Vec<u64>>,
 }
 
 /// What the person on call did.
@@ -84,6 +88,8 @@ pub struct RollbackRun {
     pub outcome: Option<rollback::Outcome>,
     /// Times it was started.
     pub starts: u32,
+    /// How many of each old group served its users, over time.
+    pub serving: Vec<(SimTime, GroupName, usize)>,
 }
 
 /// What a watcher sees between two looks.
@@ -116,6 +122,7 @@ pub async fn perform(play: &Play, seed: u64, watcher: &mut dyn Watcher, plant: P
         agents: JoinSet::new(),
         stops: BTreeMap::new(),
         disabled_at: BTreeMap::new(),
+        healthy_at: BTreeMap::new(),
         deployed: false,
         bad_at: None,
         news: Vec::new(),
@@ -144,6 +151,7 @@ struct Director<'a> {
     agents: JoinSet<InstanceId>,
     stops: BTreeMap<InstanceId, CancellationToken>,
     disabled_at: BTreeMap<GroupName, SimTime>,
+    healthy_at: BTreeMap<GroupName, SimTime>,
     deployed: bool,
     bad_at: Option<SimTime>,
     news: Vec<String>,
@@ -155,6 +163,7 @@ impl Director<'_> {
         let mut quiet_since: Option<SimTime> = None;
         let oncall = CancellationToken::new();
         let mut command: Option<JoinSet<rollback::Outcome>> = None;
+        let mut moved = (SimTime::ZERO, self.happenings());
         loop {
             let now = self.sim.with(|r| r.now());
             if now >= self.play.limit {
@@ -167,6 +176,12 @@ impl Director<'_> {
             let news = std::mem::take(&mut self.news);
             self.sim.with(|r| watcher.look(r, &self.stations, &news));
             let over = self.is_over(command.is_some());
+            let happenings = self.happenings();
+            if moved.1 != happenings {
+                moved = (now, happenings);
+            } else if self.has_no_more_acts(command.is_some()) && now - moved.0 >= STANDSTILL {
+                return false;
+            }
             quiet_since = if over { quiet_since.or(Some(now)) } else { None };
             if quiet_since.is_some_and(|since| now - since >= AFTERMATH) {
                 return true;
@@ -226,7 +241,11 @@ impl Director<'_> {
             let old = GroupName::from(cluster.old.name.as_str());
             let new = GroupName::from(cluster.new.name.as_str());
             let wanted = cluster.new.desired.unwrap_or_default() as usize;
-            if self.disabled_at.contains_key(&old) || self.serving(&new) < wanted {
+            if self.disabled_at.contains_key(&old) || (!self.healthy_at.contains_key(&old) && self.serving(&new) < wanted) {
+                continue;
+            }
+            let healthy = *self.healthy_at.entry(old.clone()).or_insert(now);
+            if now < healthy + self.play.disabled_after {
                 continue;
             }
             self.sim.with(|r| r.strike(&Incident::Disable(cluster.old.name.clone())));
@@ -272,6 +291,13 @@ impl Director<'_> {
 
     fn oncall(&mut self, now: SimTime, command: &mut Option<JoinSet<rollback::Outcome>>, cancel: &CancellationToken) {
         let Some(bad_at) = self.bad_at else { return };
+        if command.is_some() {
+            let old = self.play.clusters.iter().map(|c| GroupName::from(c.old.name.as_str()));
+            let serving: Vec<_> = old.map(|name| (now, name.clone(), self.serving(&name))).collect();
+            if let Some(run) = &mut self.rollback {
+                run.serving.extend(serving);
+            }
+        }
         if let Some(running) = command {
             if self.play.rollback_dies > 0.0 && self.rng.random_bool(self.play.rollback_dies) {
                 // The laptop dies: nothing is cleaned up, the tags stay.
@@ -301,7 +327,7 @@ impl Director<'_> {
             return;
         }
         let before = self.groups();
-        let run = self.rollback.get_or_insert(RollbackRun { from: now, before, to: now, outcome: None, starts: 0 });
+        let run = self.rollback.get_or_insert(RollbackRun { from: now, before, to: now, outcome: None, starts: 0, serving: Vec::new() });
         run.starts += 1;
         run.to = now;
         run.outcome = None;
@@ -316,12 +342,21 @@ impl Director<'_> {
         self.sim.with(|r| r.group_names().iter().filter_map(|name| r.group_now(name)).map(|d| d.group).collect())
     }
 
-    /// Nothing more is to be expected: old instances gone or held, work done, rollback ended.
-    fn is_over(&self, rolling_back: bool) -> bool {
+    /// Grows whenever something happens that matters.
+    fn happenings(&self) -> usize {
+        self.sim.with(|r| {
+            let truth = r.truth();
+            let finished = truth.executions.iter().filter(|e| e.is_finished() || e.is_lost()).count();
+            truth.terminations.len() + truth.capacity.len() + truth.executions.len() + finished
+        })
+    }
+
+    /// Deployed, and rolled back when there is anything to roll back.
+    fn has_no_more_acts(&self, rolling_back: bool) -> bool {
         if !self.deployed || rolling_back || self.disabled_at.len() < self.play.clusters.len() {
             return false;
         }
-        let settled_rollback = match (&self.play.goes_bad_after, &self.rollback) {
+        match (&self.play.goes_bad_after, &self.rollback) {
             (None, _) => true,
             (Some(_), None) => false,
             (Some(_), Some(run)) => match &run.outcome {
@@ -329,22 +364,39 @@ impl Director<'_> {
                 Some(_) => run.starts >= AGAIN_AT_MOST,
                 None => false,
             },
-        };
+        }
+    }
+
+    /// Nothing more is to be expected: no acts, the instances that were to leave are gone, the work is done.
+    fn is_over(&self, rolling_back: bool) -> bool {
+        if !self.has_no_more_acts(rolling_back) {
+            return false;
+        }
         let rolled_back = matches!(self.rollback.as_ref().and_then(|r| r.outcome.as_ref()), Some(rollback::Outcome::Done(_)));
-        let leaving = self.play.clusters.iter().map(|c| if rolled_back { &c.new.name } else { &c.old.name });
-        let left: usize = leaving.map(|name| self.sim.with(|r| r.members(&GroupName::from(name.as_str())).len())).sum();
-        let working = self.sim.with(|r| {
-            let unfinished = |e: &crate::cloud::sim::Execution| !e.is_finished() && !e.is_lost();
-            r.truth().executions.iter().any(unfinished)
-        });
-        settled_rollback && left == 0 && !working
+        let mut leaving = self.play.clusters.iter().map(|c| GroupName::from(if rolled_back { c.new.name.as_str() } else { &c.old.name }));
+        self.sim.with(|r| {
+            leaving.all(|name| r.members(&name).is_empty()) && r.truth().executions.iter().all(|e| e.is_finished() || e.is_lost())
+        })
     }
 
     async fn end(mut self, complete: bool) -> Aftermath {
         self.agents.shutdown().await;
         let groups = self.groups();
-        let (truth, length) = self.sim.with(|r| (r.truth().clone(), r.now()));
-        Aftermath { truth, stations: self.stations, rollback: self.rollback, disabled_at: self.disabled_at, groups, length, complete }
+        let ids: Vec<InstanceId> = self.stations.keys().cloned().collect();
+        let (truth, length, executing) = self.sim.with(|r| {
+            let executing = ids.into_iter().filter(|id| r.orchestrator_runs(id)).map(|id| (id.clone(), r.executing(&id))).collect();
+            (r.truth().clone(), r.now(), executing)
+        });
+        Aftermath {
+            truth,
+            stations: self.stations,
+            rollback: self.rollback,
+            disabled_at: self.disabled_at,
+            groups,
+            length,
+            complete,
+            executing,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rand::Rng;
@@ -27,6 +28,7 @@ use crate::cloud::Resize;
 use crate::cloud::ScalingActivity;
 use crate::cloud::ScheduledAction;
 use crate::cloud::sim::Sim;
+use crate::cloud::sim::SimOrchestrator;
 use crate::cloud::sim::SimTime;
 use crate::daemon;
 use crate::daemon::Lines;
@@ -44,9 +46,13 @@ use crate::model::Group;
 use crate::model::GroupInstance;
 use crate::model::GroupName;
 use crate::model::InstanceId;
+use crate::model::Intake;
 use crate::model::Process;
+use crate::model::Sample;
 use crate::model::Timestamp;
 use crate::observe::Eyes;
+use crate::orchestrator;
+use crate::orchestrator::Abilities;
 use crate::orchestrator::Orchestrator;
 
 /// What one agent left behind.
@@ -57,7 +63,9 @@ pub struct Record {
     /// Its audit log.
     pub audit: Vec<Event>,
     /// What was true in the region whenever a terminate call of its went out.
-    pub calls: Vec<AtCall>,
+    pub calls: Vec<Arc<AtCall>>,
+    /// What its orchestrator said, with the time that it was asked.
+    pub heard: Vec<(SimTime, Said)>,
     /// How often it crashed.
     pub crashes: u32,
 }
@@ -69,8 +77,21 @@ pub struct AtCall {
     pub at: SimTime,
     /// The instance's group and its siblings.
     pub groups: Vec<Group>,
-    /// Its journal said that it would.
-    pub intent: bool,
+    /// The generation under which its drain began and whether the orchestrator was stopped before, when its journal said that it would.
+    pub intent: Option<(u64, bool)>,
+    /// What the orchestrator was really executing.
+    pub executing: Vec<u64>,
+    /// The orchestrator's process was there.
+    pub runs: bool,
+}
+
+/// What an orchestrator said, before anything that a test has planted got hold of it.
+#[derive(Clone, Debug)]
+pub enum Said {
+    /// Of its intake.
+    Intake(Intake),
+    /// Of its activity.
+    Activity(Sample),
 }
 
 /// One instance and the agent on it.
@@ -126,7 +147,8 @@ impl Station {
             chance: self.crash_at_call,
             rng: Mutex::new(Pcg64Mcg::seed_from_u64(self.seed ^ (u64::from(life) << 32))),
         });
-        let orchestrator: Arc<dyn Orchestrator> = Arc::new(self.sim.orchestrator(&self.id));
+        let orchestrator: Arc<dyn Orchestrator> =
+            Arc::new(Overheard { orchestrator: self.sim.orchestrator(&self.id), sim: self.sim.clone(), record: self.record.clone() });
         let journal: Box<dyn Journal> = Box::new(Memory { record: self.record.clone() });
         #[cfg(test)]
         let (autoscaling, orchestrator, journal, policy) = super::plants::plant(self.plant, autoscaling, orchestrator, journal, policy);
@@ -179,6 +201,46 @@ impl Audit for Memory {
     }
 }
 
+/// The orchestrator, with a note of what it says.
+struct Overheard {
+    orchestrator: SimOrchestrator,
+    sim: Sim,
+    record: Arc<Mutex<Record>>,
+}
+
+#[async_trait]
+impl Orchestrator for Overheard {
+    async fn activity(&self) -> Sample {
+        let at = self.sim.with(|r| r.now());
+        let sample = self.orchestrator.activity().await;
+        open(&self.record).heard.push((at, Said::Activity(sample.clone())));
+        sample
+    }
+
+    async fn intake(&self) -> Intake {
+        let at = self.sim.with(|r| r.now());
+        let intake = self.orchestrator.intake().await;
+        open(&self.record).heard.push((at, Said::Intake(intake.clone())));
+        intake
+    }
+
+    async fn set_intake(&self, open: bool) -> Result<(), orchestrator::Error> {
+        self.orchestrator.set_intake(open).await
+    }
+
+    async fn stop(&self, grace: Duration) -> Result<(), orchestrator::Error> {
+        self.orchestrator.stop(grace).await
+    }
+
+    async fn start(&self) -> Result<(), orchestrator::Error> {
+        self.orchestrator.start().await
+    }
+
+    fn abilities(&self) -> Abilities {
+        self.orchestrator.abilities()
+    }
+}
+
 /// The cloud of an agent that may crash around its terminate call, and a note of what was true when it was made.
 struct Crashing {
     cloud: Arc<dyn AutoScaling>,
@@ -202,15 +264,19 @@ impl Crashing {
 impl AutoScaling for Crashing {
     async fn terminate_own(&self, own: &OwnInstance, decrement: bool) -> cloud::Result<ScalingActivity> {
         self.perhaps(self.chance / 2.0).await;
-        let (at, groups) = self.sim.with(|r| {
+        let (at, groups, executing, runs) = self.sim.with(|r| {
             let groups = r.group_names().iter().filter_map(|name| r.group_now(name)).map(|d| d.group).collect();
-            (r.now(), groups)
+            (r.now(), groups, r.executing(own.id()), r.orchestrator_runs(own.id()))
         });
         {
             let mut record = open(&self.record);
-            let drain = record.journal.last().and_then(|(_, durable)| durable.drain.as_ref());
-            let intent = drain.is_some_and(|d| matches!(d.progress, Progress::Intent { .. }));
-            record.calls.push(AtCall { at, groups, intent });
+            let intent = record.journal.last().and_then(|(_, durable)| durable.drain.as_ref()).and_then(|d| match d.progress {
+                Progress::Intent { stopped, .. } => Some((d.generation, stopped)),
+                Progress::Draining | Progress::Stopping | Progress::Stopped | Progress::Accepted { .. } | Progress::Cancelled { .. } => {
+                    None
+                }
+            });
+            record.calls.push(Arc::new(AtCall { at, groups, intent, executing, runs }));
         }
         let answer = self.cloud.terminate_own(own, decrement).await;
         self.perhaps(self.chance / 2.0).await;
