@@ -50,7 +50,8 @@
 //! * *A lost answer is not a no.* A mutation whose answer was lost is not repeated before reads have had time to show what it did.
 //! * *Sizes are others' business.* The agent never sets desired, max or suspended processes; min only as its policy allows, on a superseded
 //!   group that nobody holds, and only to desired − 1.
-//! * *A rollback outranks a drain.* It marks its groups with a tag; agents read the tag in their last look and go back to work.
+//! * *A rollback outranks a drain.* It marks its groups with a tag; agents read it before they end anything, hold, and take work again once
+//!   their group is enabled. Not sooner: in a polling cluster the newest instance still polls then.
 //! * *Time is an argument.* One file reads the clock. Everything else can be run through a night in milliseconds.
 //! * *Every wait ends.* Each call, queue and retry has a bound; when it is reached somebody is told, with a code that has a page in `runbooks/`.
 //!
