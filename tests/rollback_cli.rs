@@ -1,0 +1,111 @@
+//! `bellrock rollback` as a shell sees it, against a served region that stands still: what it refuses, a dry run, a signal.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use bellrock::cloud::sim::Region;
+use bellrock::cloud::sim::serve::Server;
+use bellrock::cloud::sim::serve::scenario;
+use bellrock::model::Timestamp;
+use rustix::process::Pid;
+use rustix::process::Signal;
+use rustix::process::kill_process;
+use serde_json::Value;
+use tokio::io::AsyncBufReadExt;
+use tokio::io::BufReader;
+use tokio::process::Command;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+/// How long a process may take for what takes it a second.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// v023 disabled, v024 never healthy; its time stands.
+struct Sim {
+    endpoint: String,
+    _stop: oneshot::Sender<()>,
+    _server: JoinSet<std::io::Result<()>>,
+}
+
+impl Sim {
+    async fn start() -> Self {
+        let mut region = Region::new(1, Timestamp(1_700_000_000_000));
+        region.load(&scenario::named("broken").expect("it is there")).expect("loads");
+        let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0)), region, 0.0).await.expect("binds");
+        let endpoint = server.endpoint();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(server.run(async move { drop(stopped.await) }));
+        let sim = Self { endpoint, _stop: stop, _server: tasks };
+        let jump = sim.http().post(format!("{}/control/advance", sim.endpoint)).json(&serde_json::json!({ "seconds": 150 }));
+        assert!(jump.send().await.expect("answers").status().is_success());
+        sim
+    }
+
+    fn http(&self) -> reqwest::Client {
+        reqwest::Client::builder().no_proxy().timeout(LIMIT).build().expect("a client")
+    }
+
+    /// All groups, with sizes, processes, tags and members; they stand as still as time.
+    async fn groups(&self) -> Value {
+        let control = self.http().get(format!("{}/control", self.endpoint)).send().await.expect("answers");
+        control.json::<Value>().await.expect("JSON")["groups"].take()
+    }
+
+    fn rollback(&self, dir: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bellrock"));
+        command.arg("rollback").args(args).args(["--endpoint", &self.endpoint, "--output", "json"]).env_clear();
+        command.envs([("AWS_ACCESS_KEY_ID", "oncall"), ("AWS_SECRET_ACCESS_KEY", "none"), ("AWS_REGION", "us-east-1")]);
+        command.envs([("AWS_CONFIG_FILE", "/dev/null"), ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")]).env("XDG_STATE_HOME", dir);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+
+    async fn ended(&self, args: &[&str]) -> (Option<i32>, Value) {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let ended = tokio::time::timeout(LIMIT, self.rollback(dir.path(), args).output()).await.expect("ends in time").expect("runs");
+        (ended.status.code(), serde_json::from_slice(&ended.stdout).unwrap_or_default())
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_is_code_2_and_what_is_only_tried_0_and_neither_changes_anything() {
+    let sim = Sim::start().await;
+    let before = sim.groups().await;
+    let (code, said) = sim.ended(&["spinnaker", "--yes", "--to", "v007"]).await;
+    assert_eq!((code, &said["outcome"]), (Some(2), &"refused".into()), "{said:#}");
+    assert!(said["reasons"][0]["code"] == "rollback-no-such-version", "{said:#}");
+    let (code, said) = sim.ended(&["spinnaker", "--dry-run"]).await;
+    assert_eq!((code, &said["outcome"]), (Some(0), &"dry_run".into()), "{said:#}");
+    assert_eq!(sim.ended(&["spinnaker"]).await.0, Some(2), "there is no terminal to ask at");
+    assert_eq!(sim.ended(&["spinnaker", "--yes", "--service-url", "gate/health"]).await.0, Some(2), "no URL");
+    assert_eq!(sim.groups().await, before);
+}
+
+#[tokio::test]
+async fn the_first_signal_stops_it_with_code_3_and_the_command_that_goes_on() {
+    let sim = Sim::start().await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut child = sim.rollback(dir.path(), &["spinnaker", "--yes", "--timeout", "7m"]).spawn().expect("runs");
+    let mut err = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let held = async {
+        while let Ok(Some(line)) = err.next_line().await {
+            if line.contains(": hold spinnaker-main-v023") {
+                return;
+            }
+        }
+        panic!("it ended without a change");
+    };
+    tokio::time::timeout(LIMIT, held).await.expect("in time");
+    let pid = Pid::from_raw(i32::try_from(child.id().expect("it runs")).expect("a pid")).expect("a pid");
+    kill_process(pid, Signal::INT).expect("a process of our own");
+    let rest = async { while let Ok(Some(_)) = err.next_line().await {} };
+    let (ended, ()) = tokio::time::timeout(LIMIT, async { tokio::join!(child.wait_with_output(), rest) }).await.expect("ends in time");
+    let ended = ended.expect("ends");
+    let said: Value = serde_json::from_slice(&ended.stdout).expect("JSON");
+    assert_eq!((ended.status.code(), &said["outcome"]), (Some(3), &"paused".into()), "{said:#}");
+    let again = said["continue"].as_str().expect("a command");
+    assert!(again.contains("--timeout 7m") && again.contains("--owner"), "{again}");
+}
