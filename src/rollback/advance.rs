@@ -40,6 +40,8 @@ use watch::Watch;
 /// How old a describe may be. A write that is not to be seen for so long was lost and is sent again; too short and a stale read looks like
 /// somebody else's change.
 const STALE: Duration = Duration::from_secs(10);
+/// Looks in a row without a group before it counts as gone.
+const GONE: u32 = 8;
 /// How old the survey of versions may be before the first change and before something is taken away.
 const SURVEY_FRESH: Duration = Duration::from_secs(10);
 /// Looks that must agree before something is taken away: one stale one is not enough (draining.md §4.6).
@@ -277,6 +279,8 @@ pub enum Next {
     Wait(String),
     /// Nothing yet: a second look has to agree with this one.
     Agree(String),
+    /// Nothing; all else stands, and the service has to answer.
+    AskService,
     /// Nothing before the application's groups are read anew: there may be another version.
     Survey,
     /// Nothing any more.
@@ -457,13 +461,20 @@ struct Look<'a> {
 impl<'a> Look<'a> {
     fn group(&self, name: &GroupName) -> Result<&'a Group, Next> {
         let gone = || Next::Stop(Stop::GroupGone { group: name.clone() });
-        self.facts.group(name).filter(|g| g.status.is_none()).ok_or_else(gone)
+        match self.facts.absent.get(name) {
+            Some(looks) if *looks >= GONE => Err(gone()),
+            Some(_) => Err(Next::Wait(format!("AWS to show {name} again"))),
+            None => self.facts.group(name).filter(|g| g.status.is_none()).ok_or_else(gone),
+        }
     }
 
     /// The groups to hold; a bystander that somebody has deleted needs no hold.
     fn there(&self) -> impl Iterator<Item = &'a GroupName> {
         let (plan, facts) = (self.plan, self.facts);
-        plan.held().filter(move |name| !plan.bystanders.contains(name) || facts.group(name).is_some_and(|g| g.status.is_none()))
+        let is_there = move |name: &GroupName| {
+            facts.absent.get(name).is_none_or(|looks| *looks < GONE) && facts.group(name).is_some_and(|g| g.status.is_none())
+        };
+        plan.held().filter(move |name| !plan.bystanders.contains(name) || is_there(name))
     }
 
     /// The versions of the cluster were read a moment ago.
@@ -506,7 +517,7 @@ impl Progress {
             if done {
                 break;
             }
-            let group = look.group(&planned.name)?;
+            let group = look.group(&planned.name).inspect_err(|_| self.agreeing = 0)?;
             let agents_may_act = self.held_since.is_none_or(|since| look.at.since(since) < look.settle + STALE);
             let role =
                 if planned.name == look.plan.restore.name { Role::Restored { agents_may_act } } else { Role::Retired { agents_may_act } };
@@ -520,6 +531,7 @@ impl Progress {
         if !done {
             look.nobody_else()?;
         }
+        self.hold_anew_what_lapsed(look);
         let refresh = self.overdue_holds(look);
         if refresh.is_empty() { Ok(()) } else { Err(Next::Do(refresh)) }
     }
@@ -531,11 +543,31 @@ impl Progress {
         Step::Hold { group: group.clone(), hold, record }
     }
 
+    /// A hold that we put and that is not to be seen any more, or has expired while this machine slept: agents may have gone on meanwhile,
+    /// so all begins again with the hold. Every step may be repeated.
+    fn hold_anew_what_lapsed(&mut self, look: &Look<'_>) {
+        if self.stage() >= Stage::Release {
+            return;
+        }
+        let is_live = |name: &GroupName| {
+            let hold = look.facts.group(name).and_then(|g| Hold::parse(&g.tags).ok().flatten());
+            hold.is_some_and(|hold| hold.is_live(look.at.wall))
+        };
+        let lapsed = |name: &&GroupName| self.holds.get(*name).is_some_and(|put| age(*put, look.at) >= STALE) && !is_live(name);
+        let lapsed: Vec<GroupName> = look.there().filter(lapsed).cloned().collect();
+        if !lapsed.is_empty() {
+            self.holds.retain(|name, _| !lapsed.contains(name));
+            self.held_since = None;
+            self.agreeing = 0;
+            self.at = 0;
+        }
+    }
+
     /// Holds that we put and that have used up half their life.
     fn overdue_holds(&self, look: &Look<'_>) -> Vec<Step> {
         let overdue = |g: &&GroupName| {
             let put = self.holds.get(*g).filter(|_| !self.released.contains(*g) && self.stage() < Stage::Release);
-            put.is_some_and(|put| look.at.since(*put) > HOLD_TTL / 2)
+            put.is_some_and(|put| age(*put, look.at) > HOLD_TTL / 2)
         };
         look.there().filter(overdue).map(|g| Self::hold_step(look, g)).collect()
     }
@@ -761,7 +793,7 @@ impl Progress {
         if !enough {
             return Some(Next::Wait(format!("{}: {serving} of {} serve", group.name, look.plan.count)));
         }
-        (!look.service).then(|| Next::Wait("the service to answer".to_owned()))
+        (!look.service).then_some(Next::AskService)
     }
 
     fn unpin(&mut self, look: &Look<'_>) -> Option<Next> {
@@ -779,6 +811,12 @@ impl Progress {
         let steps: Vec<Step> = order.map(|g| Step::Release { group: g.clone(), forget: g == restored }).collect();
         (!steps.is_empty()).then_some(Next::Do(steps))
     }
+}
+
+/// By the clock that shows more: the one that does not jump stands still while a laptop sleeps.
+fn age(earlier: Moment, at: Moment) -> Duration {
+    let wall = u64::try_from(at.wall.0.saturating_sub(earlier.wall.0)).unwrap_or(0);
+    at.since(earlier).max(Duration::from_millis(wall))
 }
 
 /// Members that are not gone.

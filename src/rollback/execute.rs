@@ -40,6 +40,8 @@ use crate::model::Moment;
 
 /// Between looks while waiting: the overhead over what AWS itself needs is at most this and [`AGREE_AFTER`].
 const LOOK_EVERY: Duration = Duration::from_millis(750);
+/// How long after a look its steps may still be begun, by the wall clock.
+const LOOK_HOLDS_MS: i64 = 60_000;
 /// Between looks after two minutes without any news; an account's request bucket is shared (draining.md §4.12).
 const LOOK_EVERY_LATER: Duration = Duration::from_secs(3);
 /// Before the second look that has to agree with the first.
@@ -97,6 +99,7 @@ pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report
             stop_all(&mut work, |w| Stop::OutOfTime { waiting: w.waiting.clone() });
             break;
         }
+        let looked = now;
         let seen = match std::mem::take(&mut survey) {
             true => facts::resurvey(world.scaling, &mut facts, &plan.request.application, world.seed, now).await,
             false => Ok(()),
@@ -130,7 +133,7 @@ pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report
                 last_news = now;
                 world.sink.tell(&Event::Stage { cluster: w.plan.cluster.clone(), stage });
             }
-            at_service &= stage >= Stage::Verify && matches!(next, Next::Wait(_));
+            at_service &= matches!(next, Next::AskService);
             match next {
                 Next::Do(steps) => todo.push((w, steps)),
                 Next::Wait(text) => w.wait(world, &facts, text),
@@ -138,6 +141,7 @@ pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report
                     again = true;
                     w.wait(world, &facts, text);
                 }
+                Next::AskService => w.wait(world, &facts, "the service to answer".to_owned()),
                 Next::Survey => survey = true,
                 Next::Done => {}
                 Next::Stop(stop) => w.halt(world, stop),
@@ -146,7 +150,7 @@ pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report
         if !todo.is_empty() {
             last_news = now;
             let pauses: Vec<Duration> = todo.iter().map(|(w, _)| pause(w.failures + 1, &mut jitter)).collect();
-            join_all(todo.into_iter().zip(pauses).map(|((w, steps), pause)| carry_out_all(world, w, steps, pause))).await;
+            join_all(todo.into_iter().zip(pauses).map(|((w, steps), pause)| carry_out_all(world, w, steps, pause, looked))).await;
             continue;
         }
         if survey {
@@ -178,13 +182,14 @@ async fn look(world: &World<'_>, work: &[Work<'_>], facts: &mut Facts) -> cloud:
 }
 
 /// Steps of one kind at once, kinds in order; what could not be done ends the round for this cluster.
-async fn carry_out_all(world: &World<'_>, work: &mut Work<'_>, steps: Vec<Step>, pause: Duration) {
+async fn carry_out_all(world: &World<'_>, work: &mut Work<'_>, steps: Vec<Step>, pause: Duration, looked: Moment) {
     let cluster = work.plan.cluster.clone();
     for batch in steps.chunk_by(|a, b| a.may_go_with(b)) {
-        if world.cancel.is_cancelled() {
+        let now = world.clock.now();
+        // Decided before this machine slept: the world has moved on.
+        if world.cancel.is_cancelled() || now.wall.0 - looked.wall.0 > LOOK_HOLDS_MS {
             return;
         }
-        let now = world.clock.now();
         if let Some(problem) = batch.iter().find_map(|step| world.journal.intend(now.wall, &cluster, step).err()) {
             return work.halt(world, Stop::Journal { problem: problem.to_string() });
         }

@@ -50,6 +50,9 @@ pub struct Facts {
     pub refreshing: BTreeMap<GroupName, String>,
     /// Groups that begin like the application and are named by nobody's rules.
     pub strange: Vec<GroupName>,
+    /// Groups that were asked for and not answered, and in how many looks in a row: one alone may be a stale read (F15).
+    #[serde(skip)]
+    pub absent: BTreeMap<GroupName, u32>,
     /// When all groups were last read.
     #[serde(skip)]
     pub surveyed: Option<Moment>,
@@ -271,6 +274,12 @@ pub async fn look_closer(
 pub async fn reread_groups(scaling: &dyn AutoScaling, facts: &mut Facts, names: &[GroupName], seed: u64) -> cloud::Result<()> {
     let mut found: BTreeMap<GroupName, Group> =
         patiently(seed, || scaling.groups(names)).await?.into_iter().map(|g| (g.name.clone(), g)).collect();
+    for name in names {
+        match found.contains_key(name) {
+            true => drop(facts.absent.remove(name)),
+            false => *facts.absent.entry(name.clone()).or_default() += 1,
+        }
+    }
     for version in facts.clusters.values_mut().flat_map(|c| &mut c.versions) {
         if let Some(group) = found.remove(&version.group.name) {
             version.group = group;

@@ -457,9 +457,12 @@ fn sizes(choice: &Choice<'_>) -> (u32, Capacity, String) {
     });
     let (wanted, why) = match (choice.count, own) {
         (Some(count), _) => (count, format!("{count} as asked")),
-        (None, Some(own)) => (own.desired.max(FLOOR), format!("{} as {} had before it was drained", own.desired.max(FLOOR), restore.name)),
-        (None, None) if newest.desired >= FLOOR => (newest.desired, format!("{} as the newest group has", newest.desired)),
-        (None, None) => (FLOOR, format!("{FLOOR}, the least there should be")),
+        // A record may be of an older drain: what the newest was given since counts as well.
+        (None, Some(own)) if own.desired.max(FLOOR) >= newest.desired => {
+            (own.desired.max(FLOOR), format!("{} as {} had before it was drained", own.desired.max(FLOOR), restore.name))
+        }
+        (None, _) if newest.desired >= FLOOR => (newest.desired, format!("{} as the newest group has", newest.desired)),
+        (None, _) => (FLOOR, format!("{FLOOR}, the least there should be")),
     };
     let count = wanted.max(restore.capacity.desired);
     let min = own.map_or(newest.min.max(restore.capacity.min), |own| own.min).min(count);

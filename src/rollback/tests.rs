@@ -183,6 +183,31 @@ async fn what_a_policy_has_added_since_the_last_look_stays() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hold_that_is_lost_is_put_again_and_agents_get_their_time_again() {
+    let fleet = Fleet::new().with("spin-ha-v023", (3, 3, 6), true).with("spin-ha-v024", (3, 3, 6), false);
+    let outcome = meddled(&fleet, advance::Stage::Await, |fleet| fleet.meddle("spin-ha-v023", |g| drop(g.tags.remove(HOLD_TAG)))).await;
+    assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+    assert!(report(&outcome).took >= SETTLE + Duration::from_secs(9), "{:?}", report(&outcome).took);
+    assert_rolled_back(&fleet, "hold lost");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_one_look_does_not_show_is_waited_for_and_one_that_is_gone_stops_it() {
+    let fleet = redeployed();
+    let request = request(600);
+    let (outcome, ()) = tokio::join!(go(&fleet, &request), async {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        fleet.hide("spin-ha-v023", Duration::from_secs(2));
+    });
+    assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+    assert_rolled_back(&fleet, "blink");
+    let fleet = redeployed();
+    let outcome = meddled(&fleet, advance::Stage::Await, |fleet| fleet.hide("spin-ha-v023", Duration::from_secs(600))).await;
+    assert_eq!((outcome.exit_code(), stop_code(&outcome)), (1, "rollback-group-gone"));
+    assert_eq!(sizes(&fleet, "spin-ha-v024"), "3/3/6");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_version_that_appears_meanwhile_pauses_it_with_the_newest_untouched() {
     let fleet = redeployed();
     let outcome = meddled(&fleet, advance::Stage::Await, |fleet| fleet.appear("spin-ha-v025", (3, 3, 6), false)).await;

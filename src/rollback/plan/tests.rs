@@ -132,10 +132,12 @@ spin-redis: no version in its name: left alone
 
 #[test]
 fn sizes_follow_the_record_then_the_newest_group_and_never_shrink() {
+    let one = group("spin-ha-v024", 2, (1, 1, 6), 1);
     let cases: Vec<(&str, Vec<Group>, Option<u32>, &str)> = vec![
         ("the newest's", vec![old(), new()], None, "spin-ha-v023 1/1/6>3/3/6>3/3/6"),
         ("the record wins", vec![recorded(old(), "2/5/6"), new()], None, "spin-ha-v023 1/1/6>5/5/6>2/5/6"),
-        ("a record below the floor", vec![recorded(old(), "1/1/6"), new()], None, "spin-ha-v023 1/1/6>2/2/6>1/2/6"),
+        ("a record older than the newest's sizes", vec![recorded(old(), "1/2/6"), new()], None, "spin-ha-v023 1/1/6>3/3/6>1/3/6"),
+        ("a record below the floor", vec![recorded(old(), "1/1/6"), one], None, "spin-ha-v023 1/1/6>2/2/6>1/2/6"),
         ("a senseless record", vec![recorded(old(), "9/1/6"), new()], None, "spin-ha-v023 1/1/6>3/3/6>3/3/6"),
         ("as asked", vec![recorded(old(), "2/5/6"), new()], Some(4), "spin-ha-v023 1/1/6>4/4/6>2/4/6"),
         ("max is raised", vec![old(), new()], Some(9), "spin-ha-v023 1/1/6>9/9/9>3/9/9"),

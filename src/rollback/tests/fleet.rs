@@ -71,6 +71,7 @@ pub(super) struct State {
     changes: usize,
     reads: usize,
     launches: u32,
+    hidden: BTreeMap<GroupName, Duration>,
     broken: Vec<String>,
 }
 
@@ -157,6 +158,11 @@ impl Fleet {
     pub fn group(&self, name: &str) -> Group {
         self.settle();
         self.state.lock().unwrap().groups[&GroupName::from(name)].clone()
+    }
+
+    /// Reads do not show the group for so long.
+    pub fn hide(&self, name: &str, time: Duration) {
+        self.state.lock().unwrap().hidden.insert(GroupName::from(name), self.clock.now().mono + time);
     }
 
     pub fn meddle(&self, name: &str, change: impl FnOnce(&mut Group)) {
@@ -318,7 +324,8 @@ impl AutoScaling for Fleet {
         let state = self.state.lock().unwrap();
         let then = if state.reads.is_multiple_of(2) { now.saturating_sub(self.stale) } else { now };
         let shown = state.history.iter().rfind(|(at, _)| *at <= then).map_or(&state.groups, |(_, groups)| groups);
-        Ok(names.iter().filter_map(|name| shown.get(name).cloned()).collect())
+        let hidden = |name: &&GroupName| state.hidden.get(*name).is_some_and(|until| now < *until);
+        Ok(names.iter().filter(|name| !hidden(name)).filter_map(|name| shown.get(name).cloned()).collect())
     }
 
     async fn find_groups(&self, _: &GroupFilter) -> cloud::Result<Vec<Group>> {
