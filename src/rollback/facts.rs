@@ -19,7 +19,9 @@ use serde::Serialize;
 use crate::cloud;
 use crate::cloud::AutoScaling;
 use crate::cloud::GroupFilter;
+use crate::cloud::Kind;
 use crate::cloud::LoadBalancing;
+use crate::cloud::TargetGroup;
 use crate::cloud::TargetState;
 use crate::model::Group;
 use crate::model::GroupInstance;
@@ -107,6 +109,8 @@ pub struct BackendFacts {
     pub port: Option<u16>,
     /// False when no listener uses the target group: its targets show `unused`, and health cannot be had.
     pub listened: bool,
+    /// AWS does not know it any more, although groups are attached to it.
+    pub gone: bool,
     /// Time its checks need to call a good target healthy: interval × threshold. Zero when unknown.
     pub first_health: Duration,
     /// Who is registered; the same instance may be so under several ports.
@@ -253,7 +257,7 @@ pub async fn look_closer(
         })
         .collect();
     let (refreshes, settings, health) =
-        futures::try_join!(refreshes, patiently(seed, || balancing.target_groups(&arns)), health(balancing, &backends, seed))?;
+        futures::try_join!(refreshes, settings(balancing, &arns, seed), health(balancing, &backends, seed))?;
     facts.refreshing = refreshes.into_iter().filter_map(|(name, found)| found.into_iter().next().map(|r| (name, r.status))).collect();
     facts.backends = backends.into_iter().map(|b| (b, BackendFacts { listened: true, ..BackendFacts::default() })).collect();
     for target_group in settings {
@@ -297,7 +301,30 @@ pub async fn reread_health(balancing: &dyn LoadBalancing, facts: &mut Facts, bac
     Ok(())
 }
 
-type Health = Vec<(Backend, BTreeMap<InstanceId, Vec<Member>>)>;
+/// One target group that was deleted spoils the answer about all: then each is asked for by itself.
+async fn settings(balancing: &dyn LoadBalancing, arns: &[TargetGroupArn], seed: u64) -> cloud::Result<Vec<TargetGroup>> {
+    match patiently(seed, || balancing.target_groups(arns)).await {
+        Err(error) if error.kind == Kind::Gone => {}
+        other => return other,
+    }
+    let each = stream::iter(arns.iter().cloned()).map(|arn| async move {
+        let one = [arn];
+        unless_gone(patiently(seed, || balancing.target_groups(&one)).await)
+    });
+    let found: Vec<Option<Vec<TargetGroup>>> = each.buffer_unordered(IN_FLIGHT).try_collect().await?;
+    Ok(found.into_iter().flatten().flatten().collect())
+}
+
+/// `None` for what is not there any more.
+fn unless_gone<T>(answer: cloud::Result<T>) -> cloud::Result<Option<T>> {
+    match answer {
+        Err(error) if error.kind == Kind::Gone => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// `None` for a load balancer that is gone: a matter of the cluster behind it, not of all.
+type Health = Vec<(Backend, Option<BTreeMap<InstanceId, Vec<Member>>>)>;
 
 async fn health(balancing: &dyn LoadBalancing, backends: &BTreeSet<Backend>, seed: u64) -> cloud::Result<Health> {
     stream::iter(backends.iter().cloned())
@@ -305,19 +332,25 @@ async fn health(balancing: &dyn LoadBalancing, backends: &BTreeSet<Backend>, see
             let mut members: BTreeMap<InstanceId, Vec<Member>> = BTreeMap::new();
             match &backend {
                 Backend::TargetGroup(arn) => {
-                    for target in patiently(seed, || balancing.target_health(arn)).await? {
+                    let Some(targets) = unless_gone(patiently(seed, || balancing.target_health(arn)).await)? else {
+                        return Ok((backend, None));
+                    };
+                    for target in targets {
                         let member = Member { port: target.target.port, standing: standing(target.state), reason: target.reason };
                         members.entry(target.target.instance).or_default().push(member);
                     }
                 }
                 Backend::Classic(name) => {
-                    for instance in patiently(seed, || balancing.classic_health(name)).await? {
+                    let Some(instances) = unless_gone(patiently(seed, || balancing.classic_health(name)).await)? else {
+                        return Ok((backend, None));
+                    };
+                    for instance in instances {
                         let standing = if instance.in_service { Standing::Healthy } else { Standing::NotHealthy };
                         members.entry(instance.instance).or_default().push(Member { port: None, standing, reason: Some(instance.reason) });
                     }
                 }
             }
-            Ok((backend, members))
+            Ok((backend, Some(members)))
         })
         .buffer_unordered(IN_FLIGHT)
         .try_collect()
@@ -327,7 +360,9 @@ async fn health(balancing: &dyn LoadBalancing, backends: &BTreeSet<Backend>, see
 impl Facts {
     fn take_health(&mut self, health: Health) {
         for (backend, members) in health {
-            self.backends.entry(backend).or_default().members = members;
+            let known = self.backends.entry(backend).or_default();
+            known.gone = members.is_none();
+            known.members = members.unwrap_or_default();
         }
     }
 }

@@ -327,6 +327,10 @@ fn objections(request: &Request, facts: &Facts, choice: &Choice<'_>, now: Timest
             }
         }
     }
+    let gone = |b: &Backend| facts.backends.get(b).is_some_and(|f| f.gone);
+    for backend in backends_of(&choice.restore.group).into_iter().filter(gone) {
+        found.push(Refusal::LoadBalancerGone { group: choice.restore.group.name.clone(), load_balancer: backend.to_string() });
+    }
     let newest_disabled = choice.retire.last().is_none_or(|newest| newest.group.is_disabled());
     if choice.restore.group.is_disabled() && newest_disabled {
         let groups = choice.retire.last().into_iter().chain([&choice.restore]).map(|v| v.group.name.clone()).collect();

@@ -208,6 +208,15 @@ async fn a_group_that_one_look_does_not_show_is_waited_for_and_one_that_is_gone_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_deleted_target_group_is_a_refusal_that_names_the_group() {
+    let fleet = Fleet { no_targets: true, ..redeployed() };
+    let outcome = go(&fleet, &request(600)).await;
+    let Outcome::Refused(why) = &outcome else { panic!("{outcome:?}") };
+    assert_eq!((why[0].code(), fleet.changes()), ("rollback-load-balancer-gone", 0));
+    assert!(why[0].to_string().contains("spin-ha-v023"), "{why:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_version_that_appears_meanwhile_pauses_it_with_the_newest_untouched() {
     let fleet = redeployed();
     let outcome = meddled(&fleet, advance::Stage::Await, |fleet| fleet.appear("spin-ha-v025", (3, 3, 6), false)).await;

@@ -82,6 +82,14 @@ pub enum Refusal {
         /// AWS's word.
         status: String,
     },
+    /// Its instances could never be healthy behind it.
+    #[error("{group} is attached to {load_balancer}, which is gone")]
+    LoadBalancerGone {
+        /// The group to restore.
+        group: GroupName,
+        /// Target group or classic load balancer.
+        load_balancer: String,
+    },
     /// Its members would live on at 0/0/0, and somebody wanted that.
     #[error("Terminate is suspended on {group} although it is not disabled: its instances would not end")]
     TerminateSuspended {
@@ -159,6 +167,7 @@ impl Refusal {
             Self::BothDisabled { .. } => "rollback-both-disabled",
             Self::GroupBeingDeleted { .. } => "rollback-group-being-deleted",
             Self::RefreshInProgress { .. } => "rollback-refresh-in-progress",
+            Self::LoadBalancerGone { .. } => "rollback-load-balancer-gone",
             Self::TerminateSuspended { .. } => "rollback-terminate-suspended",
             Self::Protected { .. } => "rollback-protected",
             Self::InStandby { .. } => "rollback-in-standby",
@@ -187,6 +196,11 @@ impl Refusal {
             Self::GroupBeingDeleted { .. } => "choose another version with --to".to_owned(),
             Self::RefreshInProgress { group, .. } => {
                 format!("wait for it, or cancel it: aws autoscaling cancel-instance-refresh --auto-scaling-group-name {group}")
+            }
+            Self::LoadBalancerGone { group, .. } => {
+                format!(
+                    "create it anew, detach it from {group} (aws autoscaling detach-traffic-sources), or choose another version with --to"
+                )
             }
             Self::TerminateSuspended { group } => {
                 format!(

@@ -81,6 +81,8 @@ pub struct Fleet {
     pub(super) state: Mutex<State>,
     /// Instances of this group never pass a check.
     pub sick: Option<&'static str>,
+    /// The target group was deleted.
+    pub no_targets: bool,
     /// Reads show the groups as they were so long ago, every second time.
     pub stale: Duration,
     /// Serving instances of the restored group that must be there before anything is taken away (S13); by cluster without `-vNNN`.
@@ -96,7 +98,15 @@ pub const CLASSIC: &str = "gate-internal";
 impl Fleet {
     pub fn new() -> Self {
         let clock = VirtualClock::start(Timestamp(1_800_000_000_000));
-        Self { clock, state: Mutex::default(), sick: None, stale: Duration::ZERO, floors: BTreeMap::new(), singletons: Vec::new() }
+        Self {
+            clock,
+            state: Mutex::default(),
+            sick: None,
+            no_targets: false,
+            stale: Duration::ZERO,
+            floors: BTreeMap::new(),
+            singletons: Vec::new(),
+        }
     }
 
     pub fn clock(&self) -> VirtualClock {
@@ -390,6 +400,9 @@ impl AutoScaling for Fleet {
 impl LoadBalancing for Fleet {
     async fn target_groups(&self, arns: &[TargetGroupArn]) -> cloud::Result<Vec<TargetGroup>> {
         self.read().await;
+        if self.no_targets {
+            return Err(error(Kind::Gone));
+        }
         let facts = |arn: &TargetGroupArn| TargetGroup {
             arn: arn.clone(),
             name: "gate".to_owned(),
@@ -403,6 +416,9 @@ impl LoadBalancing for Fleet {
 
     async fn target_health(&self, arn: &TargetGroupArn) -> cloud::Result<Vec<TargetHealth>> {
         self.read().await;
+        if self.no_targets {
+            return Err(error(Kind::Gone));
+        }
         let now = self.clock.now().mono;
         let state = self.state.lock().unwrap();
         let target =
