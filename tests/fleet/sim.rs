@@ -149,13 +149,14 @@ pub fn keeps_the_promises(truth: &Value, old: &[String]) -> String {
     for ended in list("terminations").iter().filter(|t| old.iter().any(|id| t["instance"] == **id)) {
         assert_eq!((&ended["executing"], &ended["lost"]), (&json!([]), &json!([])), "{ended:#}");
     }
-    let decrements = list("decrements");
+    let (decrements, calls) = (list("decrements"), list("calls"));
     for id in old {
         let own = decrements.iter().filter(|d| d["instance"] == **id).count();
         assert!(own <= 1, "{id} was decremented {own} times");
+        let ended = calls.iter().filter(|c| c["args"]["InstanceId"] == **id && c["outcome"] == "applied").count();
+        assert!(ended <= 1, "{id} was ended by {ended} calls");
     }
-    let calls = list("calls").len();
-    format!("executions {}, lost 0, decrements {}, mutating calls {calls}", executions.len(), decrements.len())
+    format!("executions {}, lost 0, decrements {}, mutating calls {}", executions.len(), decrements.len(), calls.len())
 }
 
 fn all_between<'t>(text: &'t str, start: &str, end: &str) -> Vec<&'t str> {
