@@ -252,7 +252,7 @@ async fn rollback(sim: &Sim, dir: &Path) -> Value {
         ("XDG_STATE_HOME", dir.to_str().expect("UTF-8")),
     ];
     let env = env.map(|(k, v)| (k.to_owned(), v.to_owned()));
-    let args = ["rollback", "shop", "--yes", "--endpoint", &sim.endpoint, "--output", "json", "--timeout", "3m"];
+    let args = ["rollback", "shop", "--yes", "--endpoint", &sim.endpoint, "--output", "json", "--timeout", "3m", "--settle", "15s"];
     let ended = tokio::time::timeout(Duration::from_secs(200), bellrock(&args, &env).output()).await.expect("ends in time").expect("runs");
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
     let report = serde_json::from_slice(&ended.stdout).unwrap_or_else(|e| panic!("{e}: {said}"));
