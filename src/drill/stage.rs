@@ -41,7 +41,7 @@ use super::station::Station;
 use super::station::Stations;
 
 /// Between two looks of the director at the region.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+pub const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// A crashed agent is back after this long: systemd's `RestartSec` and the start.
 const BACK_AFTER: Duration = Duration::from_secs(5);
 /// From the new groups' going bad to the person's typing the command.

@@ -15,6 +15,7 @@ use crate::cloud::sim::SimTime;
 use crate::cloud::sim::Switch;
 use crate::drill::scenario::BYSTANDER;
 use crate::drill::scenario::Cluster;
+use crate::drill::stage::LOOK_EVERY;
 use crate::model::CAPACITY_TAG;
 use crate::model::Capacity;
 use crate::model::Group;
@@ -97,8 +98,10 @@ impl Judge<'_> {
                 if lowered && change.group == old {
                     return Some(format!("{old} was scaled down to {} at {}", change.capacity, secs(change.at)));
                 }
-                let lately =
-                    run.serving.iter().filter(|(at, group, _)| *group == old && *at <= change.at && *at + SEEN_TO_SERVE >= change.at);
+                let lately = run
+                    .serving
+                    .iter()
+                    .filter(|(at, group, _)| *group == old && *at <= change.at + LOOK_EVERY && *at + SEEN_TO_SERVE >= change.at);
                 let serving = lately.map(|(_, _, serving)| *serving).max().unwrap_or(0);
                 if lowered && change.group == new && serving < cluster.old.desired.unwrap_or_default() as usize {
                     return Some(format!(
