@@ -10,8 +10,9 @@ use super::action::Key;
 
 /// A look whose answer has not come for so long is given up; whatever performs looks has its own, shorter limits.
 const LOST_AFTER: Duration = Duration::from_secs(60);
-/// Failures stretch an interval up to so many times.
-const MOST_STRETCH: u32 = 16;
+/// Failures stretch an interval up to so many times: enough to leave a throttled account alone, and little enough that a bad hour of AWS
+/// does not cost an agent another one (drill storm seed 305: sixteen times let a superseded instance work on for an hour).
+const MOST_STRETCH: u32 = 4;
 
 /// What can be read, one entry a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -208,7 +208,7 @@ fn storm(play: &mut Play, rng: &mut Pcg64Mcg) {
     play.region.undocumented = Some(Undocumented { terminate_while_suspended: rng.random_bool(0.8), ..Undocumented::draw(rng) });
     if rng.random_bool(0.5) {
         play.goes_bad_after = Some(Duration::from_secs(rng.random_range(60..900)));
-        play.rollback_dies = pick(rng, &[0.0, 0.02, 0.05]);
+        play.rollback_dies = pick(rng, &[0.0, 0.005, 0.015]);
     }
     let min = pick(rng, &[0, 1, 2, 3]);
     let cluster = &mut play.clusters[0];

@@ -259,6 +259,9 @@ impl Judge<'_> {
 
     /// Every instance of a disabled group that the play left behind is busy, or holds for a reason that this play gives.
     pub(super) fn l1(&self) -> Option<String> {
+        if self.after.rollback.as_ref().is_some_and(|run| !matches!(run.outcome, Some(rollback::Outcome::Done(_)))) {
+            return None;
+        }
         for cluster in &self.play.clusters {
             let Some(group) = find(&self.after.groups, &cluster.old.name).filter(|g| g.is_disabled()) else { continue };
             for member in group.instances.iter().filter(|i| i.state == LifecycleState::InService) {
@@ -266,10 +269,14 @@ impl Judge<'_> {
                 let status = station.status.borrow();
                 let busy = self.after.executing.get(&member.id).is_some_and(|e| !e.is_empty());
                 let held = status.held.clone().or_else(|| last_hold(&open(&station.record)));
-                if !busy && !self.is_meant(held.as_deref()) {
+                let soaks = status.waits_for.as_deref().is_some_and(|w| w.starts_with("soak until"));
+                // Liveness is promised to an agent that lives: one that dies at most of its calls, or every few minutes, only has to try.
+                let lives = self.play.crash_at_call < 0.5 && self.play.crash_every.is_none_or(|every| every > Duration::from_secs(600));
+                if !busy && !soaks && (lives || status.phase == "working") && !self.is_meant(held.as_deref()) {
                     let held = held.as_deref().unwrap_or("never held");
                     let waits = status.waits_for.as_deref().unwrap_or("nothing");
-                    return Some(format!("{} of {} is {}, {held}, waits for {waits}", member.id, group.name, status.phase));
+                    let evidence = status.evidence.join("; ");
+                    return Some(format!("{} of {} is {}, {held}, waits for {waits}: {evidence}", member.id, group.name, status.phase));
                 }
             }
         }
