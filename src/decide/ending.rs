@@ -130,8 +130,7 @@ impl Step<'_> {
             self.state.phase = Phase::Uncertain { from, alive_reads: alive_reads + 1 };
         } else if asked.mono >= from.mono {
             self.not_sent();
-            self.state.finding = Some("the terminate call was not carried out".to_owned());
-            self.enter(Phase::Confirming);
+            self.again("the terminate call was not carried out".to_owned());
         }
     }
 

@@ -429,6 +429,17 @@ fn a_lost_terminate_that_did_nothing_is_repeated_after_the_staleness_bound_and_n
 }
 
 #[test]
+fn terminate_calls_that_come_to_nothing_are_sent_ever_more_rarely_l7() {
+    let mut rig = Rig::superseded();
+    rig.terminate = vec![fault(FaultKind::OutcomeUnknown, "no answer"); 5];
+    rig.run_s(24 * 3600);
+    assert_eq!((rig.terminations(), rig.word()), (6, "ending"));
+    let calls: Vec<Duration> = rig.deeds.iter().filter(|(_, d)| matches!(d, Deed::TerminateOwn { .. })).map(|(at, _)| *at).collect();
+    let pauses: Vec<Duration> = calls.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(pauses.windows(2).all(|pair| pair[1] > pair[0]), "{pauses:?}");
+}
+
+#[test]
 fn a_restart_with_an_intent_reads_before_it_does_anything_f23() {
     let mut rig = Rig::superseded();
     rig.terminate = vec![fault(FaultKind::OutcomeUnknown, "no answer")];
