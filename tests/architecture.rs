@@ -40,6 +40,7 @@ const TABLE: &[Row] = &[
     row("cloud/sim/serve", &["model", "host", "supervise"]),
     row("host", &["model", "supervise"]),
     row("orchestrator", &["model", "cloud", "host", "supervise"]),
+    pure("orchestrator/engine", &["model"]),
     row("rollback", &["model", "cloud", "host", "supervise"]),
     pure("rollback/plan", &["model"]),
     row("rollback/facts.rs", &["model", "cloud"]),

@@ -4,7 +4,9 @@
 //! never idle (F2), and a switch is only closed when a read said so (F11). Every call is bounded in time by its implementation.
 
 pub mod endpoint;
+pub mod engine;
 pub mod gate;
+pub mod store;
 pub mod web;
 
 #[cfg(test)]
