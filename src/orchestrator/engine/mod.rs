@@ -26,5 +26,8 @@ pub mod advance;
 pub mod effect;
 pub mod event;
 pub mod execution;
+pub mod problem;
+pub mod seed;
 pub mod stage;
 pub mod status;
+pub mod window;
