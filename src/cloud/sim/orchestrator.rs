@@ -270,7 +270,7 @@ impl Region {
         }
     }
 
-    /// Its process dies; the service manager starts the next one, the queue delivers the interrupted work again.
+    /// Its process dies; the service manager starts the next one unless it was stopping, the queue delivers the interrupted work again.
     pub fn crash_orchestrator(&mut self, id: &InstanceId) {
         if !self.orchestrator_runs(id) {
             return;
@@ -279,9 +279,12 @@ impl Region {
         self.down(id);
         let Some(d) = self.instances.get_mut(id).and_then(|i| i.daemon.as_mut()) else { return };
         d.generation += 1;
-        let (generation, restart, redelivery) = (d.generation, d.behaviour.restart, d.behaviour.redelivery);
-        let restart = restart.draw(&mut self.rng);
-        self.after(restart, Event::ServiceUp(id.clone(), generation));
+        d.stopped = std::mem::take(&mut d.stopping);
+        let (generation, stopped, restart, redelivery) = (d.generation, d.stopped, d.behaviour.restart, d.behaviour.redelivery);
+        if !stopped {
+            let restart = restart.draw(&mut self.rng);
+            self.after(restart, Event::ServiceUp(id.clone(), generation));
+        }
         for execution in interrupted {
             let delay = redelivery.draw(&mut self.rng);
             self.after(delay, Event::Redeliver(execution));
@@ -339,9 +342,10 @@ impl Region {
         true
     }
 
-    /// Tells it to stop: it takes nothing new, and is gone when it is empty or after the grace; what runs then is lost.
+    /// Tells it to stop: it takes nothing new, and is gone when it is empty or after the grace; what runs then is lost. A restart that the
+    /// service manager had in mind does not happen.
     pub fn stop_orchestrator(&mut self, id: &InstanceId, grace: Duration) {
-        let Some(d) = self.instances.get_mut(id).and_then(|i| i.daemon.as_mut()).filter(|d| d.started.is_some() && !d.stopping) else {
+        let Some(d) = self.instances.get_mut(id).and_then(|i| i.daemon.as_mut()).filter(|d| !d.stopped && !d.stopping) else {
             return;
         };
         d.stopping = true;

@@ -221,6 +221,24 @@ fn a_stop_waits_for_its_work_within_the_grace_and_loses_it_after() {
 }
 
 #[test]
+fn a_stop_holds_against_the_service_manager_whether_the_process_had_died_before_or_dies_meanwhile() {
+    for dies_first in [true, false] {
+        let (mut r, id) = behaving(|_| ());
+        work(&mut r, 1, 600);
+        if dies_first {
+            r.crash_orchestrator(&id);
+        }
+        r.stop_orchestrator(&id, secs(120));
+        r.crash_orchestrator(&id);
+        pass(&mut r, 600);
+        assert!(!r.orchestrator_runs(&id), "died first: {dies_first}");
+        r.start_orchestrator(&id);
+        pass(&mut r, 300);
+        assert!(r.orchestrator_runs(&id), "died first: {dies_first}");
+    }
+}
+
+#[test]
 fn every_lie_looks_as_it_should() {
     for lie in [Lie::Zero, Lie::MissingKey, Lie::Malformed, Lie::NotFound, Lie::Old(30), Lie::ServerError, Lie::Hang] {
         let (mut r, id) = behaving(|_| ());
