@@ -6,6 +6,7 @@
 pub mod endpoint;
 pub mod engine;
 pub mod gate;
+pub mod runner;
 pub mod store;
 pub mod web;
 

@@ -172,6 +172,11 @@ pub trait TaskKind: Send + Sync + fmt::Debug {
         let _ = view;
         Lost::Repeat
     }
+
+    /// A draining instance may stop the attempt under way and leave it to another one to begin anew. Else it waits for its end.
+    fn may_move(&self, view: &TaskView<'_>) -> bool {
+        matches!(self.lost(view), Lost::Repeat)
+    }
 }
 
 /// A task to be, of a stage that starts.
