@@ -23,6 +23,7 @@
 //! | a restart leaves cancelled siblings as they were | kept: the execution then ends `CANCELED` |
 
 pub mod advance;
+pub mod cron;
 pub mod effect;
 pub mod event;
 pub mod execution;
