@@ -10,8 +10,12 @@
 //! What must stay true:
 //! * At most one session owns an execution; each ownership has an epoch higher than the one before; a write under an older one changes nothing ([`WriteError::Fenced`]).
 //! * A claim, a write, a message, an admission is one step: all of it is seen, or none. Leases are measured by the store's clock alone.
-//! * A write may be repeated as it is: the outcome of a lost answer is settled by sending it again.
+//! * A write may be repeated as it is: the outcome of a lost answer is settled by sending it again. Also one that gave the execution back, until somebody
+//!   else comes to own it.
+//! * A session whose lease ran out comes to own nothing until it beats again; what it owned and nobody adopted yet it may still write.
 //! * Every list has a page or a bound, and answers about what runs come from indexes, never from a look at every execution.
+
+pub mod model;
 
 use std::time::Duration;
 
@@ -132,7 +136,8 @@ pub enum Then {
         /// When it is due.
         due: Option<Timestamp>,
     },
-    /// It ended: no owner, nothing due; its slot in the concurrency gate is free.
+    /// It ended: no owner, nothing due; its slot in the concurrency gate is free. Messages not yet taken are dropped, unless one of them moves
+    /// executions that ended ([`moves_ended`]): then those stay, and it is due at once.
     Finish,
 }
 
@@ -151,7 +156,7 @@ pub struct Write {
     pub listing: Option<Listing>,
     /// Messages up to this number were taken; 0 = none.
     pub taken: u64,
-    /// For the outbox. One of a number that was written before is dropped.
+    /// For the outbox, numbers growing. One of a number not above the highest written before is dropped.
     pub notices: Vec<Notice>,
     /// What becomes of the execution.
     pub then: Then,
@@ -274,8 +279,30 @@ pub struct Outgoing {
     pub listing: Listing,
     /// What to tell.
     pub notice: Notice,
-    /// Tries so far.
+    /// How often it was handed out before.
     pub tries: u32,
+}
+
+/// True for messages that reach an execution after its end: a restart.
+pub fn moves_ended(message: &Message) -> bool {
+    match message {
+        Message::Restart { .. } => true,
+        Message::Admitted
+        | Message::Cancel { .. }
+        | Message::Pause { .. }
+        | Message::Resume { .. }
+        | Message::Patch { .. }
+        | Message::ChildEnded { .. } => false,
+    }
+}
+
+/// What a waiting execution is told when a newer one of its definition takes the slot ([`Store::start_waiting`] without `keep`).
+/// The user is the one Orca names.
+pub fn overtaken() -> Message {
+    Message::Cancel {
+        by: "spinnaker".to_owned(),
+        reason: Some("a newer execution of this pipeline took its place in the queue".to_owned()),
+    }
 }
 
 /// How much of the past is kept.
@@ -319,13 +346,15 @@ pub trait Store: Send + Sync + 'static {
     /// Puts a message in an inbox and makes the execution due. `Ok(false)`: there is no such execution, or it ended and this message cannot move it.
     async fn post(&self, id: &ExecutionId, message: &Message) -> Result<bool, StoreError>;
 
-    /// Asks for a slot: at most `limit` executions of the definition hold one. Asking again gives the same answer.
+    /// Asks for a slot: at most `limit` executions of the definition hold one. Asking again gives the same answer. Refused without the ownership.
     async fn admit(&self, lease: &Lease, pipeline_config_id: &str, limit: u32) -> Result<Admission, StoreError>;
 
     /// Hands free slots of a definition to those that wait: with `keep`, the oldest; else the newest, and the others are told to cancel.
     async fn start_waiting(&self, pipeline_config_id: &str, limit: u32, keep: bool) -> Result<(), StoreError>;
 
-    /// Waits until something may be due, owned executions have messages, or the time is over. Notified, not polled, where the store can.
+    /// Waits until something became due, an owned execution got a message, a session ran out or the time is over, whatever came first since this
+    /// session's last wait: what is left lying is not told twice, so that an agent that takes no new work does not spin. Notified, not polled,
+    /// where the store can.
     async fn wait(&self, session: &Session, at_most: Duration);
 
     /// Executions owned by this session that have messages waiting; at most 1000.
