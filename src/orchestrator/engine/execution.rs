@@ -129,6 +129,12 @@ pub struct LastModified {
     pub user: String,
     /// Accounts that user may use.
     pub allowed_accounts: Vec<String>,
+    /// Roles of that user; ours, for judgments.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+    /// That user may do anything; ours.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub admin: bool,
     /// When.
     pub last_modified_time: Timestamp,
 }

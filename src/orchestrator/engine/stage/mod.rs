@@ -3,6 +3,13 @@
 //! What must stay true: a kind of stage is pure. It looks at the execution and the time and says what comes next; what is to be done outside is an
 //! [`Effect`], and comes back as an [`Outcome`]. A type that is not registered is refused at save and waits, when it is met in an execution.
 
+mod fields;
+pub mod judgment;
+pub mod noop;
+#[cfg(test)]
+mod rig;
+pub mod wait;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -78,12 +85,41 @@ pub struct TaskResult {
     pub context: Object,
     /// Merged into the stage's outputs.
     pub outputs: Object,
+    /// To be told to people.
+    pub notices: Vec<StageNotice>,
+    /// When what the stage waits for is due, as it is shown to people.
+    pub scheduled_time: Option<Timestamp>,
+}
+
+/// A notice about a stage, before the engine numbers it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StageNotice {
+    /// `manualJudgment`, `manualJudgmentContinue`, …
+    pub event: String,
+    /// The notification block it goes to: type, address, cc, message.
+    pub to: Object,
+    /// For the text.
+    pub details: Object,
 }
 
 impl TaskResult {
     /// Nothing but a status.
     pub fn of(status: Status) -> Self {
         Self { status, ..Self::default() }
+    }
+
+    /// The same, with this in the stage's own context.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.context.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// The same, with this among the stage's outputs.
+    #[must_use]
+    pub fn giving(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.outputs.insert(key.to_owned(), value.into());
+        self
     }
 }
 
@@ -272,6 +308,11 @@ impl Registry {
     /// None at all.
     pub fn empty() -> Self {
         Self::default()
+    }
+
+    /// The types that pipelines may use.
+    pub fn standard() -> Self {
+        Self::empty().with(wait::Wait).with(judgment::ManualJudgment)
     }
 
     /// Adds a type under its name and its aliases.
