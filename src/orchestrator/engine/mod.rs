@@ -24,6 +24,7 @@
 
 pub mod advance;
 pub mod cron;
+pub mod definition;
 pub mod effect;
 pub mod event;
 pub mod execution;
