@@ -28,6 +28,7 @@ pub mod definition;
 pub mod effect;
 pub mod event;
 pub mod execution;
+pub mod expression;
 pub mod problem;
 pub mod seed;
 pub mod stage;
