@@ -41,6 +41,7 @@ const TABLE: &[Row] = &[
     row("host", &["model", "supervise"]),
     row("orchestrator", &["model", "cloud", "host", "supervise"]),
     pure("orchestrator/engine", &["model"]),
+    pure("orchestrator/store/record", &["model"]),
     row("rollback", &["model", "cloud", "host", "supervise"]),
     pure("rollback/plan", &["model"]),
     row("rollback/facts.rs", &["model", "cloud"]),

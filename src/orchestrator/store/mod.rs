@@ -16,6 +16,7 @@
 //! * Every list has a page or a bound, and answers about what runs come from indexes, never from a look at every execution.
 
 pub mod model;
+pub mod record;
 
 use std::time::Duration;
 
