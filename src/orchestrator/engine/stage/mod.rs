@@ -3,12 +3,16 @@
 //! What must stay true: a kind of stage is pure. It looks at the execution and the time and says what comes next; what is to be done outside is an
 //! [`Effect`], and comes back as an [`Outcome`]. A type that is not registered is refused at save and waits, when it is met in an execution.
 
+pub mod child;
 mod fields;
+pub mod json_path;
 pub mod judgment;
 pub mod noop;
+pub mod precondition;
 #[cfg(test)]
 mod rig;
 pub mod wait;
+pub mod window;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -312,7 +316,12 @@ impl Registry {
 
     /// The types that pipelines may use.
     pub fn standard() -> Self {
-        Self::empty().with(wait::Wait).with(judgment::ManualJudgment)
+        Self::empty()
+            .with(wait::Wait)
+            .with(judgment::ManualJudgment)
+            .with(precondition::CheckPreconditions)
+            .with(child::Pipeline)
+            .with(window::RestrictExecutionDuringTimeWindow)
     }
 
     /// Adds a type under its name and its aliases.
@@ -334,6 +343,23 @@ impl Registry {
     pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.kinds.keys().copied()
     }
+}
+
+/// The failure for an outcome that no task can go on from: `what` was not done.
+fn unexpected(what: &str, outcome: &Outcome) -> Failure {
+    let why = match outcome {
+        Outcome::Failed { error, .. } => error.clone(),
+        Outcome::NotFound { what } => format!("there is no {what}"),
+        Outcome::JobLost => "its job was lost".to_owned(),
+        Outcome::Http { status, .. } => format!("the answer was HTTP {status}"),
+        Outcome::Fetched { .. }
+        | Outcome::Job { .. }
+        | Outcome::Started { .. }
+        | Outcome::Execution { .. }
+        | Outcome::Sizes { .. }
+        | Outcome::Done { .. } => "an outcome came back that belongs to something else; this is a fault of the engine".to_owned(),
+    };
+    Failure::new("EffectException", format!("{what}: {why}"))
 }
 
 /// A context value as a boolean: only a JSON boolean is one (a text where a boolean belongs is refused when a pipeline is checked).

@@ -84,6 +84,14 @@ impl Rig {
         self.stage_mut().context_mut()
     }
 
+    pub fn stage_context(&self) -> &Object {
+        self.execution.stage(self.at).context()
+    }
+
+    pub fn stage_outputs(&self) -> &Object {
+        self.execution.stage(self.at).outputs()
+    }
+
     /// Sets a key of the context, as a patch does.
     pub fn set(&mut self, key: &str, value: impl Into<Value>) {
         self.context().insert(key.to_owned(), value.into());

@@ -1,0 +1,267 @@
+//! `pipeline`: starts another pipeline, and waits for its end unless `waitForCompletion` is false.
+//!
+//! What must stay true: one child per start of the stage, however often the start is repeated after a crash (its key is the attempt's); the child's
+//! end is looked at when the child says so, and now and then in case that was lost; a parent that is called off calls its child off.
+//!
+//! | child | stage |
+//! |---|---|
+//! | `SUCCEEDED` | `SUCCEEDED` |
+//! | `CANCELED` | `CANCELED` |
+//! | `TERMINAL`, `STOPPED` | `TERMINAL`, with what failed in the child |
+//! | anything else | `RUNNING` |
+//!
+//! Outputs: `executionId`, `executionName`, and those of the child once it is complete, unless `skipDownstreamOutput`.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use serde_json::json;
+
+use super::Failure;
+use super::StageKind;
+use super::Step;
+use super::TaskKind;
+use super::TaskResult;
+use super::TaskSpec;
+use super::TaskView;
+use super::View;
+use super::fields;
+use super::fields::Check;
+use super::judgment;
+use super::unexpected;
+use crate::orchestrator::engine::effect::Effect;
+use crate::orchestrator::engine::effect::Outcome;
+use crate::orchestrator::engine::execution::Execution;
+use crate::orchestrator::engine::execution::ExecutionId;
+use crate::orchestrator::engine::execution::Object;
+use crate::orchestrator::engine::status::Status;
+
+/// How long it waits for the child when `stageTimeoutMs` does not say.
+const TIMEOUT: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// Looks at a child that has not said that it ended. Rare: ten thousand waiting parents are to cost the store 33 reads a second.
+const LOOK_AGAIN: Duration = Duration::from_secs(300);
+
+/// Tries again what the store could not do.
+const TRY_AGAIN: Duration = Duration::from_secs(15);
+
+/// The stage.
+#[derive(Debug)]
+pub struct Pipeline;
+
+impl StageKind for Pipeline {
+    fn name(&self) -> &'static str {
+        "pipeline"
+    }
+
+    fn tasks(&self, view: &View<'_>) -> Vec<TaskSpec> {
+        let start = fields::text(view.context, "executionId").is_none().then(|| TaskSpec::new("startPipeline", "startPipeline"));
+        let waits = fields::truth(view.context, "waitForCompletion", true);
+        start.into_iter().chain(waits.then(|| TaskSpec::new("monitorPipeline", "monitorPipeline"))).collect()
+    }
+
+    fn task(&self, class: &str) -> Option<&dyn TaskKind> {
+        match class {
+            "startPipeline" => Some(&Start),
+            "monitorPipeline" => Some(&Monitor),
+            _ => None,
+        }
+    }
+
+    fn prepare_restart(&self, context: &mut Object, _: &Object) {
+        context.remove("status");
+        // Set when it is the child that was restarted: then it is watched again, not started again.
+        if context.remove("_skipPipelineRestart") != Some(Value::Bool(true)) {
+            context.remove("executionId");
+            context.remove("executionName");
+        }
+    }
+
+    fn check(&self, stage: &Object) -> Vec<(String, String)> {
+        let mut check = Check::of(stage);
+        check.required("pipeline", "give the id or the name of the pipeline to start");
+        check.texts(&["pipeline", "application", "pipelineApplication"]).objects(&["pipelineParameters"]);
+        check.flags(&["waitForCompletion", "skipDownstreamOutput"]).done()
+    }
+}
+
+/// What a child's trigger says of its parent: all that is small. Contexts of stages, and the parent's own parent, are left out.
+pub fn parent_execution(parent: &Execution) -> Value {
+    let summary = parent.summary();
+    let stages: Vec<Value> = parent.stages().iter().map(|s| json!({"id": s.id, "refId": s.head().ref_id, "type": s.head().kind, "name": s.head().name, "status": s.status(), "outputs": s.outputs()})).collect();
+    let mut trigger = summary.trigger.clone();
+    trigger.remove("parentExecution");
+    json!({
+        "id": parent.id,
+        "type": summary.kind,
+        "application": summary.application,
+        "name": summary.name,
+        "pipelineConfigId": summary.pipeline_config_id,
+        "status": summary.status,
+        "buildTime": summary.build_time,
+        "startTime": summary.start_time,
+        "endTime": summary.end_time,
+        "authentication": summary.authentication,
+        "trigger": trigger,
+        "stages": stages,
+    })
+}
+
+#[derive(Debug)]
+struct Start;
+
+impl Start {
+    fn effect(view: View<'_>) -> Result<Effect, Failure> {
+        let context = view.context;
+        let Some(pipeline) = fields::text(context, "pipeline") else {
+            return Err(Failure::new("ConfigurationException", "pipeline is missing; give the id or the name of the pipeline to start"));
+        };
+        let summary = view.execution.summary();
+        let named = fields::text(context, "pipelineApplication").or_else(|| fields::text(context, "application"));
+        let user = judgment::acting(view.execution, view.at);
+        let mut trigger = json!({
+            "type": "pipeline",
+            "user": user.user,
+            "authentication": user,
+            "parameters": context.get("pipelineParameters").filter(|p| p.is_object()).cloned().unwrap_or_else(|| json!({})),
+            "parentPipelineId": view.execution.id,
+            "parentPipelineApplication": summary.application,
+            "parentPipelineStageId": view.stage().id,
+            "parentExecution": parent_execution(view.execution),
+        });
+        for (from, to) in [("pipelineArtifacts", "artifacts"), ("pipelineTemplateVariables", "templateVariables")] {
+            if let (Some(value), Some(trigger)) = (context.get(from), trigger.as_object_mut()) {
+                trigger.insert(to.to_owned(), value.clone());
+            }
+        }
+        let trigger = trigger.as_object().cloned().unwrap_or_default();
+        Ok(Effect::StartPipeline { application: named.unwrap_or(&summary.application).to_owned(), pipeline: pipeline.to_owned(), trigger })
+    }
+}
+
+impl TaskKind for Start {
+    fn step(&self, view: &TaskView<'_>, outcome: Option<&Outcome>) -> Step {
+        match outcome {
+            None => match Self::effect(view.stage) {
+                Ok(effect) => Step::Perform { result: TaskResult::default(), effect },
+                Err(failure) => Step::Fail(failure),
+            },
+            Some(Outcome::Started { execution, name }) => {
+                let ids = [("executionId".to_owned(), execution.as_str().into()), ("executionName".to_owned(), name.as_str().into())];
+                let ids: Object = ids.into_iter().collect();
+                Step::Finish(TaskResult { status: Status::Succeeded, context: ids.clone(), outputs: ids, ..TaskResult::default() })
+            }
+            Some(Outcome::NotFound { what }) => {
+                let help = "check the fields pipeline and application of the stage, and that the pipeline is saved";
+                Step::Fail(Failure::new("NotFoundException", format!("there is no such pipeline: {what}; {help}")))
+            }
+            Some(Outcome::Failed { error, retryable: true }) => {
+                let result = TaskResult::default().with("lastError", error.as_str());
+                Step::Wait { result, until: Some(fields::later(view, TRY_AGAIN)) }
+            }
+            Some(other) => Step::Fail(unexpected("the pipeline could not be started", other)),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Monitor;
+
+fn child(view: &View<'_>) -> Option<ExecutionId> {
+    fields::text(view.context, "executionId").map(ExecutionId::from)
+}
+
+impl TaskKind for Monitor {
+    fn step(&self, view: &TaskView<'_>, outcome: Option<&Outcome>) -> Step {
+        let Some(execution) = child(&view.stage) else {
+            return Step::Fail(Failure::new("IllegalStateException", "the stage knows no executionId to wait for; restart the stage"));
+        };
+        match outcome {
+            None => Step::Perform { result: TaskResult::default(), effect: Effect::ReadExecution { execution } },
+            Some(Outcome::Execution { status, outputs, failed, name }) => match ended(*status) {
+                None => {
+                    let result = TaskResult::default().with("status", status.word());
+                    Step::Wait { result, until: Some(fields::later(view, LOOK_AGAIN)) }
+                }
+                Some(own) => {
+                    let mut result = TaskResult { status: own, ..TaskResult::default() }.with("status", status.word());
+                    if !fields::truth(view.stage.context, "skipDownstreamOutput", false) {
+                        result.outputs = outputs.clone();
+                    }
+                    if own == Status::Terminal {
+                        result = result.with("exception", exception(&execution, name, *status, failed.as_ref()));
+                    }
+                    Step::Finish(result)
+                }
+            },
+            Some(Outcome::NotFound { .. }) => Step::Fail(Failure::new(
+                "ExecutionNotFoundException",
+                format!("the child execution {execution} is no longer in the store; its end is not known"),
+            )),
+            Some(Outcome::Failed { error, retryable: true }) => {
+                let result = TaskResult::default().with("lastError", error.as_str());
+                Step::Wait { result, until: Some(fields::later(view, TRY_AGAIN)) }
+            }
+            Some(other) => Step::Fail(unexpected("the child execution could not be read", other)),
+        }
+    }
+
+    fn timeout(&self, _: &TaskView<'_>) -> Option<Duration> {
+        Some(TIMEOUT)
+    }
+
+    fn timeout_is_overridable(&self) -> bool {
+        true
+    }
+
+    fn on_cancel(&self, view: &TaskView<'_>) -> Option<Effect> {
+        let execution = child(&view.stage)?;
+        let summary = view.stage.execution.summary();
+        let by = summary.canceled_by.clone().unwrap_or_else(|| "system".to_owned());
+        let why = summary.cancellation_reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
+        Some(Effect::CancelExecution { execution, by, reason: format!("the parent pipeline {} was called off{why}", summary.name) })
+    }
+}
+
+/// What a child's status makes of the stage; `None` = it runs on.
+fn ended(child: Status) -> Option<Status> {
+    match child {
+        Status::Succeeded => Some(Status::Succeeded),
+        Status::Canceled => Some(Status::Canceled),
+        Status::Terminal | Status::Stopped => Some(Status::Terminal),
+        Status::NotStarted
+        | Status::Running
+        | Status::Paused
+        | Status::Suspended
+        | Status::FailedContinue
+        | Status::Redirect
+        | Status::Skipped
+        | Status::Buffered => None,
+    }
+}
+
+/// What failed in the child, in Orca's form. `failed` is its first stage that halted: `stageId`, `stageName`, `stageIndex`, `exception`.
+fn exception(execution: &ExecutionId, name: &str, status: Status, failed: Option<&Value>) -> Value {
+    let field = |key: &str| failed.and_then(|stage| stage.get(key)).cloned().unwrap_or_default();
+    let stage = field("stageName").as_str().map_or_else(|| name.to_owned(), |stage| format!("{name}, stage {stage}"));
+    let details = field("exception").get("details").cloned().unwrap_or_default();
+    let errors = details.get("errors").and_then(Value::as_array).filter(|errors| !errors.is_empty()).cloned();
+    let errors = errors.unwrap_or_else(|| details.get("error").cloned().into_iter().collect());
+    let mut told: Vec<String> = errors.iter().map(|error| format!("{stage}: {}", fields::shown(error))).collect();
+    if told.is_empty() {
+        told.push(format!("{stage}: ended {status}; see execution {execution}"));
+    }
+    json!({
+        "exceptionType": "ChildPipelineFailure",
+        "details": {"error": told[0], "errors": told},
+        "source": {
+            "executionId": execution,
+            "stageId": field("stageId"),
+            "stageName": field("stageName"),
+            "stageIndex": field("stageIndex"),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests;
