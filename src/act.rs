@@ -99,7 +99,7 @@ impl Hands {
 
 /// Takes up a task that ends us already, whoever submitted it (F22); submits one only when a read shows none.
 async fn ask_spinnaker(tasks: &dyn Tasks, termination: &Termination, since: Timestamp) -> Result<Receipt, Fault> {
-    for found in tasks.find(termination, since).await.map_err(|e| Fault { what: FaultKind::NotNow, text: e.to_string() })? {
+    for found in tasks.find(termination, since).await.map_err(unsearched)? {
         match found.state {
             TaskState::Running | TaskState::Succeeded => return Ok(Receipt::Task(found.task.to_string())),
             TaskState::Unknown { why } => return Err(Fault { what: FaultKind::NotNow, text: why }),
@@ -108,15 +108,29 @@ async fn ask_spinnaker(tasks: &dyn Tasks, termination: &Termination, since: Time
     }
     match tasks.submit(termination).await {
         Ok(task) => Ok(Receipt::Task(task.to_string())),
-        Err(error) => {
-            let what = match error {
-                gate::Error::NotSent(_) => FaultKind::NotNow,
-                gate::Error::Refused(_) => FaultKind::Refused,
-                gate::Error::OutcomeUnknown(_) | gate::Error::Unreadable(_) => FaultKind::OutcomeUnknown,
-            };
-            Err(Fault { what, text: error.to_string() })
-        }
+        Err(error) => Err(unsubmitted(error)),
     }
+}
+
+/// A search changes nothing: whatever failed, nothing was sent.
+fn unsearched(error: gate::Error) -> Fault {
+    let what = match error {
+        gate::Error::Denied(_) => FaultKind::Denied,
+        gate::Error::NotSent(_) | gate::Error::Refused(_) | gate::Error::OutcomeUnknown(_) | gate::Error::Unreadable(_) => {
+            FaultKind::NotNow
+        }
+    };
+    Fault { what, text: error.to_string() }
+}
+
+fn unsubmitted(error: gate::Error) -> Fault {
+    let what = match error {
+        gate::Error::NotSent(_) => FaultKind::NotNow,
+        gate::Error::Refused(_) => FaultKind::Refused,
+        gate::Error::Denied(_) => FaultKind::Denied,
+        gate::Error::OutcomeUnknown(_) | gate::Error::Unreadable(_) => FaultKind::OutcomeUnknown,
+    };
+    Fault { what, text: error.to_string() }
 }
 
 fn refusal(error: orchestrator::Error) -> Fault {
@@ -131,3 +145,6 @@ fn refusal(error: orchestrator::Error) -> Fault {
 fn broken(text: &str) -> Fault {
     Fault { what: FaultKind::Broken, text: text.to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

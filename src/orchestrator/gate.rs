@@ -124,6 +124,9 @@ pub enum Error {
     /// Spinnaker understood and said no; there is no task.
     #[error("Spinnaker refused: {0}")]
     Refused(String),
+    /// Who we are to Spinnaker may not, or is not known to it (HTTP 401, 403): there is no task, and no repetition helps.
+    #[error("Spinnaker does not let us: {0}")]
+    Denied(String),
     /// There may be a task: read before anything is sent again (F21).
     #[error("it is not known whether Spinnaker took the task: {0}")]
     OutcomeUnknown(String),
@@ -226,6 +229,7 @@ impl Tasks for Gate {
         let said = describe(&answer);
         match answer.status {
             status if status.is_success() => view::submitted(&answer.body).ok_or(Error::OutcomeUnknown(said)),
+            status if denies(status) => Err(Error::Denied(said)),
             // Whoever answers so, Gate or a proxy before it, may have passed the request on.
             status if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => Err(Error::OutcomeUnknown(said)),
             _ => Err(Error::Refused(said)),
@@ -250,8 +254,10 @@ impl Tasks for Gate {
             let mut url = self.url(&["applications", &termination.application, "tasks"]);
             url.query_pairs_mut().append_pair("page", &page.to_string()).append_pair("limit", &PAGE.to_string());
             let answer = self.call(Method::GET, url, None).await.map_err(|e| Error::Unreadable(e.to_string()))?;
-            if answer.status != StatusCode::OK {
-                return Err(Error::Unreadable(describe(&answer)));
+            match answer.status {
+                StatusCode::OK => {}
+                status if denies(status) => return Err(Error::Denied(describe(&answer))),
+                _ => return Err(Error::Unreadable(describe(&answer))),
             }
             let tasks = view::tasks(&answer.body).map_err(Error::Unreadable)?;
             let reached = tasks.len() < PAGE || tasks.iter().any(|task| task.built().is_some_and(|at| at.plus(SKEW) < since));
@@ -267,6 +273,10 @@ impl Tasks for Gate {
         }
         Err(Error::Unreadable(format!("more than {} tasks since {since}", PAGE * MOST_PAGES)))
     }
+}
+
+fn denies(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
 fn describe(answer: &Answer) -> String {

@@ -69,7 +69,7 @@ async fn asks_for_our_own_instance_and_names_the_reason() {
 async fn only_a_clear_no_says_that_there_is_no_task() {
     let server = Server::start().await;
     let gate = gate(&server);
-    for (status, body) in [(400, "bad"), (401, ""), (403, ""), (404, ""), (302, ""), (429, "")] {
+    for (status, body) in [(400, "bad"), (404, ""), (302, ""), (429, "")] {
         server.on("POST /gate/tasks", Reply::Now(status, body.into()));
         assert!(matches!(gate.submit(&termination()).await, Err(Error::Refused(_))), "{status}");
     }
@@ -82,6 +82,18 @@ async fn only_a_clear_no_says_that_there_is_no_task() {
     assert!(matches!(gate.submit(&termination()).await, Err(Error::OutcomeUnknown(_))));
     let nobody = gate_at("http://127.0.0.1:1".to_owned());
     assert!(matches!(nobody.submit(&termination()).await, Err(Error::NotSent(_))));
+}
+
+#[tokio::test]
+async fn what_is_not_allowed_is_told_from_what_does_not_succeed_now() {
+    let server = Server::start().await;
+    let gate = gate(&server);
+    for status in [401, 403] {
+        server.on("POST /gate/tasks", Reply::Now(status, Vec::new()));
+        assert!(matches!(gate.submit(&termination()).await, Err(Error::Denied(_))), "{status}");
+        server.on(PAGE_1, Reply::Now(status, Vec::new()));
+        assert!(matches!(gate.find(&termination(), Timestamp(0)).await, Err(Error::Denied(_))), "{status}");
+    }
 }
 
 #[tokio::test]
