@@ -2,6 +2,7 @@
 //!
 //! [`scenario`] says what is played, [`stage`] plays it, [`verdict`] judges it by what really happened. The same seed gives the same play.
 
+mod hooked;
 pub mod scenario;
 pub mod stage;
 mod station;

@@ -7,22 +7,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::hooked::Hooked;
+use super::hooked::Hooks;
+use super::station::Gear;
 use super::station::open;
 use crate::cloud;
 use crate::cloud::AutoScaling;
-use crate::cloud::GroupFilter;
 use crate::cloud::OwnInstance;
-use crate::cloud::Refresh;
 use crate::cloud::Resize;
 use crate::cloud::ScalingActivity;
-use crate::cloud::ScheduledAction;
 use crate::decide::Durable;
-use crate::decide::Policy;
+use crate::journal::Audit;
+use crate::journal::Event;
 use crate::journal::Journal;
+use crate::journal::What;
 use crate::model::Activity;
 use crate::model::Group;
-use crate::model::GroupInstance;
-use crate::model::GroupName;
 use crate::model::InstanceId;
 use crate::model::Intake;
 use crate::model::Process;
@@ -57,38 +57,48 @@ pub enum Plant {
     Unwritten,
     /// desired is written together with min.
     WritesDesired,
+    /// The audit log has no line of what came of a deed.
+    NoOutcomes,
+    /// Turns are many times longer than reads are stale.
+    LongTurns,
 }
 
-/// What an agent gets instead.
-type Planted = (Arc<dyn AutoScaling>, Arc<dyn Orchestrator>, Box<dyn Journal>, Policy);
-
 /// Plants a bug, or none.
-pub fn plant(
-    plant: Option<Plant>,
-    cloud: Arc<dyn AutoScaling>,
-    orchestrator: Arc<dyn Orchestrator>,
-    journal: Box<dyn Journal>,
-    mut policy: Policy,
-) -> Planted {
-    let Some(plant) = plant else { return (cloud, orchestrator, journal, policy) };
+pub fn plant(plant: Option<Plant>, gear: Gear) -> Gear {
+    let Some(plant) = plant else { return gear };
+    let Gear { autoscaling, orchestrator, mut journal, mut audit, mut policy } = gear;
     match plant {
         Plant::NoQuiet => (policy.quiet, policy.settle) = (Duration::ZERO, Duration::ZERO),
         Plant::NoBudget => policy.budget_percent = 100,
+        Plant::LongTurns => policy.stale_bound = Duration::from_secs(300),
+        Plant::NoJournal | Plant::Unwritten => journal = Box::new(Forgets { journal, writes: plant == Plant::NoJournal }),
+        Plant::NoOutcomes => audit = Box::new(Mute(audit)),
         Plant::NoLastLook
         | Plant::UnknownIsIdle
         | Plant::RetryBlindly
         | Plant::IntakeNeverClosed
         | Plant::HoldUnseen
         | Plant::AlwaysDisabled
-        | Plant::NoJournal
-        | Plant::Unwritten
         | Plant::WritesDesired => {}
     }
-    let journal: Box<dyn Journal> = match plant {
-        Plant::NoJournal | Plant::Unwritten => Box::new(Forgets { journal, writes: plant == Plant::NoJournal }),
-        _ => journal,
-    };
-    (Arc::new(BadCloud { cloud, plant }), Arc::new(BadEyes { orchestrator, plant, idle: Mutex::default() }), journal, policy)
+    Gear {
+        autoscaling: Arc::new(Hooked { cloud: autoscaling, hooks: BadCloud(plant) }),
+        orchestrator: Arc::new(BadEyes { orchestrator, plant, idle: Mutex::default() }),
+        journal,
+        audit,
+        policy,
+    }
+}
+
+/// Keeps what came of a deed to itself.
+struct Mute(Box<dyn Audit>);
+
+impl Audit for Mute {
+    fn write(&mut self, event: &Event) {
+        if !matches!(event.what, What::Outcome { .. }) {
+            self.0.write(event);
+        }
+    }
 }
 
 struct Forgets {
@@ -162,17 +172,25 @@ impl Orchestrator for BadEyes {
     }
 }
 
-struct BadCloud {
-    cloud: Arc<dyn AutoScaling>,
-    plant: Plant,
-}
+struct BadCloud(Plant);
 
-impl BadCloud {
-    fn seen(&self, mut groups: Vec<Group>) -> Vec<Group> {
+/// Groups that a play begins with are made before this.
+const GROUPS_OLDEST: i64 = super::scenario::START_MS + 1000;
+
+#[async_trait]
+impl Hooks for BadCloud {
+    async fn terminate_own(&self, cloud: &dyn AutoScaling, own: &OwnInstance, decrement: bool) -> cloud::Result<ScalingActivity> {
+        match cloud.terminate_own(own, decrement).await {
+            Err(error) if self.0 == Plant::RetryBlindly && error.outcome_unknown() => cloud.terminate_own(own, decrement).await,
+            answer => answer,
+        }
+    }
+
+    fn shown(&self, mut groups: Vec<Group>) -> Vec<Group> {
         for group in &mut groups {
-            match self.plant {
+            match self.0 {
                 Plant::HoldUnseen => group.tags.clear(),
-                Plant::AlwaysDisabled if group.created.0 < groups_oldest() => {
+                Plant::AlwaysDisabled if group.created.0 < GROUPS_OLDEST => {
                     group.suspended.insert(Process::AddToLoadBalancer, String::new());
                 }
                 _ => {}
@@ -180,67 +198,8 @@ impl BadCloud {
         }
         groups
     }
-}
 
-/// Groups that a play begins with are made before this.
-fn groups_oldest() -> i64 {
-    super::scenario::START_MS + 1000
-}
-
-#[async_trait]
-impl AutoScaling for BadCloud {
-    async fn terminate_own(&self, own: &OwnInstance, decrement: bool) -> cloud::Result<ScalingActivity> {
-        let answer = self.cloud.terminate_own(own, decrement).await;
-        match answer {
-            Err(error) if self.plant == Plant::RetryBlindly && error.outcome_unknown() => self.cloud.terminate_own(own, decrement).await,
-            answer => answer,
-        }
-    }
-
-    async fn groups(&self, names: &[GroupName]) -> cloud::Result<Vec<Group>> {
-        Ok(self.seen(self.cloud.groups(names).await?))
-    }
-
-    async fn find_groups(&self, filter: &GroupFilter) -> cloud::Result<Vec<Group>> {
-        Ok(self.seen(self.cloud.find_groups(filter).await?))
-    }
-
-    async fn instance(&self, id: &InstanceId) -> cloud::Result<Option<GroupInstance>> {
-        self.cloud.instance(id).await
-    }
-
-    async fn activities(&self, group: &GroupName, limit: u32) -> cloud::Result<Vec<ScalingActivity>> {
-        self.cloud.activities(group, limit).await
-    }
-
-    async fn scheduled_actions(&self, group: &GroupName) -> cloud::Result<Vec<ScheduledAction>> {
-        self.cloud.scheduled_actions(group).await
-    }
-
-    async fn running_refreshes(&self, group: &GroupName) -> cloud::Result<Vec<Refresh>> {
-        self.cloud.running_refreshes(group).await
-    }
-
-    async fn resize(&self, group: &GroupName, mut change: Resize) -> cloud::Result<()> {
-        if self.plant == Plant::WritesDesired {
-            change.desired = change.min;
-        }
-        self.cloud.resize(group, change).await
-    }
-
-    async fn suspend(&self, group: &GroupName, processes: &[Process]) -> cloud::Result<()> {
-        self.cloud.suspend(group, processes).await
-    }
-
-    async fn resume(&self, group: &GroupName, processes: &[Process]) -> cloud::Result<()> {
-        self.cloud.resume(group, processes).await
-    }
-
-    async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> cloud::Result<()> {
-        self.cloud.put_tags(group, tags).await
-    }
-
-    async fn delete_tags(&self, group: &GroupName, keys: &[String]) -> cloud::Result<()> {
-        self.cloud.delete_tags(group, keys).await
+    fn sent(&self, change: Resize) -> Resize {
+        if self.0 == Plant::WritesDesired { Resize { desired: change.min, ..change } } else { change }
     }
 }

@@ -20,13 +20,9 @@ use tokio_util::sync::CancellationToken;
 use crate::act::Hands;
 use crate::cloud;
 use crate::cloud::AutoScaling;
-use crate::cloud::GroupFilter;
 use crate::cloud::Metadata;
 use crate::cloud::OwnInstance;
-use crate::cloud::Refresh;
-use crate::cloud::Resize;
 use crate::cloud::ScalingActivity;
-use crate::cloud::ScheduledAction;
 use crate::cloud::sim::Sim;
 use crate::cloud::sim::SimOrchestrator;
 use crate::cloud::sim::SimTime;
@@ -43,17 +39,17 @@ use crate::journal::Event;
 use crate::journal::Journal;
 use crate::model::Clock;
 use crate::model::Group;
-use crate::model::GroupInstance;
-use crate::model::GroupName;
 use crate::model::InstanceId;
 use crate::model::Intake;
-use crate::model::Process;
 use crate::model::Sample;
 use crate::model::Timestamp;
 use crate::observe::Eyes;
 use crate::orchestrator;
 use crate::orchestrator::Abilities;
 use crate::orchestrator::Orchestrator;
+
+use super::hooked::Hooked;
+use super::hooked::Hooks;
 
 /// What one agent left behind.
 #[derive(Debug, Default)]
@@ -112,6 +108,15 @@ pub struct Station {
     pub(super) plant: Option<super::plants::Plant>,
 }
 
+/// What an agent works with, and what a test may spoil.
+pub(super) struct Gear {
+    pub(super) autoscaling: Arc<dyn AutoScaling>,
+    pub(super) orchestrator: Arc<dyn Orchestrator>,
+    pub(super) journal: Box<dyn Journal>,
+    pub(super) audit: Box<dyn Audit>,
+    pub(super) policy: Policy,
+}
+
 /// Locks a record; a panic elsewhere must not hide it from the verdict.
 pub fn open<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
@@ -139,19 +144,24 @@ impl Station {
     /// The agent's life from a start to the next crash: everything in memory is lost then, the journal is not.
     pub async fn live(&self, policy: Policy, stop: CancellationToken) {
         let life = open(&self.record).crashes;
-        let autoscaling: Arc<dyn AutoScaling> = Arc::new(Crashing {
+        let autoscaling: Arc<dyn AutoScaling> = Arc::new(Hooked {
             cloud: Arc::new(self.sim.cloud(&format!("agent:{}", self.id))),
-            sim: self.sim.clone(),
-            record: self.record.clone(),
-            crash: self.crash.clone(),
-            chance: self.crash_at_call,
-            rng: Mutex::new(Pcg64Mcg::seed_from_u64(self.seed ^ (u64::from(life) << 32))),
+            hooks: Crashing {
+                sim: self.sim.clone(),
+                record: self.record.clone(),
+                crash: self.crash.clone(),
+                chance: self.crash_at_call,
+                rng: Mutex::new(Pcg64Mcg::seed_from_u64(self.seed ^ (u64::from(life) << 32))),
+            },
         });
         let orchestrator: Arc<dyn Orchestrator> =
             Arc::new(Overheard { orchestrator: self.sim.orchestrator(&self.id), sim: self.sim.clone(), record: self.record.clone() });
         let journal: Box<dyn Journal> = Box::new(Memory { record: self.record.clone() });
+        let audit: Box<dyn Audit> = Box::new(Memory { record: self.record.clone() });
+        let gear = Gear { autoscaling, orchestrator, journal, audit, policy };
         #[cfg(test)]
-        let (autoscaling, orchestrator, journal, policy) = super::plants::plant(self.plant, autoscaling, orchestrator, journal, policy);
+        let gear = super::plants::plant(self.plant, gear);
+        let Gear { autoscaling, orchestrator, journal, audit, policy } = gear;
         let metadata: Arc<dyn Metadata> = Arc::new(self.sim.metadata(&self.id));
         let boot = self.sim.with(|r| r.instance(&self.id).map(|i| i.boot_id.clone())).unwrap_or_default();
         let (_policy_out, policy) = watch::channel(policy);
@@ -164,7 +174,7 @@ impl Station {
             hands: Hands { autoscaling, orchestrator, tasks: None },
             clock: self.clock.clone(),
             journal,
-            audit: Box::new(Memory { record: self.record.clone() }),
+            audit,
             boot,
         };
         tokio::select! {
@@ -241,9 +251,8 @@ impl Orchestrator for Overheard {
     }
 }
 
-/// The cloud of an agent that may crash around its terminate call, and a note of what was true when it was made.
+/// An agent that may crash around its terminate call, and a note of what was true when it was made.
 struct Crashing {
-    cloud: Arc<dyn AutoScaling>,
     sim: Sim,
     record: Arc<Mutex<Record>>,
     crash: Arc<Notify>,
@@ -261,8 +270,8 @@ impl Crashing {
 }
 
 #[async_trait]
-impl AutoScaling for Crashing {
-    async fn terminate_own(&self, own: &OwnInstance, decrement: bool) -> cloud::Result<ScalingActivity> {
+impl Hooks for Crashing {
+    async fn terminate_own(&self, cloud: &dyn AutoScaling, own: &OwnInstance, decrement: bool) -> cloud::Result<ScalingActivity> {
         self.perhaps(self.chance / 2.0).await;
         let (at, groups, executing, runs) = self.sim.with(|r| {
             let groups = r.group_names().iter().filter_map(|name| r.group_now(name)).map(|d| d.group).collect();
@@ -278,53 +287,9 @@ impl AutoScaling for Crashing {
             });
             record.calls.push(Arc::new(AtCall { at, groups, intent, executing, runs }));
         }
-        let answer = self.cloud.terminate_own(own, decrement).await;
+        let answer = cloud.terminate_own(own, decrement).await;
         self.perhaps(self.chance / 2.0).await;
         answer
-    }
-
-    async fn groups(&self, names: &[GroupName]) -> cloud::Result<Vec<Group>> {
-        self.cloud.groups(names).await
-    }
-
-    async fn find_groups(&self, filter: &GroupFilter) -> cloud::Result<Vec<Group>> {
-        self.cloud.find_groups(filter).await
-    }
-
-    async fn instance(&self, id: &InstanceId) -> cloud::Result<Option<GroupInstance>> {
-        self.cloud.instance(id).await
-    }
-
-    async fn activities(&self, group: &GroupName, limit: u32) -> cloud::Result<Vec<ScalingActivity>> {
-        self.cloud.activities(group, limit).await
-    }
-
-    async fn scheduled_actions(&self, group: &GroupName) -> cloud::Result<Vec<ScheduledAction>> {
-        self.cloud.scheduled_actions(group).await
-    }
-
-    async fn running_refreshes(&self, group: &GroupName) -> cloud::Result<Vec<Refresh>> {
-        self.cloud.running_refreshes(group).await
-    }
-
-    async fn resize(&self, group: &GroupName, change: Resize) -> cloud::Result<()> {
-        self.cloud.resize(group, change).await
-    }
-
-    async fn suspend(&self, group: &GroupName, processes: &[Process]) -> cloud::Result<()> {
-        self.cloud.suspend(group, processes).await
-    }
-
-    async fn resume(&self, group: &GroupName, processes: &[Process]) -> cloud::Result<()> {
-        self.cloud.resume(group, processes).await
-    }
-
-    async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> cloud::Result<()> {
-        self.cloud.put_tags(group, tags).await
-    }
-
-    async fn delete_tags(&self, group: &GroupName, keys: &[String]) -> cloud::Result<()> {
-        self.cloud.delete_tags(group, keys).await
     }
 }
 

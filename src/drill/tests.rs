@@ -55,6 +55,25 @@ fn caught(plant: plants::Plant, can_show: fn(&scenario::Play) -> bool, by: &[&st
     panic!("{plant:?}: wanted {by:?} to break, and saw {seen:?}");
 }
 
+/// A bug that nothing but this one invariant sees, and that it sees in every one of a few redeployments.
+fn caught_by_one(plant: plants::Plant, by: &str) {
+    for seed in 0..5 {
+        let report = run_alone(Scenario::Redeploy, seed, Some(plant)).unwrap();
+        let broken: Vec<&str> = report.invariants.iter().filter(|i| !i.held).map(|i| i.id).collect();
+        assert_eq!(broken, [by], "{plant:?}, seed {seed}");
+    }
+}
+
+#[test]
+fn an_audit_log_that_loses_outcomes_is_caught() {
+    caught_by_one(plants::Plant::NoOutcomes, "S17");
+}
+
+#[test]
+fn turns_that_last_too_long_are_caught() {
+    caught_by_one(plants::Plant::LongTurns, "L8");
+}
+
 /// Instances of the old groups can leave: intake can be closed, AWS ends what it is asked to end, no rollback comes between.
 fn drains(play: &scenario::Play) -> bool {
     let orchestrator = play.region.templates[0].versions[0].orchestrator.unwrap();

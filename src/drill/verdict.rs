@@ -100,10 +100,15 @@ pub fn judge(play: &Play, after: &Aftermath) -> (Vec<Invariant>, Figures) {
         verdict("S8", "whoever takes capacity away leaves the floor serving", judge.s8()),
         verdict("S9", "agents of a group end within its budget", judge.s9()),
         verdict("S15", "a drain is not called off after its terminate call was accepted", judge.s15()),
-        verdict("S17", "every call of an agent has its line in the audit log before it", judge.s17()),
+        verdict("S17", "every call of an agent has its line in the audit log before it, and what came of it after it", judge.s17()),
         verdict("L1", "what is superseded and runs dry leaves", judge.l1()),
         verdict("L2", "what cannot leave says why", judge.l2()),
         verdict("L7", "tries are spaced out, and reads are few", judge.l7()),
+        verdict(
+            "L8",
+            "what runs dry together leaves in rounds of the budget, with nothing but the ends themselves to wait for",
+            judge.l8(),
+        ),
     ];
     if after.rollback.is_some() {
         invariants.extend([

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -14,11 +15,14 @@ use super::ledger::is_leaving;
 use super::ledger::secs;
 use super::ledger::successors;
 use super::ledger::wall;
+use crate::cloud::sim::Incident;
 use crate::cloud::sim::IntakeChange;
 use crate::cloud::sim::RunEnd;
 use crate::cloud::sim::SimTime;
 use crate::cloud::sim::Switch;
+use crate::cloud::sim::Termination;
 use crate::decide::HeldWhy;
+use crate::drill::scenario::Play;
 use crate::drill::station::AtCall;
 use crate::drill::station::Record;
 use crate::drill::station::Said;
@@ -26,6 +30,7 @@ use crate::drill::station::open;
 use crate::journal::What;
 use crate::model::Activity;
 use crate::model::Group;
+use crate::model::GroupName;
 use crate::model::InstanceId;
 use crate::model::Intake;
 use crate::model::LifecycleState;
@@ -40,7 +45,16 @@ const CALLS_MOST: usize = 100;
 const READ_EVERY_S: u64 = 5;
 const READS_MORE: u64 = 60;
 
+/// A deed is answered within: a call that hangs is given up then.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
+/// From the last sign of work to the first possible end, besides quiet and settling time: a few looks and reads.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(60);
+
 impl Judge<'_> {
+    fn stations(&self) -> impl Iterator<Item = (&InstanceId, MutexGuard<'_, Record>)> {
+        self.after.stations.iter().map(|(id, station)| (id, open(&station.record)))
+    }
+
     /// Neither when a call goes out nor when it is carried out; nor by a stop of the orchestrator.
     pub(super) fn s1(&self) -> Option<String> {
         if let Some((id, call)) = self.calls.iter().find(|(_, c)| !c.executing.is_empty()) {
@@ -237,8 +251,35 @@ impl Judge<'_> {
         None
     }
 
-    /// As many lines before each call as there were calls of its kind.
     pub(super) fn s17(&self) -> Option<String> {
+        self.unannounced().or_else(|| self.stations().find_map(|(id, record)| self.unfinished(id, &record)))
+    }
+
+    /// A deed whose outcome its log does not tell. The next start tells it in place of the life that broke off: it says what the journal
+    /// held, and the reads that follow settle it. What broke off for good, with its machine or with the play, owes nothing.
+    fn unfinished(&self, id: &InstanceId, record: &Record) -> Option<String> {
+        let longest = ANSWERED_WITHIN + self.policy.stop_grace.unwrap_or_default();
+        for (i, event) in record.audit.iter().enumerate() {
+            let What::Deed { key, deed, .. } = &event.what else { continue };
+            let due = event.at.plus(longest);
+            let told = record.audit[i..].iter().any(|later| match &later.what {
+                What::Outcome { key: of, .. } => of == key,
+                What::Started { .. } => true,
+                What::Phase { .. } | What::Deed { .. } | What::Asked { .. } | What::Stopped => false,
+            });
+            let lives = record.audit.iter().filter(|e| matches!(e.what, What::Started { .. })).count();
+            let broke_off = usize::try_from(record.crashes).is_ok_and(|crashes| crashes >= lives);
+            let end = self.after.truth.terminations.iter().filter(|t| &t.instance == id).filter_map(|t| t.stopped).min();
+            let over = wall(end.unwrap_or(self.after.length)) <= due;
+            if !told && !broke_off && !over {
+                return Some(format!("{id} began to {deed} at {} and never said what came of it", event.at));
+            }
+        }
+        None
+    }
+
+    /// A call without as many lines before it as there were calls of its kind.
+    fn unannounced(&self) -> Option<String> {
         let mut sent: BTreeMap<(InstanceId, &str), usize> = BTreeMap::new();
         for (call, agent) in self.agent_calls() {
             let deed = match call.action {
@@ -338,6 +379,55 @@ impl Judge<'_> {
         }
         None
     }
+
+    /// From the moment when the last of a group had run dry: as many rounds as its budget makes of those that were left, and in each the
+    /// longest end that AWS took and a turn for everybody. Promised where AWS answers and agents live.
+    pub(super) fn l8(&self) -> Option<String> {
+        if !self.is_calm() {
+            return None;
+        }
+        for cluster in &self.play.clusters {
+            let group = GroupName::from(cluster.old.name.as_str());
+            let ends: Vec<&Termination> = self.own_ends().filter(|t| t.group.as_ref() == Some(&group)).collect();
+            let Some(dry) = ends.iter().map(|t| self.dry_since(&t.instance)).max() else { continue };
+            let ready = dry + self.policy.settle + self.policy.quiet + CONFIRMED_WITHIN;
+            let late: Vec<_> = ends.iter().filter(|t| t.stopped.is_none_or(|stopped| stopped > ready)).collect();
+            let longest = ends.iter().filter_map(|t| Some(t.stopped? - t.at)).max().unwrap_or_default();
+            let turns = u32::try_from(late.len() + 1).unwrap_or(u32::MAX);
+            let within = (longest + self.policy.stale_bound * 2 * turns) * rounds(late.len(), self.policy.budget_percent);
+            if let Some(over) = late.iter().find(|t| t.at > ready + within) {
+                let (n, id) = (late.len(), &over.instance);
+                return Some(format!("{n} of {group} had run dry at {}, and {id} began to end only at {}", secs(ready), secs(over.at)));
+            }
+        }
+        None
+    }
+
+    /// Nothing but work befalls the play.
+    fn is_calm(&self) -> bool {
+        let Play { region, goes_bad_after, crash_at_call, crash_every, .. } = self.play;
+        let quiet = region.trouble.iter().all(|t| t.probability == 0.0) && region.stale_bound.is_zero();
+        let only_work = region.incidents.iter().all(|i| matches!(i.what, Incident::Work(_)));
+        quiet && only_work && goes_bad_after.is_none() && *crash_at_call == 0.0 && crash_every.is_none() && self.policy.soak.is_zero()
+    }
+
+    /// It takes no work since then, and has none.
+    fn dry_since(&self, id: &InstanceId) -> SimTime {
+        let truth = &self.after.truth;
+        let closed = truth.intake.iter().filter(|c| &c.instance == id && !c.open).map(|c| c.at).max();
+        let worked = truth.executions.iter().flat_map(|e| &e.runs).filter(|r| &r.instance == id).filter_map(|r| r.ended).max();
+        closed.max(worked).unwrap_or_default()
+    }
+}
+
+/// How many times at most `max(1, percent)` of those that are left go, until none is.
+fn rounds(mut members: usize, percent: u8) -> u32 {
+    let mut rounds = 0;
+    while members > 0 {
+        members -= (members * usize::from(percent) / 100).max(1);
+        rounds += 1;
+    }
+    rounds
 }
 
 /// Why it held last: between two tries of a held drain it is on its way to the same hold.

@@ -1,0 +1,97 @@
+//! Auto Scaling as an agent of a play meets it: every call is passed on, and hooks may add to some or change them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::cloud;
+use crate::cloud::AutoScaling;
+use crate::cloud::GroupFilter;
+use crate::cloud::OwnInstance;
+use crate::cloud::Refresh;
+use crate::cloud::Resize;
+use crate::cloud::ScalingActivity;
+use crate::cloud::ScheduledAction;
+use crate::model::Group;
+use crate::model::GroupInstance;
+use crate::model::GroupName;
+use crate::model::InstanceId;
+use crate::model::Process;
+
+/// What is different; by default nothing is.
+#[async_trait]
+pub trait Hooks: Send + Sync + 'static {
+    /// In place of a terminate call.
+    async fn terminate_own(&self, cloud: &dyn AutoScaling, own: &OwnInstance, decrement: bool) -> cloud::Result<ScalingActivity> {
+        cloud.terminate_own(own, decrement).await
+    }
+
+    /// What a describe of groups shows.
+    fn shown(&self, groups: Vec<Group>) -> Vec<Group> {
+        groups
+    }
+
+    /// The change that is sent.
+    fn sent(&self, change: Resize) -> Resize {
+        change
+    }
+}
+
+/// The cloud behind its hooks.
+pub struct Hooked<H> {
+    /// Whom calls are passed on to.
+    pub cloud: Arc<dyn AutoScaling>,
+    /// What is different.
+    pub hooks: H,
+}
+
+#[async_trait]
+impl<H: Hooks> AutoScaling for Hooked<H> {
+    async fn terminate_own(&self, own: &OwnInstance, decrement: bool) -> cloud::Result<ScalingActivity> {
+        self.hooks.terminate_own(&*self.cloud, own, decrement).await
+    }
+
+    async fn groups(&self, names: &[GroupName]) -> cloud::Result<Vec<Group>> {
+        Ok(self.hooks.shown(self.cloud.groups(names).await?))
+    }
+
+    async fn find_groups(&self, filter: &GroupFilter) -> cloud::Result<Vec<Group>> {
+        Ok(self.hooks.shown(self.cloud.find_groups(filter).await?))
+    }
+
+    async fn instance(&self, id: &InstanceId) -> cloud::Result<Option<GroupInstance>> {
+        self.cloud.instance(id).await
+    }
+
+    async fn activities(&self, group: &GroupName, limit: u32) -> cloud::Result<Vec<ScalingActivity>> {
+        self.cloud.activities(group, limit).await
+    }
+
+    async fn scheduled_actions(&self, group: &GroupName) -> cloud::Result<Vec<ScheduledAction>> {
+        self.cloud.scheduled_actions(group).await
+    }
+
+    async fn running_refreshes(&self, group: &GroupName) -> cloud::Result<Vec<Refresh>> {
+        self.cloud.running_refreshes(group).await
+    }
+
+    async fn resize(&self, group: &GroupName, change: Resize) -> cloud::Result<()> {
+        self.cloud.resize(group, self.hooks.sent(change)).await
+    }
+
+    async fn suspend(&self, group: &GroupName, processes: &[Process]) -> cloud::Result<()> {
+        self.cloud.suspend(group, processes).await
+    }
+
+    async fn resume(&self, group: &GroupName, processes: &[Process]) -> cloud::Result<()> {
+        self.cloud.resume(group, processes).await
+    }
+
+    async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> cloud::Result<()> {
+        self.cloud.put_tags(group, tags).await
+    }
+
+    async fn delete_tags(&self, group: &GroupName, keys: &[String]) -> cloud::Result<()> {
+        self.cloud.delete_tags(group, keys).await
+    }
+}
