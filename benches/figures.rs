@@ -375,18 +375,8 @@ async fn one_restore(instances: u32) -> Result<Restored> {
     let (sim, clock) = simulate(1, fleet(CLUSTERS, instances, true))?;
     let cloud = sim.cloud("ann");
     let (journal, cancel) = (rollback::Journal::none(), CancellationToken::new());
-    let request = Request {
-        application: "shop".to_owned(),
-        clusters: Vec::new(),
-        prefix: None,
-        to: None,
-        polling: Vec::new(),
-        not_polling: Vec::new(),
-        settle: rollback::SETTLE,
-        timeout: rollback::TIMEOUT,
-        service_urls: vec!["https://shop.example/health".to_owned()],
-        owner: "ann@laptop".to_owned(),
-    };
+    let service_urls = vec!["https://shop.example/health".to_owned()];
+    let request = Request { service_urls, ..Request::of("shop", "ann@laptop") };
     let world = World {
         scaling: &cloud,
         balancing: &cloud,

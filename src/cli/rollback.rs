@@ -211,6 +211,8 @@ impl Run<'_> {
 }
 
 fn request(args: &Args, context: &Context) -> Request {
+    let here = plain(&owner(context));
+    let owner = args.owner.as_deref().map_or_else(|| here.clone(), plain);
     Request {
         application: args.application.clone(),
         clusters: args.cluster.clone(),
@@ -221,7 +223,8 @@ fn request(args: &Args, context: &Context) -> Request {
         settle: args.settle,
         timeout: args.timeout,
         service_urls: args.service_url.clone(),
-        owner: plain(&args.owner.clone().unwrap_or_else(|| owner(context))),
+        taken_over: owner != here,
+        owner,
     }
 }
 

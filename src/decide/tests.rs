@@ -1,27 +1,23 @@
 //! The agent against a small world that answers every look at once. The simulated region and the drill play the long games.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::model::Activity;
-use crate::model::Capacity;
 use crate::model::Generation;
 use crate::model::Group;
-use crate::model::GroupInstance;
 use crate::model::GroupName;
-use crate::model::HealthCheckType;
 use crate::model::Hold;
 use crate::model::InstanceHealth;
 use crate::model::InstanceId;
 use crate::model::Intake;
 use crate::model::LifecycleState;
 use crate::model::Moment;
-use crate::model::Process;
 use crate::model::Sample;
 use crate::model::Timestamp;
+use crate::model::testing;
 
 const WALL: i64 = 1_700_000_000_000;
 
@@ -52,37 +48,13 @@ fn own() -> InstanceId {
     InstanceId::from("i-0a")
 }
 
+/// A group that may shrink to nothing.
 fn group(name: &str, created: i64, members: &[&str]) -> Group {
-    let size = u32::try_from(members.len()).unwrap();
-    let member = |id: &&str| GroupInstance {
-        id: InstanceId::from(*id),
-        group: GroupName::from(name),
-        zone: "us-west-2a".to_owned(),
-        state: LifecycleState::InService,
-        health: InstanceHealth::Healthy,
-        protected: false,
-        launch: None,
-    };
-    Group {
-        name: GroupName::from(name),
-        arn: String::new(),
-        created: Timestamp(created),
-        capacity: Capacity { min: 0, max: 10, desired: size },
-        instances: members.iter().map(member).collect(),
-        suspended: BTreeMap::new(),
-        tags: BTreeMap::new(),
-        target_groups: Vec::new(),
-        classic_load_balancers: Vec::new(),
-        status: None,
-        health_check_type: HealthCheckType::Ec2,
-        health_check_grace_s: 0,
-        launch: None,
-        availability_zones: Vec::new(),
-    }
+    testing::group(name, created, (0, u32::try_from(members.len()).unwrap(), 10), members.iter().copied())
 }
 
 fn disable(group: &mut Group) {
-    group.suspended = Process::DISABLING.into_iter().map(|p| (p, String::new())).collect();
+    *group = testing::disabled(group.clone());
 }
 
 fn fault(what: FaultKind, text: &str) -> Result<Receipt, Fault> {

@@ -428,18 +428,8 @@ async fn roll_back(sim: &Sim, clock: &dyn Clock, cancel: &CancellationToken, see
         cancel,
         seed,
     };
-    let request = rollback::Request {
-        application: APPLICATION.to_owned(),
-        clusters: Vec::new(),
-        prefix: None,
-        to: None,
-        polling: Vec::new(),
-        not_polling: Vec::new(),
-        settle: rollback::SETTLE,
-        timeout: rollback::TIMEOUT,
-        service_urls: vec!["https://shop.example/".to_owned()],
-        owner: "oncall@laptop".to_owned(),
-    };
+    let service_urls = vec!["https://shop.example/".to_owned()];
+    let request = rollback::Request { service_urls, ..rollback::Request::of(APPLICATION, "oncall@laptop") };
     rollback::run(&world, &request).await
 }
 

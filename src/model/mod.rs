@@ -9,6 +9,8 @@ mod hold;
 mod identity;
 pub mod moniker;
 pub mod target;
+#[cfg(test)]
+pub mod testing;
 mod time;
 
 pub use activity::Activity;

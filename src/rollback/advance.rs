@@ -4,6 +4,10 @@
 //! for a singleton, whose restored group stays as it is until the newest is gone (S14). A group that looks neither as before nor as
 //! written is somebody else's doing and stops the cluster (F59). Every step may be repeated; a repeated run reaches the same end (L6).
 
+mod holds;
+mod look;
+mod step;
+mod stop;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -11,7 +15,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Serialize;
-use serde::ser::SerializeMap;
 
 use super::facts::Backend;
 use super::facts::Facts;
@@ -19,20 +22,23 @@ use super::facts::Standing;
 use super::facts::backends_of;
 use super::plan::ClusterPlan;
 use super::plan::GroupPlan;
+use super::plan::Request;
 use super::plan::alive;
 use crate::cloud;
 use crate::cloud::Kind;
 use crate::model::Capacity;
 use crate::model::Group;
 use crate::model::GroupName;
-use crate::model::HOLD_TTL;
-use crate::model::Hold;
 use crate::model::InstanceHealth;
 use crate::model::InstanceId;
 use crate::model::LifecycleState;
 use crate::model::Moment;
 use crate::model::Process;
 
+pub use step::Step;
+pub use stop::Stop;
+
+use look::Look;
 use watch::Role;
 use watch::Seen;
 use watch::Watch;
@@ -48,186 +54,6 @@ const SURVEY_FRESH: Duration = Duration::from_secs(10);
 const AGREE: u32 = 2;
 /// Refusals of the same step in a row before a person has to look.
 const STRIKES: u32 = 3;
-
-/// One change to the cloud.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case", tag = "step")]
-pub enum Step {
-    /// Put or refresh the hold; `record` leaves sizes behind for whoever restores this group next.
-    Hold {
-        /// The group.
-        group: GroupName,
-        /// What agents read.
-        hold: Hold,
-        /// Goes into the capacity tag.
-        record: Option<Capacity>,
-    },
-    /// Set the sizes.
-    Resize {
-        /// The group.
-        group: GroupName,
-        /// As known.
-        from: Capacity,
-        /// To be.
-        to: Capacity,
-    },
-    /// Resume these processes.
-    Resume {
-        /// The group.
-        group: GroupName,
-        /// None else.
-        processes: Vec<Process>,
-    },
-    /// Put instances behind a load balancer.
-    Register {
-        /// Where.
-        backend: Backend,
-        /// Who, with which port.
-        targets: Vec<(InstanceId, Option<u16>)>,
-    },
-    /// Take instances out of a load balancer.
-    Deregister {
-        /// Where.
-        backend: Backend,
-        /// Who, with which port.
-        targets: Vec<(InstanceId, Option<u16>)>,
-    },
-    /// Take the hold off.
-    Release {
-        /// The group.
-        group: GroupName,
-        /// The record of its sizes goes as well.
-        forget: bool,
-    },
-}
-
-impl Step {
-    /// True when the two may be sent at once: they are of one kind, and neither prepares the other.
-    pub fn may_go_with(&self, other: &Self) -> bool {
-        match self {
-            Self::Hold { .. } => matches!(other, Self::Hold { .. }),
-            Self::Resize { .. } => matches!(other, Self::Resize { .. }),
-            Self::Register { .. } => matches!(other, Self::Register { .. }),
-            Self::Deregister { .. } => matches!(other, Self::Deregister { .. }),
-            Self::Resume { .. } | Self::Release { .. } => false,
-        }
-    }
-}
-
-impl std::fmt::Display for Step {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Hold { group, hold, .. } => write!(f, "hold {group} (generation {}, until {})", hold.generation, hold.expires),
-            Self::Resize { group, from, to } => write!(f, "resize {group} from {from} to {to} (min/desired/max)"),
-            Self::Resume { group, processes } => {
-                write!(f, "resume {} on {group}", processes.iter().map(Process::as_str).collect::<Vec<_>>().join(", "))
-            }
-            Self::Register { backend, targets } => write!(f, "register {} with {backend}", ids(targets)),
-            Self::Deregister { backend, targets } => write!(f, "deregister {} from {backend}", ids(targets)),
-            Self::Release { group, .. } => write!(f, "release {group}"),
-        }
-    }
-}
-
-fn ids(targets: &[(InstanceId, Option<u16>)]) -> String {
-    targets.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>().join(", ")
-}
-
-/// Why a cluster stops before its end. A rerun goes on from there.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Stop {
-    /// Asked to, by a signal.
-    #[error("interrupted")]
-    Interrupted,
-    /// The time allowed ran out.
-    #[error("out of time while waiting: {waiting}")]
-    OutOfTime {
-        /// For what.
-        waiting: String,
-    },
-    /// A group is as nobody here made it.
-    #[error("{group} was changed by somebody else: {diff}")]
-    ChangedByAnother {
-        /// The group.
-        group: GroupName,
-        /// Expected and found.
-        diff: String,
-    },
-    /// Another rollback took the group.
-    #[error("{group} is held by {owner} now")]
-    HoldLost {
-        /// The group.
-        group: GroupName,
-        /// By whom.
-        owner: String,
-    },
-    /// The group is not to be seen any more.
-    #[error("{group} is gone, or is being deleted")]
-    GroupGone {
-        /// The group.
-        group: GroupName,
-    },
-    /// The credentials may not.
-    #[error("not allowed: {error}")]
-    Denied {
-        /// AWS's words.
-        error: cloud::Error,
-    },
-    /// AWS said no, several times, to a step that follows from the facts.
-    #[error("refused: {error}")]
-    Refused {
-        /// AWS's words.
-        error: cloud::Error,
-    },
-    /// Everything stands, but the service does not answer.
-    #[error("the service does not answer: {problem}")]
-    ServiceSilent {
-        /// What came instead.
-        problem: String,
-    },
-    /// The journal cannot be written, so nothing more may be changed.
-    #[error("the journal cannot be written: {problem}")]
-    Journal {
-        /// The system's words.
-        problem: String,
-    },
-}
-
-impl Stop {
-    /// For programs, and the name of the page in `runbooks/`.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Interrupted => "rollback-interrupted",
-            Self::OutOfTime { .. } => "rollback-out-of-time",
-            Self::ChangedByAnother { .. } => "rollback-changed-by-another",
-            Self::HoldLost { .. } => "rollback-hold-lost",
-            Self::GroupGone { .. } => "rollback-group-gone",
-            Self::Denied { .. } => "rollback-denied",
-            Self::Refused { .. } => "rollback-refused-by-aws",
-            Self::ServiceSilent { .. } => "rollback-service-silent",
-            Self::Journal { .. } => "rollback-journal",
-        }
-    }
-
-    /// True when the same command goes on once the obstacle is gone by itself; false when a person has to mend something first.
-    pub fn is_pause(&self) -> bool {
-        match self {
-            Self::Interrupted | Self::OutOfTime { .. } | Self::ChangedByAnother { .. } | Self::HoldLost { .. } => true,
-            Self::GroupGone { .. } | Self::Denied { .. } | Self::Refused { .. } | Self::ServiceSilent { .. } | Self::Journal { .. } => {
-                false
-            }
-        }
-    }
-}
-
-impl Serialize for Stop {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(2))?;
-        map.serialize_entry("code", self.code())?;
-        map.serialize_entry("message", &self.to_string())?;
-        map.end()
-    }
-}
 
 /// Where a cluster is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -299,6 +125,8 @@ pub struct Progress {
     holds: BTreeMap<GroupName, Moment>,
     /// When all groups of the stage were first seen to be held: from then on agents have their time.
     held_since: Option<Moment>,
+    /// How long an earlier run had held all of them by then.
+    held_before: Duration,
     /// Registrations that were asked for, by direction.
     asked: BTreeMap<(Backend, InstanceId, bool), Moment>,
     released: BTreeSet<GroupName>,
@@ -315,6 +143,7 @@ impl Progress {
             watches: plan.groups().map(|g| (g.name.clone(), Watch::new(g))).collect(),
             holds: BTreeMap::new(),
             held_since: None,
+            held_before: Duration::ZERO,
             asked: BTreeMap::new(),
             released: BTreeSet::new(),
             agreeing: 0,
@@ -361,8 +190,8 @@ impl Progress {
     }
 
     /// Looks at the facts and says what comes next. `service` is whether the service has answered (or nobody asked for it).
-    pub fn advance(&mut self, plan: &ClusterPlan, facts: &Facts, owner: &str, settle: Duration, service: bool, at: Moment) -> Next {
-        let look = Look { plan, facts, owner, settle, service, at };
+    pub fn advance(&mut self, plan: &ClusterPlan, facts: &Facts, request: &Request, service: bool, at: Moment) -> Next {
+        let look = Look { plan, facts, request, service, at };
         match self.guard(&look) {
             Ok(()) => {}
             Err(next) => return next,
@@ -448,67 +277,6 @@ impl Progress {
     }
 }
 
-/// One look at the world.
-struct Look<'a> {
-    plan: &'a ClusterPlan,
-    facts: &'a Facts,
-    owner: &'a str,
-    settle: Duration,
-    service: bool,
-    at: Moment,
-}
-
-impl<'a> Look<'a> {
-    fn group(&self, name: &GroupName) -> Result<&'a Group, Next> {
-        let gone = || Next::Stop(Stop::GroupGone { group: name.clone() });
-        match self.facts.absent.get(name) {
-            Some(looks) if *looks >= GONE => Err(gone()),
-            Some(_) => Err(Next::Wait(format!("AWS to show {name} again"))),
-            None => self.facts.group(name).filter(|g| g.status.is_none()).ok_or_else(gone),
-        }
-    }
-
-    /// The groups to hold; a bystander that somebody has deleted needs no hold.
-    fn there(&self) -> impl Iterator<Item = &'a GroupName> {
-        let (plan, facts) = (self.plan, self.facts);
-        let is_there = move |name: &GroupName| {
-            facts.absent.get(name).is_none_or(|looks| *looks < GONE) && facts.group(name).is_some_and(|g| g.status.is_none())
-        };
-        plan.held().filter(move |name| !plan.bystanders.contains(name) || is_there(name))
-    }
-
-    /// The versions of the cluster were read a moment ago.
-    fn is_surveyed(&self) -> bool {
-        self.facts.surveyed.is_some_and(|when| self.at.since(when) < SURVEY_FRESH)
-    }
-
-    /// No other version, no other rollback.
-    fn nobody_else(&self) -> Result<(), Next> {
-        let cluster = self.facts.clusters.get(&self.plan.cluster);
-        if let Some(other) = cluster.into_iter().flat_map(|c| &c.versions).find(|v| !self.plan.versions.contains(&v.group.name)) {
-            let diff = format!("a version the plan does not know, {}", other.group.capacity);
-            return Err(Next::Stop(Stop::ChangedByAnother { group: other.group.name.clone(), diff }));
-        }
-        for group in self.there().filter_map(|name| self.facts.group(name)) {
-            let lost = |owner: String| Err(Next::Stop(Stop::HoldLost { group: group.name.clone(), owner }));
-            match Hold::parse(&group.tags) {
-                Ok(Some(hold)) if hold.is_live(self.at.wall) && (hold.owner != self.owner || hold.generation > self.plan.generation) => {
-                    return lost(hold.owner);
-                }
-                Ok(_) => {}
-                Err(problem) => return lost(problem.to_string()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Enough restored instances serve; the number that does is told too.
-    fn serves(&self, restored: &Group) -> (bool, usize) {
-        let serving = self.facts.serving(restored).count();
-        (serving >= to_usize(self.plan.count), serving)
-    }
-}
-
 impl Progress {
     /// Who else is at it? Every look answers that before anything is changed.
     fn guard(&mut self, look: &Look<'_>) -> Result<(), Next> {
@@ -518,7 +286,7 @@ impl Progress {
                 break;
             }
             let group = look.group(&planned.name).inspect_err(|_| self.agreeing = 0)?;
-            let agents_may_act = self.held_since.is_none_or(|since| look.at.since(since) < look.settle + STALE);
+            let agents_may_act = self.held_for(look.at) < look.request.settle + STALE;
             let role =
                 if planned.name == look.plan.restore.name { Role::Restored { agents_may_act } } else { Role::Retired { agents_may_act } };
             let Some(watch) = self.watches.get_mut(&planned.name) else { continue };
@@ -534,62 +302,6 @@ impl Progress {
         self.hold_anew_what_lapsed(look);
         let refresh = self.overdue_holds(look);
         if refresh.is_empty() { Ok(()) } else { Err(Next::Do(refresh)) }
-    }
-
-    fn hold_step(look: &Look<'_>, group: &GroupName) -> Step {
-        let hold = Hold { generation: look.plan.generation, owner: look.owner.to_owned(), expires: look.at.wall.plus(HOLD_TTL) };
-        let retired = || look.plan.retire.iter().find(|g| &g.name == group).map(|g| g.before.capacity).filter(|c| c.desired > 0);
-        let record = if *group == look.plan.restore.name { Some(look.plan.restore.after.capacity) } else { retired() };
-        Step::Hold { group: group.clone(), hold, record }
-    }
-
-    /// A hold that we put and that is not to be seen any more, or has expired while this machine slept: agents may have gone on meanwhile,
-    /// so all begins again with the hold. Every step may be repeated.
-    fn hold_anew_what_lapsed(&mut self, look: &Look<'_>) {
-        if self.stage() >= Stage::Release {
-            return;
-        }
-        let is_live = |name: &GroupName| {
-            let hold = look.facts.group(name).and_then(|g| Hold::parse(&g.tags).ok().flatten());
-            hold.is_some_and(|hold| hold.is_live(look.at.wall))
-        };
-        let lapsed = |name: &&GroupName| self.holds.get(*name).is_some_and(|put| age(*put, look.at) >= STALE) && !is_live(name);
-        let lapsed: Vec<GroupName> = look.there().filter(lapsed).cloned().collect();
-        if !lapsed.is_empty() {
-            self.holds.retain(|name, _| !lapsed.contains(name));
-            self.held_since = None;
-            self.agreeing = 0;
-            self.at = 0;
-        }
-    }
-
-    /// Holds that we put and that have used up half their life.
-    fn overdue_holds(&self, look: &Look<'_>) -> Vec<Step> {
-        let overdue = |g: &&GroupName| {
-            let put = self.holds.get(*g).filter(|_| !self.released.contains(*g) && self.stage() < Stage::Release);
-            put.is_some_and(|put| age(*put, look.at) > HOLD_TTL / 2)
-        };
-        look.there().filter(overdue).map(|g| Self::hold_step(look, g)).collect()
-    }
-
-    fn hold(&mut self, look: &Look<'_>) -> Option<Next> {
-        if !look.is_surveyed() {
-            return Some(Next::Survey);
-        }
-        let missing: Vec<Step> = look.there().filter(|g| !self.holds.contains_key(*g)).map(|g| Self::hold_step(look, g)).collect();
-        if !missing.is_empty() {
-            return Some(Next::Do(missing));
-        }
-        self.held_since.get_or_insert(look.at);
-        None
-    }
-
-    fn is_settled(&self, look: &Look<'_>) -> bool {
-        self.held_since.is_some_and(|since| look.at.since(since) >= look.settle)
-    }
-
-    fn settle(&mut self, look: &Look<'_>) -> Option<Next> {
-        (!self.is_settled(look)).then(|| Next::Wait("agents to see the hold".to_owned()))
     }
 
     /// Sizes first, processes after: a Terminate resumed on a group that wants fewer than it has would end some at once (F28).
@@ -643,7 +355,8 @@ impl Progress {
             0 => String::new(),
             seconds => format!(" (checks take {seconds} s)"),
         };
-        Some(Next::Wait(format!("{}: {serving} of {count} serve, {up} in service{usual}", group.name)))
+        let failure = look.facts.launch_failures.get(&group.name).map(|why| format!("; AWS could not launch: {why}")).unwrap_or_default();
+        Some(Next::Wait(format!("{}: {serving} of {count} serve, {up} in service{usual}{failure}", group.name)))
     }
 
     /// AddToLoadBalancer is not retroactive: those that came while it was suspended, and those that were taken out, are put in by hand (F57).
@@ -811,12 +524,6 @@ impl Progress {
         let steps: Vec<Step> = order.map(|g| Step::Release { group: g.clone(), forget: g == restored }).collect();
         (!steps.is_empty()).then_some(Next::Do(steps))
     }
-}
-
-/// By the clock that shows more: the one that does not jump stands still while a laptop sleeps.
-fn age(earlier: Moment, at: Moment) -> Duration {
-    let wall = u64::try_from(at.wall.0.saturating_sub(earlier.wall.0)).unwrap_or(0);
-    at.since(earlier).max(Duration::from_millis(wall))
 }
 
 /// Members that are not gone.

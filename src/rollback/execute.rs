@@ -25,6 +25,7 @@ use super::facts::Backend;
 use super::facts::Facts;
 use super::plan::ClusterPlan;
 use super::plan::Plan;
+use super::plan::alive;
 use super::report::ClusterReport;
 use super::report::Event;
 use super::report::Report;
@@ -56,6 +57,8 @@ const GOOD_ANSWERS: u32 = 3;
 const BETWEEN_ANSWERS: Duration = Duration::from_millis(100);
 /// How long a service may take to give them once everything stands.
 const SERVICE_PATIENCE: Duration = Duration::from_secs(60);
+/// Instances that AWS has not begun to launch within this are asked after, and again after as long.
+const WHY_AFTER: Duration = Duration::from_secs(20);
 /// Limit of one question to the service.
 const ASK_LIMIT: Duration = Duration::from_secs(10);
 /// Looks that fail in a way nobody expects, in a row, before it is given up.
@@ -67,6 +70,11 @@ struct Work<'a> {
     waiting: String,
     not_before: Option<Moment>,
     failures: u32,
+    /// Looks of its own that failed, while those of other clusters did not.
+    trouble: Trouble,
+    survey: bool,
+    /// Since when instances are missing that AWS should have begun to launch, or when AWS was last asked why.
+    missing: Option<Moment>,
     stop: Option<Stop>,
     changes: usize,
 }
@@ -74,6 +82,11 @@ struct Work<'a> {
 impl Work<'_> {
     fn is_open(&self) -> bool {
         self.stop.is_none() && self.progress.stage() != Stage::Done
+    }
+
+    /// Open, and not in a pause after a failure.
+    fn is_due(&self, at: Moment) -> bool {
+        self.is_open() && self.not_before.is_none_or(|due| at.mono >= due.mono)
     }
 }
 
@@ -83,9 +96,7 @@ pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report
     let mut jitter = Pcg32::seed_from_u64(world.seed);
     let mut work: Vec<Work<'_>> = plan.clusters.iter().map(Work::new).collect();
     let mut service = Service::new(&plan.request.service_urls);
-    let mut trouble = Trouble::default();
     let mut last_news = started;
-    let mut survey = false;
     if let Err(problem) = world.journal.note(started.wall, "plan", plan) {
         stop_all(&mut work, |_| Stop::Journal { problem: problem.to_string() });
     }
@@ -100,40 +111,28 @@ pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report
             break;
         }
         let looked = now;
-        let seen = match std::mem::take(&mut survey) {
-            true => facts::resurvey(world.scaling, &mut facts, &plan.request.application, world.seed, now).await,
-            false => Ok(()),
-        };
-        let seen = match seen {
-            Ok(()) => look(world, &work, &mut facts).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = seen {
-            world.sink.tell(&Event::Trouble { text: error.to_string() });
-            match trouble.met(error) {
-                Some(stop) => stop_all(&mut work, |_| stop.clone()),
-                None => nap(world, pause(trouble.looks, &mut jitter)).await,
-            }
-            continue;
-        }
-        trouble = Trouble::default();
+        look(world, &plan.request.application, &mut work, &mut facts, looked, &mut jitter).await;
         let now = world.clock.now();
         let mut todo = Vec::new();
         let mut again = false;
         let mut at_service = true;
+        let mut survey = false;
+        let mut wondering = BTreeSet::new();
         for w in work.iter_mut().filter(|w| w.is_open()) {
-            if w.not_before.is_some_and(|due| now.mono < due.mono) {
+            // What was not looked at just now is not judged either.
+            if !w.is_due(looked) {
                 at_service = false;
                 continue;
             }
             let before = w.progress.stage();
-            let next = w.progress.advance(w.plan, &facts, &plan.request.owner, plan.request.settle, service.answered, now);
+            let next = w.progress.advance(w.plan, &facts, &plan.request, service.answered, now);
             let stage = w.progress.stage();
             if stage != before {
                 last_news = now;
                 world.sink.tell(&Event::Stage { cluster: w.plan.cluster.clone(), stage });
             }
             at_service &= matches!(next, Next::AskService);
+            wondering.extend(w.wonders(&mut facts, now));
             match next {
                 Next::Do(steps) => todo.push((w, steps)),
                 Next::Wait(text) => w.wait(world, &facts, text),
@@ -142,7 +141,10 @@ pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report
                     w.wait(world, &facts, text);
                 }
                 Next::AskService => w.wait(world, &facts, "the service to answer".to_owned()),
-                Next::Survey => survey = true,
+                Next::Survey => {
+                    w.survey = true;
+                    survey = true;
+                }
                 Next::Done => {}
                 Next::Stop(stop) => w.halt(world, stop),
             }
@@ -165,20 +167,67 @@ pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report
         if !work.iter().any(Work::is_open) {
             break;
         }
+        facts::reread_launches(world.scaling, &mut facts, &wondering).await;
         let quiet = now.since(last_news) > Duration::from_secs(120);
         let idle = if again { AGREE_AFTER } else { LOOK_EVERY };
-        nap(world, if quiet && !again { LOOK_EVERY_LATER } else { idle }).await;
+        let due = work.iter().filter(|w| w.is_open()).map(|w| w.not_before.unwrap_or(now).since(now)).min().unwrap_or_default();
+        nap(world, due.max(if quiet && !again { LOOK_EVERY_LATER } else { idle })).await;
     }
     finish(world, plan, work, &service, started)
 }
 
-/// One look: one describe for all open clusters, then the health that they want.
-async fn look(world: &World<'_>, work: &[Work<'_>], facts: &mut Facts) -> cloud::Result<()> {
-    let open = || work.iter().filter(|w| w.is_open());
-    let names: Vec<GroupName> = open().flat_map(|w| w.plan.held()).cloned().collect();
-    facts::reread_groups(world.scaling, facts, &names, world.seed).await?;
-    let wanted: BTreeSet<Backend> = open().flat_map(|w| w.progress.wants(w.plan, facts)).collect();
-    if wanted.is_empty() { Ok(()) } else { facts::reread_health(world.balancing, facts, &wanted, world.seed).await }
+/// One look: one describe for all clusters that are due, then the health that they want. A cluster whose part of it fails has a pause,
+/// or stops; the others go on.
+async fn look(world: &World<'_>, application: &str, work: &mut [Work<'_>], facts: &mut Facts, at: Moment, jitter: &mut Pcg32) {
+    if let Err(error) = survey(world, application, work, facts, at).await {
+        meet_all(world, work.iter_mut().filter(|w| w.is_due(at) && w.survey), &error, jitter);
+    }
+    work.iter_mut().for_each(|w| w.survey = false);
+    let names = |w: &Work<'_>| w.plan.held().cloned().collect::<Vec<_>>();
+    let all: Vec<GroupName> = work.iter().filter(|w| w.is_due(at)).flat_map(names).collect();
+    if all.is_empty() {
+        return;
+    }
+    match facts::reread_groups(world.scaling, facts, &all, world.seed).await {
+        Ok(()) => {}
+        Err(error) if error.is_retryable() => return meet_all(world, work.iter_mut().filter(|w| w.is_due(at)), &error, jitter),
+        // One cluster's groups may be what spoils the answer about all.
+        Err(_) => {
+            for w in work.iter_mut().filter(|w| w.is_due(at)) {
+                if let Err(error) = facts::reread_groups(world.scaling, facts, &names(w), world.seed).await {
+                    meet_all(world, [w], &error, jitter);
+                }
+            }
+        }
+    }
+    let wants: BTreeSet<Backend> = work.iter().filter(|w| w.is_due(at)).flat_map(|w| w.progress.wants(w.plan, facts)).collect();
+    let unread = facts::reread_health(world.balancing, facts, &wants, world.seed).await;
+    for w in work.iter_mut().filter(|w| w.is_due(at)) {
+        match w.progress.wants(w.plan, facts).iter().find_map(|backend| unread.get(backend)) {
+            Some(error) => meet_all(world, [w], error, jitter),
+            None => w.trouble = Trouble::default(),
+        }
+    }
+}
+
+/// Reads the application's groups anew when a cluster has asked for it.
+async fn survey(world: &World<'_>, application: &str, work: &[Work<'_>], facts: &mut Facts, at: Moment) -> cloud::Result<()> {
+    if work.iter().any(|w| w.is_due(at) && w.survey) {
+        facts::resurvey(world.scaling, facts, application, world.seed, at).await
+    } else {
+        Ok(())
+    }
+}
+
+/// A look of these clusters failed.
+fn meet_all<'w, 'p: 'w>(world: &World<'_>, work: impl IntoIterator<Item = &'w mut Work<'p>>, error: &cloud::Error, jitter: &mut Pcg32) {
+    world.sink.tell(&Event::Trouble { text: error.to_string() });
+    for w in work {
+        match w.trouble.met(error.clone()) {
+            Some(stop) => w.halt(world, stop),
+            None => w.not_before = Some(world.clock.now().plus(pause(w.trouble.looks, jitter))),
+        }
+    }
 }
 
 /// Steps of one kind at once, kinds in order; what could not be done ends the round for this cluster.
@@ -222,7 +271,7 @@ async fn carry_out_all(world: &World<'_>, work: &mut Work<'_>, steps: Vec<Step>,
         }
         if failed {
             work.failures += 1;
-            work.not_before = Some(Moment { mono: now.mono + pause, wall: now.wall.plus(pause) });
+            work.not_before = Some(now.plus(pause));
             return;
         }
         work.failures = 0;
@@ -271,7 +320,36 @@ async fn carry_out(world: &World<'_>, step: &Step) -> cloud::Result<()> {
 impl<'a> Work<'a> {
     fn new(plan: &'a ClusterPlan) -> Self {
         let waiting = "a first look".to_owned();
-        Self { plan, progress: Progress::new(plan), waiting, not_before: None, failures: 0, stop: None, changes: 0 }
+        Self {
+            plan,
+            progress: Progress::new(plan),
+            waiting,
+            not_before: None,
+            failures: 0,
+            trouble: Trouble::default(),
+            survey: false,
+            missing: None,
+            stop: None,
+            changes: 0,
+        }
+    }
+
+    /// The restored group, when AWS is to be asked why its instances do not come: now and then, while it has fewer than it should launch.
+    fn wonders(&mut self, facts: &mut Facts, at: Moment) -> Option<GroupName> {
+        let name = &self.plan.restore.name;
+        let group = facts.group(name)?;
+        let missing = self.progress.stage() == Stage::Await && alive(group).count() < usize::try_from(group.capacity.desired).ok()?;
+        if !missing {
+            self.missing = None;
+            facts.launch_failures.remove(name);
+            return None;
+        }
+        let since = *self.missing.get_or_insert(at);
+        let due = at.since(since) >= WHY_AFTER;
+        if due {
+            self.missing = Some(at);
+        }
+        due.then(|| name.clone())
     }
 
     fn wait(&mut self, world: &World<'_>, facts: &Facts, text: String) {

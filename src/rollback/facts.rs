@@ -17,6 +17,7 @@ use rand_pcg::Pcg32;
 use serde::Serialize;
 
 use crate::cloud;
+use crate::cloud::ActivityStatus;
 use crate::cloud::AutoScaling;
 use crate::cloud::GroupFilter;
 use crate::cloud::Kind;
@@ -41,6 +42,11 @@ const ATTEMPTS: u32 = 4;
 /// Longest pause before the second attempt; doubles.
 const PAUSE: Duration = Duration::from_millis(400);
 
+/// Activities of a group that are read to learn why its instances do not come; a launch that fails is tried again every few minutes.
+const LAST_ACTIVITIES: u32 = 10;
+/// How AWS begins to describe a launch.
+const LAUNCHING: &str = "Launching";
+
 /// Everything the plan is made from and measured against.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Facts {
@@ -50,6 +56,10 @@ pub struct Facts {
     pub backends: BTreeMap<Backend, BackendFacts>,
     /// Groups with an instance refresh under way, and its status.
     pub refreshing: BTreeMap<GroupName, String>,
+    /// Groups of which nobody may tell us whether a refresh is under way, and AWS's words.
+    pub refreshes_unknown: BTreeMap<GroupName, String>,
+    /// Why AWS's last try to launch an instance of a group came to nothing; only of groups that wait for instances.
+    pub launch_failures: BTreeMap<GroupName, String>,
     /// Groups that begin like the application and are named by nobody's rules.
     pub strange: Vec<GroupName>,
     /// Groups that were asked for and not answered, and in how many looks in a row: one alone may be a stale read (F15).
@@ -245,7 +255,12 @@ pub async fn look_closer(
     seed: u64,
 ) -> cloud::Result<()> {
     let refreshes = stream::iter(names.iter().cloned())
-        .map(|name| async move { patiently(seed, || scaling.running_refreshes(&name)).await.map(|found| (name, found)) })
+        .map(|name| async move {
+            match patiently(seed, || scaling.running_refreshes(&name)).await {
+                Err(error) if error.kind == Kind::Denied => Ok((name, Err(error.to_string()))),
+                other => other.map(|found| (name, Ok(found))),
+            }
+        })
         .buffer_unordered(IN_FLIGHT)
         .try_collect::<Vec<_>>();
     let backends: BTreeSet<Backend> = names.iter().filter_map(|n| facts.group(n)).flat_map(backends_of).collect();
@@ -256,9 +271,14 @@ pub async fn look_closer(
             Backend::Classic(_) => None,
         })
         .collect();
-    let (refreshes, settings, health) =
-        futures::try_join!(refreshes, settings(balancing, &arns, seed), health(balancing, &backends, seed))?;
-    facts.refreshing = refreshes.into_iter().filter_map(|(name, found)| found.into_iter().next().map(|r| (name, r.status))).collect();
+    let health = async { Ok(health(balancing, &backends, seed).await) };
+    let (refreshes, settings, health) = futures::try_join!(refreshes, settings(balancing, &arns, seed), health)?;
+    for (name, found) in refreshes {
+        match found {
+            Ok(found) => facts.refreshing.extend(found.into_iter().next().map(|refresh| (name, refresh.status))),
+            Err(error) => drop(facts.refreshes_unknown.insert(name, error)),
+        }
+    }
     facts.backends = backends.into_iter().map(|b| (b, BackendFacts { listened: true, ..BackendFacts::default() })).collect();
     for target_group in settings {
         if let Some(known) = facts.backends.get_mut(&Backend::TargetGroup(target_group.arn)) {
@@ -267,7 +287,9 @@ pub async fn look_closer(
             known.first_health = Duration::from_secs(u64::from(target_group.health_interval_s) * u64::from(target_group.healthy_threshold));
         }
     }
-    facts.take_health(health);
+    for (backend, members) in health {
+        facts.take_health(backend, members?);
+    }
     Ok(())
 }
 
@@ -292,13 +314,35 @@ pub async fn reread_groups(scaling: &dyn AutoScaling, facts: &mut Facts, names: 
     Ok(())
 }
 
-/// Reads the health behind these load balancers anew.
-///
-/// # Errors
-/// The cloud's.
-pub async fn reread_health(balancing: &dyn LoadBalancing, facts: &mut Facts, backends: &BTreeSet<Backend>, seed: u64) -> cloud::Result<()> {
-    facts.take_health(health(balancing, backends, seed).await?);
-    Ok(())
+/// Reads the health behind these load balancers anew; those that could not be read, each with the cloud's words, are left as they were.
+pub async fn reread_health(
+    balancing: &dyn LoadBalancing,
+    facts: &mut Facts,
+    backends: &BTreeSet<Backend>,
+    seed: u64,
+) -> BTreeMap<Backend, cloud::Error> {
+    let mut unread = BTreeMap::new();
+    for (backend, members) in health(balancing, backends, seed).await {
+        match members {
+            Ok(members) => facts.take_health(backend, members),
+            Err(error) => drop(unread.insert(backend, error)),
+        }
+    }
+    unread
+}
+
+/// Reads why instances of these groups do not come. What cannot be read is left out: the answer is for people alone.
+pub async fn reread_launches(scaling: &dyn AutoScaling, facts: &mut Facts, names: &BTreeSet<GroupName>) {
+    let read = |name: GroupName| async move { scaling.activities(&name, LAST_ACTIVITIES).await.ok().map(|found| (name, found)) };
+    let read: Vec<_> = stream::iter(names.iter().cloned()).map(read).buffer_unordered(IN_FLIGHT).collect().await;
+    for (name, activities) in read.into_iter().flatten() {
+        let newest = activities.into_iter().filter(|a| a.description.starts_with(LAUNCHING)).max_by_key(|a| a.started);
+        let failed = newest.filter(|a| a.status == ActivityStatus::Failed).and_then(|a| a.message);
+        match failed {
+            Some(message) => drop(facts.launch_failures.insert(name, message)),
+            None => drop(facts.launch_failures.remove(&name)),
+        }
+    }
 }
 
 /// One target group that was deleted spoils the answer about all: then each is asked for by itself.
@@ -323,47 +367,43 @@ fn unless_gone<T>(answer: cloud::Result<T>) -> cloud::Result<Option<T>> {
     }
 }
 
-/// `None` for a load balancer that is gone: a matter of the cluster behind it, not of all.
-type Health = Vec<(Backend, Option<BTreeMap<InstanceId, Vec<Member>>>)>;
+type Members = BTreeMap<InstanceId, Vec<Member>>;
 
-async fn health(balancing: &dyn LoadBalancing, backends: &BTreeSet<Backend>, seed: u64) -> cloud::Result<Health> {
-    stream::iter(backends.iter().cloned())
-        .map(|backend| async move {
-            let mut members: BTreeMap<InstanceId, Vec<Member>> = BTreeMap::new();
-            match &backend {
-                Backend::TargetGroup(arn) => {
-                    let Some(targets) = unless_gone(patiently(seed, || balancing.target_health(arn)).await)? else {
-                        return Ok((backend, None));
-                    };
-                    for target in targets {
-                        let member = Member { port: target.target.port, standing: standing(target.state), reason: target.reason };
-                        members.entry(target.target.instance).or_default().push(member);
-                    }
-                }
-                Backend::Classic(name) => {
-                    let Some(instances) = unless_gone(patiently(seed, || balancing.classic_health(name)).await)? else {
-                        return Ok((backend, None));
-                    };
-                    for instance in instances {
-                        let standing = if instance.in_service { Standing::Healthy } else { Standing::NotHealthy };
-                        members.entry(instance.instance).or_default().push(Member { port: None, standing, reason: Some(instance.reason) });
-                    }
-                }
+async fn health(balancing: &dyn LoadBalancing, backends: &BTreeSet<Backend>, seed: u64) -> Vec<(Backend, cloud::Result<Option<Members>>)> {
+    let each = |backend: Backend| async move {
+        let members = members(balancing, &backend, seed).await;
+        (backend, members)
+    };
+    stream::iter(backends.iter().cloned()).map(each).buffer_unordered(IN_FLIGHT).collect().await
+}
+
+/// `None` for a load balancer that is gone: a matter of the cluster behind it, not of all.
+async fn members(balancing: &dyn LoadBalancing, backend: &Backend, seed: u64) -> cloud::Result<Option<Members>> {
+    let mut members = Members::new();
+    match backend {
+        Backend::TargetGroup(arn) => {
+            let Some(targets) = unless_gone(patiently(seed, || balancing.target_health(arn)).await)? else { return Ok(None) };
+            for target in targets {
+                let member = Member { port: target.target.port, standing: standing(target.state), reason: target.reason };
+                members.entry(target.target.instance).or_default().push(member);
             }
-            Ok((backend, Some(members)))
-        })
-        .buffer_unordered(IN_FLIGHT)
-        .try_collect()
-        .await
+        }
+        Backend::Classic(name) => {
+            let Some(instances) = unless_gone(patiently(seed, || balancing.classic_health(name)).await)? else { return Ok(None) };
+            for instance in instances {
+                let standing = if instance.in_service { Standing::Healthy } else { Standing::NotHealthy };
+                members.entry(instance.instance).or_default().push(Member { port: None, standing, reason: Some(instance.reason) });
+            }
+        }
+    }
+    Ok(Some(members))
 }
 
 impl Facts {
-    fn take_health(&mut self, health: Health) {
-        for (backend, members) in health {
-            let known = self.backends.entry(backend).or_default();
-            known.gone = members.is_none();
-            known.members = members.unwrap_or_default();
-        }
+    fn take_health(&mut self, backend: Backend, members: Option<Members>) {
+        let known = self.backends.entry(backend).or_default();
+        known.gone = members.is_none();
+        known.members = members.unwrap_or_default();
     }
 }
 

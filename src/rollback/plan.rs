@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::SETTLE;
+use super::TIMEOUT;
 use super::facts::Backend;
 use super::facts::Cluster;
 use super::facts::Facts;
@@ -57,6 +59,27 @@ pub struct Request {
     pub service_urls: Vec<String>,
     /// `user@host`; a live hold of the same owner is taken up again.
     pub owner: String,
+    /// The owner is not who runs this: the hold may have been put by another machine, with another clock.
+    pub taken_over: bool,
+}
+
+impl Request {
+    /// All clusters of an application, with nothing said otherwise.
+    pub fn of(application: impl Into<String>, owner: impl Into<String>) -> Self {
+        Self {
+            application: application.into(),
+            clusters: Vec::new(),
+            prefix: None,
+            to: None,
+            polling: Vec::new(),
+            not_polling: Vec::new(),
+            settle: SETTLE,
+            timeout: TIMEOUT,
+            service_urls: Vec::new(),
+            owner: owner.into(),
+            taken_over: false,
+        }
+    }
 }
 
 /// A cluster that was asked for by name.
@@ -395,6 +418,9 @@ fn lay_out(request: &Request, facts: &Facts, choice: &Choice<'_>, now: Timestamp
     let listened = |b: &&Backend| facts.backends.get(b).is_none_or(|f| f.listened);
     for backend in backends.iter().filter(|b| !listened(b)) {
         notes.push(format!("no listener uses {backend}: registration is all that can be checked there"));
+    }
+    for (group, why) in choice.held().filter_map(|v| facts.refreshes_unknown.get_key_value(&v.group.name)) {
+        notes.push(format!("whether an instance refresh of {group} is under way cannot be known, and one would fight this: {why}"));
     }
     for group in choice.bystanders.iter().map(|v| &v.group) {
         notes.push(format!("{} ({} instances) is held meanwhile and then left to its agents again", group.name, group.instances.len()));

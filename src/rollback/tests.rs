@@ -32,18 +32,8 @@ impl Service for Answers {
 }
 
 fn request(timeout: u64) -> Request {
-    Request {
-        application: "spin".to_owned(),
-        clusters: Vec::new(),
-        prefix: None,
-        to: None,
-        polling: Vec::new(),
-        not_polling: Vec::new(),
-        settle: SETTLE,
-        timeout: Duration::from_secs(timeout),
-        service_urls: vec!["https://gate/health".to_owned()],
-        owner: "ann@laptop".to_owned(),
-    }
+    let service_urls = vec!["https://gate/health".to_owned()];
+    Request { timeout: Duration::from_secs(timeout), service_urls, ..Request::of("spin", "ann@laptop") }
 }
 
 async fn go(fleet: &Fleet, request: &Request) -> Outcome {
@@ -217,6 +207,45 @@ async fn a_deleted_target_group_is_a_refusal_that_names_the_group() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_of_one_cluster_stops_that_one_alone() {
+    for (what, kind, code) in [
+        ("api-internal", Kind::Denied, "rollback-denied"),
+        ("api-internal", Kind::Bug, "rollback-refused-by-aws"),
+        ("spin-api-v023", Kind::Bug, "rollback-refused-by-aws"),
+    ] {
+        let fleet = redeployed().with("spin-api-v023", (1, 1, 6), true).with("spin-api-v024", (2, 2, 6), false);
+        for name in ["spin-api-v023", "spin-api-v024"] {
+            fleet.meddle(name, |g| g.classic_load_balancers = vec!["api-internal".to_owned()]);
+        }
+        let outcome = meddled(&fleet, advance::Stage::Await, |fleet| fleet.mute(what, kind)).await;
+        assert_eq!((outcome.exit_code(), stop_code(&outcome)), (1, code), "{what}: {outcome:?}");
+        assert_rolled_back(&fleet, what);
+        assert_eq!(sizes(&fleet, "spin-api-v024"), "2/2/6", "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_ask_for_refreshes_is_told_and_rolls_back_all_the_same() {
+    let fleet = Fleet { no_refreshes: true, ..redeployed() };
+    let (clock, journal, cancel, service) = (fleet.clock(), Journal::none(), CancellationToken::new(), Answers(true));
+    let (scaling, balancing) = (&fleet, &fleet);
+    let world = World { scaling, balancing, service: &service, clock: &clock, journal: &journal, sink: &Silent, cancel: &cancel, seed: 7 };
+    let (plan, facts) = prepare(&world, &request(600)).await.unwrap();
+    let told = |group: &str| plan.clusters[0].notes.iter().any(|note| note.contains(&format!("refresh of {group} is under way cannot be")));
+    assert!(told("spin-ha-v023") && told("spin-ha-v024"), "{:?}", plan.clusters[0].notes);
+    assert!(matches!(Outcome::from(execute(&world, &plan, facts).await), Outcome::Done(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_instances_that_aws_cannot_launch_reads_why() {
+    let fleet = Fleet { no_launch: Some("no capacity in us-west-2a"), ..redeployed() };
+    let outcome = go(&fleet, &request(120)).await;
+    assert_eq!((outcome.exit_code(), stop_code(&outcome)), (3, "rollback-out-of-time"));
+    let text = report(&outcome).clusters[0].stop.as_ref().unwrap().to_string();
+    assert!(text.contains("AWS could not launch: no capacity in us-west-2a"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_version_that_appears_meanwhile_pauses_it_with_the_newest_untouched() {
     let fleet = redeployed();
     let outcome = meddled(&fleet, advance::Stage::Await, |fleet| fleet.appear("spin-ha-v025", (3, 3, 6), false)).await;
@@ -275,6 +304,30 @@ async fn a_rerun_finishes_whatever_change_the_first_run_died_at() {
         assert!(finished, "died at {at}: {again:?}");
         assert_rolled_back(&fleet, &format!("died at {at}"));
     }
+}
+
+/// A run that dies once all groups are held, and how long the same command takes when it is given so long after, here or elsewhere.
+async fn took_again(after: Duration, taken_over: bool) -> Duration {
+    let fleet = with_polling();
+    fleet.fault(5, Fault::Dies);
+    let request = request(900);
+    assert!(tokio::time::timeout(after, go(&fleet, &request)).await.is_err());
+    let outcome = go(&fleet, &Request { taken_over, ..request }).await;
+    assert!(matches!(outcome, Outcome::Done(_)), "{after:?}: {outcome:?}");
+    assert_rolled_back(&fleet, &format!("again after {after:?}"));
+    report(&outcome).took
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rerun_gives_agents_no_time_that_the_dead_run_has_given_them() {
+    let (aws, looks) = (ENDING + BOOT + CHECKS, Duration::from_secs(8));
+    assert!(took_again(Duration::from_secs(120), false).await < aws + looks);
+    let soon = took_again(Duration::from_secs(10), false).await;
+    assert!(soon >= aws + SETTLE, "{soon:?}: a hold so young may not be seen by all");
+    let late = took_again(Duration::from_secs(700), false).await;
+    assert!(late >= aws + SETTLE, "{late:?}: a hold that has expired has let agents go on");
+    let elsewhere = took_again(Duration::from_secs(120), true).await;
+    assert!(elsewhere >= aws + SETTLE, "{elsewhere:?}: another machine's clock proves nothing");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,48 +1,14 @@
 //! Many states, each with the plan or the refusal it must lead to.
 
-use std::collections::BTreeMap;
-
 use super::*;
-use crate::model::GroupInstance;
-use crate::model::HealthCheckType;
-use crate::model::InstanceHealth;
-use crate::model::InstanceId;
+use crate::model::testing;
+use crate::model::testing::disabled;
 use crate::rollback::facts::sort_out;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
 fn group(name: &str, created: i64, sizes: (u32, u32, u32), members: u32) -> Group {
-    let (min, desired, max) = sizes;
-    let instance = |n: u32| GroupInstance {
-        id: InstanceId::new(format!("i-{name}-{n}")),
-        group: GroupName::from(name),
-        zone: "a".into(),
-        state: LifecycleState::InService,
-        health: InstanceHealth::Healthy,
-        protected: false,
-        launch: None,
-    };
-    Group {
-        name: GroupName::from(name),
-        arn: String::new(),
-        created: Timestamp(created),
-        capacity: Capacity { min, max, desired },
-        instances: (0..members).map(instance).collect(),
-        suspended: BTreeMap::new(),
-        tags: BTreeMap::new(),
-        target_groups: Vec::new(),
-        classic_load_balancers: Vec::new(),
-        status: None,
-        health_check_type: HealthCheckType::Ec2,
-        health_check_grace_s: 0,
-        launch: None,
-        availability_zones: Vec::new(),
-    }
-}
-
-fn disabled(mut group: Group) -> Group {
-    group.suspended = Process::DISABLING.into_iter().map(|p| (p, String::new())).collect();
-    group
+    testing::group(name, created, sizes, (0..members).map(|n| format!("i-{name}-{n}")))
 }
 
 fn tagged(mut group: Group, tags: impl IntoIterator<Item = (String, String)>) -> Group {
@@ -59,18 +25,7 @@ fn held(group: Group, owner: &str, generation: u64, expires: Timestamp) -> Group
 }
 
 fn request() -> Request {
-    Request {
-        application: "spin".to_owned(),
-        clusters: Vec::new(),
-        prefix: None,
-        to: None,
-        polling: Vec::new(),
-        not_polling: Vec::new(),
-        settle: Duration::from_secs(10),
-        timeout: Duration::from_secs(600),
-        service_urls: Vec::new(),
-        owner: "ann@laptop".to_owned(),
-    }
+    Request { settle: Duration::from_secs(10), timeout: Duration::from_secs(600), ..Request::of("spin", "ann@laptop") }
 }
 
 fn wanted(name: &str, count: Option<u32>) -> Vec<Wanted> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::cloud;
+use crate::cloud::ActivityStatus;
 use crate::cloud::AutoScaling;
 use crate::cloud::ClassicHealth;
 use crate::cloud::Error;
@@ -30,13 +31,12 @@ use crate::model::Group;
 use crate::model::GroupInstance;
 use crate::model::GroupName;
 use crate::model::HOLD_TAG;
-use crate::model::HealthCheckType;
-use crate::model::InstanceHealth;
 use crate::model::InstanceId;
 use crate::model::LifecycleState;
 use crate::model::Process;
 use crate::model::TargetGroupArn;
 use crate::model::Timestamp;
+use crate::model::testing;
 
 /// From launch to in service.
 pub const BOOT: Duration = Duration::from_secs(40);
@@ -73,6 +73,7 @@ pub(super) struct State {
     launches: u32,
     hidden: BTreeMap<GroupName, Duration>,
     broken: Vec<String>,
+    mute: Option<(&'static str, Kind)>,
 }
 
 /// See the module.
@@ -83,6 +84,10 @@ pub struct Fleet {
     pub sick: Option<&'static str>,
     /// The target group was deleted.
     pub no_targets: bool,
+    /// Nobody may ask for instance refreshes.
+    pub no_refreshes: bool,
+    /// AWS cannot launch anything, and says why.
+    pub no_launch: Option<&'static str>,
     /// Reads show the groups as they were so long ago, every second time.
     pub stale: Duration,
     /// Serving instances of the restored group that must be there before anything is taken away (S13); by cluster without `-vNNN`.
@@ -103,6 +108,8 @@ impl Fleet {
             state: Mutex::default(),
             sick: None,
             no_targets: false,
+            no_refreshes: false,
+            no_launch: None,
             stale: Duration::ZERO,
             floors: BTreeMap::new(),
             singletons: Vec::new(),
@@ -121,27 +128,13 @@ impl Fleet {
 
     /// A group that is suddenly there.
     pub fn appear(&self, name: &str, sizes: (u32, u32, u32), disabled: bool) {
-        let (min, desired, max) = sizes;
         let mut state = self.state.lock().unwrap();
-        let suspended = if disabled { Process::DISABLING.into_iter().map(|p| (p, String::new())).collect() } else { BTreeMap::new() };
-        let group = Group {
-            name: GroupName::from(name),
-            arn: String::new(),
-            created: Timestamp(i64::try_from(state.groups.len()).unwrap()),
-            capacity: Capacity { min, max, desired },
-            instances: Vec::new(),
-            suspended,
-            tags: BTreeMap::new(),
-            target_groups: vec![TargetGroupArn::from(TARGETS)],
-            classic_load_balancers: vec![CLASSIC.to_owned()],
-            status: None,
-            health_check_type: HealthCheckType::Ec2,
-            health_check_grace_s: 0,
-            launch: None,
-            availability_zones: Vec::new(),
-        };
+        let created = i64::try_from(state.groups.len()).unwrap();
+        let bare = testing::group(name, created, sizes, [""; 0]);
+        let bare = if disabled { testing::disabled(bare) } else { bare };
+        let group = Group { target_groups: vec![TargetGroupArn::from(TARGETS)], classic_load_balancers: vec![CLASSIC.to_owned()], ..bare };
         state.groups.insert(group.name.clone(), group);
-        for _ in 0..desired {
+        for _ in 0..sizes.1 {
             let id = state.launch(&GroupName::from(name), Duration::ZERO, LifecycleState::InService);
             if !disabled {
                 state.register(&id, Duration::ZERO);
@@ -179,6 +172,19 @@ impl Fleet {
         change(self.state.lock().unwrap().groups.get_mut(&GroupName::from(name)).unwrap());
     }
 
+    /// From now on whatever concerns the group or the load balancer of this name cannot be read.
+    pub fn mute(&self, name: &'static str, kind: Kind) {
+        self.state.lock().unwrap().mute = Some((name, kind));
+    }
+
+    fn muted<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> cloud::Result<()> {
+        let mute = self.state.lock().unwrap().mute;
+        match mute.filter(|(mute, _)| names.into_iter().any(|name| name == *mute)) {
+            Some((_, kind)) => Err(error(kind)),
+            None => Ok(()),
+        }
+    }
+
     /// Lets time have passed.
     fn settle(&self) {
         let now = self.clock.now().mono;
@@ -199,7 +205,7 @@ impl Fleet {
         }
         let names: Vec<GroupName> = state.groups.keys().cloned().collect();
         for name in names {
-            state.steer(&name, now);
+            state.steer(&name, now, self.no_launch.is_none());
         }
         for cluster in &self.singletons {
             let lives = |g: &Group| g.instances.iter().filter(|i| i.state != LifecycleState::Terminated).count();
@@ -277,9 +283,7 @@ impl State {
         self.launches += 1;
         let id = InstanceId::new(format!("i-{group}-{}", self.launches));
         self.launched.insert(id.clone(), now);
-        let health = InstanceHealth::Healthy;
-        let instance =
-            GroupInstance { id: id.clone(), group: group.clone(), zone: "a".into(), state, health, protected: false, launch: None };
+        let instance = GroupInstance { state, ..testing::member(group.as_str(), id.as_str()) };
         self.groups.get_mut(group).unwrap().instances.push(instance);
         id
     }
@@ -290,11 +294,11 @@ impl State {
         }
     }
 
-    fn steer(&mut self, name: &GroupName, now: Duration) {
+    fn steer(&mut self, name: &GroupName, now: Duration, launches: bool) {
         let group = &self.groups[name];
         let counted: Vec<InstanceId> = group.instances.iter().filter(|i| !i.state.is_ending()).map(|i| i.id.clone()).collect();
         let desired = usize::try_from(group.capacity.desired).unwrap();
-        if counted.len() < desired && !group.suspended.contains_key(&Process::Launch) {
+        if launches && counted.len() < desired && !group.suspended.contains_key(&Process::Launch) {
             (counted.len()..desired).for_each(|_| {
                 self.launch(name, now, LifecycleState::Pending);
             });
@@ -330,6 +334,7 @@ impl State {
 impl AutoScaling for Fleet {
     async fn groups(&self, names: &[GroupName]) -> cloud::Result<Vec<Group>> {
         self.read().await;
+        self.muted(names.iter().map(GroupName::as_str))?;
         let now = self.clock.now().mono;
         let state = self.state.lock().unwrap();
         let then = if state.reads.is_multiple_of(2) { now.saturating_sub(self.stale) } else { now };
@@ -347,8 +352,19 @@ impl AutoScaling for Fleet {
         unreachable!("a rollback asks for groups")
     }
 
-    async fn activities(&self, _: &GroupName, _: u32) -> cloud::Result<Vec<ScalingActivity>> {
-        Ok(Vec::new())
+    async fn activities(&self, group: &GroupName, _: u32) -> cloud::Result<Vec<ScalingActivity>> {
+        self.read().await;
+        let failed = |message: &str| ScalingActivity {
+            id: "1".to_owned(),
+            description: "Launching a new EC2 instance".to_owned(),
+            cause: format!("an increase of {group}"),
+            status: ActivityStatus::Failed,
+            status_code: "Failed".to_owned(),
+            progress: 100,
+            started: self.clock.now().wall,
+            message: Some(message.to_owned()),
+        };
+        Ok(self.no_launch.map(failed).into_iter().collect())
     }
 
     async fn scheduled_actions(&self, _: &GroupName) -> cloud::Result<Vec<ScheduledAction>> {
@@ -357,7 +373,7 @@ impl AutoScaling for Fleet {
 
     async fn running_refreshes(&self, _: &GroupName) -> cloud::Result<Vec<Refresh>> {
         self.read().await;
-        Ok(Vec::new())
+        if self.no_refreshes { Err(error(Kind::Denied)) } else { Ok(Vec::new()) }
     }
 
     async fn terminate_own(&self, _: &OwnInstance, _: bool) -> cloud::Result<ScalingActivity> {
@@ -451,6 +467,7 @@ impl LoadBalancing for Fleet {
 
     async fn classic_health(&self, name: &str) -> cloud::Result<Vec<ClassicHealth>> {
         self.read().await;
+        self.muted([name])?;
         let now = self.clock.now().mono;
         let state = self.state.lock().unwrap();
         let members = state.registered.keys().filter(|(b, _)| b == name);

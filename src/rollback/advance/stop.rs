@@ -1,0 +1,103 @@
+//! Why a cluster stops before its end, and what its code and its page in `runbooks/` are.
+
+use serde::Serialize;
+use serde::ser::SerializeMap;
+
+use crate::cloud;
+use crate::model::GroupName;
+
+/// Why a cluster stops before its end. A rerun goes on from there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stop {
+    /// Asked to, by a signal.
+    #[error("interrupted")]
+    Interrupted,
+    /// The time allowed ran out.
+    #[error("out of time while waiting: {waiting}")]
+    OutOfTime {
+        /// For what.
+        waiting: String,
+    },
+    /// A group is as nobody here made it.
+    #[error("{group} was changed by somebody else: {diff}")]
+    ChangedByAnother {
+        /// The group.
+        group: GroupName,
+        /// Expected and found.
+        diff: String,
+    },
+    /// Another rollback took the group.
+    #[error("{group} is held by {owner} now")]
+    HoldLost {
+        /// The group.
+        group: GroupName,
+        /// By whom.
+        owner: String,
+    },
+    /// The group is not to be seen any more.
+    #[error("{group} is gone, or is being deleted")]
+    GroupGone {
+        /// The group.
+        group: GroupName,
+    },
+    /// The credentials may not.
+    #[error("not allowed: {error}")]
+    Denied {
+        /// AWS's words.
+        error: cloud::Error,
+    },
+    /// AWS said no, several times, to a step that follows from the facts.
+    #[error("refused: {error}")]
+    Refused {
+        /// AWS's words.
+        error: cloud::Error,
+    },
+    /// Everything stands, but the service does not answer.
+    #[error("the service does not answer: {problem}")]
+    ServiceSilent {
+        /// What came instead.
+        problem: String,
+    },
+    /// The journal cannot be written, so nothing more may be changed.
+    #[error("the journal cannot be written: {problem}")]
+    Journal {
+        /// The system's words.
+        problem: String,
+    },
+}
+
+impl Stop {
+    /// For programs, and the name of the page in `runbooks/`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Interrupted => "rollback-interrupted",
+            Self::OutOfTime { .. } => "rollback-out-of-time",
+            Self::ChangedByAnother { .. } => "rollback-changed-by-another",
+            Self::HoldLost { .. } => "rollback-hold-lost",
+            Self::GroupGone { .. } => "rollback-group-gone",
+            Self::Denied { .. } => "rollback-denied",
+            Self::Refused { .. } => "rollback-refused-by-aws",
+            Self::ServiceSilent { .. } => "rollback-service-silent",
+            Self::Journal { .. } => "rollback-journal",
+        }
+    }
+
+    /// True when the same command goes on once the obstacle is gone by itself; false when a person has to mend something first.
+    pub fn is_pause(&self) -> bool {
+        match self {
+            Self::Interrupted | Self::OutOfTime { .. } | Self::ChangedByAnother { .. } | Self::HoldLost { .. } => true,
+            Self::GroupGone { .. } | Self::Denied { .. } | Self::Refused { .. } | Self::ServiceSilent { .. } | Self::Journal { .. } => {
+                false
+            }
+        }
+    }
+}
+
+impl Serialize for Stop {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry("code", self.code())?;
+        map.serialize_entry("message", &self.to_string())?;
+        map.end()
+    }
+}
