@@ -160,7 +160,7 @@ impl Config {
 
     /// Keys that differ in `new` and that a running agent cannot take over: they shape what it is made of, not what it decides.
     pub fn needs_restart(&self, new: &Config) -> Vec<&'static str> {
-        let differs = |(old, new): (&Setting, &Setting)| (old.value != new.value && !keys::is_policy(new.key)).then_some(new.key);
+        let differs = |(old, new): (&Setting, &Setting)| (old.exact != new.exact && !keys::is_policy(new.key)).then_some(new.key);
         self.settings.iter().zip(&new.settings).filter_map(differs).collect()
     }
 

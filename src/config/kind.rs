@@ -17,13 +17,18 @@ pub(super) trait Kind: Sized {
     /// Reads what stands in an environment variable.
     fn from_text(text: &str) -> Option<Self>;
 
-    /// Writes it as TOML.
+    /// Writes it as TOML, with passwords blotted out.
     fn show(&self) -> String;
+
+    /// Writes it so that two different values differ, passwords included: never to be shown.
+    fn exact(&self) -> String {
+        self.show()
+    }
 }
 
 /// A kind that is written as a TOML string.
 macro_rules! text_kind {
-    ($type:ty, $allowed:expr, $read:expr, $show:expr) => {
+    ($type:ty, $allowed:expr, $read:expr, $show:expr $(, exact $exact:expr)?) => {
         impl $crate::config::kind::Kind for $type {
             fn allowed() -> String {
                 $allowed.into()
@@ -40,6 +45,10 @@ macro_rules! text_kind {
             fn show(&self) -> String {
                 $crate::config::kind::quoted(&$show(self))
             }
+
+            $(fn exact(&self) -> String {
+                $exact(self)
+            })?
         }
     };
 }
@@ -78,13 +87,15 @@ text_kind!(
     HttpUrl,
     "an address such as \"http://127.0.0.1:8083\"",
     |t: &str| is_url(t, &["http", "https"]).then(|| HttpUrl(t.to_owned())),
-    |u: &HttpUrl| without_password(&u.0)
+    |u: &HttpUrl| without_password(&u.0),
+    exact |u: &HttpUrl| u.0.clone()
 );
 text_kind!(
     RedisUrl,
     "an address such as \"redis://cache:6379/0\" or \"rediss://…\"",
     |t: &str| is_url(t, &["redis", "rediss"]).then(|| RedisUrl(t.to_owned())),
-    |u: &RedisUrl| without_password(&u.0)
+    |u: &RedisUrl| without_password(&u.0),
+    exact |u: &RedisUrl| u.0.clone()
 );
 
 fn names_a_program(argv: &[String]) -> bool {

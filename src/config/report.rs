@@ -48,6 +48,19 @@ pub struct Setting {
     pub from: Place,
     /// False for a key of something that was not chosen: its default has no effect.
     pub used: bool,
+    /// Tells one password from another.
+    #[serde(skip)]
+    pub(super) exact: Exact,
+}
+
+/// A value with its passwords, which nothing shows.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Exact(pub(super) Option<String>);
+
+impl fmt::Debug for Exact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
 }
 
 /// One thing that is wrong.

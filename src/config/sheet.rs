@@ -11,6 +11,7 @@ use toml::de::DeTable;
 use toml::de::DeValue;
 
 use super::kind::Kind;
+use super::report::Exact;
 use super::report::Place;
 use super::report::Problem;
 use super::report::Setting;
@@ -87,14 +88,14 @@ impl<'a> Sheet<'a> {
     /// The value of a key that belongs to `chosen`, or `default`.
     pub(super) fn chosen_or<T: Kind>(&mut self, chosen: &Chosen, key: &'static str, default: T) -> T {
         let (value, from) = self.take(key).unwrap_or((default, Place::Default));
-        self.settle(chosen, key, Some(value.show()), from);
+        self.settle(chosen, key, Some(&value), from);
         value
     }
 
     /// The value of a key that belongs to `chosen`, where it may be missing.
     pub(super) fn chosen<T: Kind>(&mut self, chosen: &Chosen, key: &'static str) -> Option<T> {
         let (value, from) = self.take::<T>(key).map_or((None, Place::Default), |(value, from)| (Some(value), from));
-        self.settle(chosen, key, value.as_ref().map(Kind::show), from);
+        self.settle(chosen, key, value.as_ref(), from);
         value
     }
 
@@ -107,9 +108,10 @@ impl<'a> Sheet<'a> {
         value
     }
 
-    fn settle(&mut self, chosen: &Chosen, key: &'static str, value: Option<String>, from: Place) {
+    fn settle<T: Kind>(&mut self, chosen: &Chosen, key: &'static str, value: Option<&T>, from: Place) {
         let written = from != Place::Default;
-        self.settings.push(Setting { key, value, from, used: chosen.holds });
+        let exact = Exact(value.map(Kind::exact));
+        self.settings.push(Setting { key, value: value.map(Kind::show), from, used: chosen.holds, exact });
         if written && !chosen.holds {
             self.wrong(key, "has no effect here", format!("it belongs to {}", chosen.name()));
         }

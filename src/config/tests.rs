@@ -410,6 +410,20 @@ fn what_only_decides_is_taken_over_and_what_the_agent_is_made_of_wants_a_restart
     assert_eq!(before.needs_restart(&good(made_of)), keys);
 }
 
+#[test]
+fn a_password_that_was_changed_wants_a_restart_and_is_not_shown() {
+    let with = |password: &str| {
+        good(&format!(
+            "[drain]\nquiet = \"3m\"\n[orchestrator.activity]\nsources = [\"redis\"]\nsample_max_age = \"2m\"\n[orchestrator.activity.redis]\nurl = \"redis://:{password}@cache:6379\""
+        ))
+    };
+    let (before, after) = (with("hush"), with("quiet"));
+    assert_eq!(before.needs_restart(&after), ["orchestrator.activity.redis.url"]);
+    assert_eq!(before.needs_restart(&with("hush")), [""; 0]);
+    let shown = format!("{:?}", after.effective());
+    assert!(!shown.contains("quiet@") && shown.contains("***@cache"), "{shown}");
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::test_runner::Config::with_cases(64))]
 
