@@ -1,6 +1,7 @@
 //! Which function implements which area: the input of a row in, what our code says out.
 
 mod active;
+mod expression;
 
 use bellrock::model::Cluster;
 use bellrock::model::Moniker;
@@ -46,8 +47,10 @@ impl From<NotFound> for Refusal {
 pub fn answer(row: &Row) -> Option<Answer> {
     match row.area.as_str() {
         "active_by_instance" => active::answer(&row.input),
+        "expression" => expression::answer(&row.input),
         "naming" => Some(naming(&row.input)),
         "naming_next" => naming_next(row),
+        "optional_stage" => expression::optional_stage(&row.input),
         "target" => choice(row),
         _ => None,
     }

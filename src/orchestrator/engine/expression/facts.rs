@@ -9,10 +9,10 @@ use super::Datum;
 use super::Scope;
 use crate::model::Timestamp;
 
-/// JSON that stands for an execution. `stages`, `trigger` and the rest of the execution are looked up in `execution`.
+/// JSON that stands for an execution and one of its stages.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// The context of the stage; its keys are plain names.
+    /// The context of the stage; its keys are plain names. An `execution` in it stands for the one below.
     pub context: Map<String, Value>,
     /// The execution: `{stages: […], trigger: {…}, authentication: {user}, …}`.
     pub execution: Value,
@@ -27,16 +27,21 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// The execution; a context that was written down whole carries it along.
+    fn execution(&self) -> Option<&Value> {
+        self.context.get("execution").or((!self.execution.is_null()).then_some(&self.execution))
+    }
+
     fn list(&self) -> &[Value] {
-        self.execution.get("stages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+        self.execution().and_then(|e| e.get("stages")).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
     }
 }
 
 impl Scope for Facts {
     fn root(&self, name: &str) -> Option<Datum<'_>> {
         let found = self.context.get(name).or_else(|| match name {
-            "execution" if !self.execution.is_null() => Some(&self.execution),
-            "trigger" | "templateVariables" => self.execution.get(name),
+            "execution" => self.execution(),
+            "trigger" | "templateVariables" => self.execution()?.get(name),
             _ => None,
         });
         found.map(Datum::from)
@@ -53,7 +58,7 @@ impl Scope for Facts {
     }
 
     fn user(&self) -> Option<&str> {
-        self.execution.pointer("/authentication/user").and_then(Value::as_str)
+        self.execution()?.pointer("/authentication/user")?.as_str()
     }
 
     fn now(&self) -> Timestamp {

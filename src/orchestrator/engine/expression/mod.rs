@@ -44,6 +44,9 @@ mod summary;
 mod syntax;
 mod template;
 
+#[cfg(test)]
+mod tests;
+
 use jiff::tz::TimeZone;
 use serde_json::Value;
 

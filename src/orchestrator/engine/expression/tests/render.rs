@@ -1,0 +1,140 @@
+use std::borrow::Cow;
+
+use serde_json::Map;
+use serde_json::Value;
+use serde_json::json;
+
+use super::super::Level;
+use super::super::Rendered;
+use super::super::SUMMARY_KEY;
+use super::super::Unknown;
+use super::super::optional::Condition;
+use super::super::optional::condition;
+use super::super::render;
+use super::super::render_object;
+use super::NOW;
+use super::facts;
+
+fn rendered(value: Value) -> Value {
+    render(&value, &facts(), Unknown::Null).value.into_owned()
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    value.as_object().cloned().unwrap()
+}
+
+fn pass(context: &Map<String, Value>) -> Rendered<Map<String, Value>> {
+    let Rendered { value, summary, needs } = render_object(context, &facts(), Unknown::Null);
+    Rendered { value: value.into_owned(), summary, needs }
+}
+
+#[test]
+fn one_expression_keeps_its_type_and_text_round_it_makes_text() {
+    assert_eq!(rendered(json!("${n}")), json!(7));
+    assert_eq!(rendered(json!("${ list }")), json!([3, 1, 2]));
+    assert_eq!(rendered(json!("v${n}-${half}-${yes}-${words}")), json!("v7-0.5-true-a,bb,ccc"));
+    assert_eq!(rendered(json!({"${name}!": {"deep": ["${n}", 1, null]}})), json!({"app!": {"deep": [7, 1, null]}}));
+}
+
+#[test]
+fn a_part_that_fails_stays_and_the_others_do_not() {
+    let rendered = pass(&object(json!({"k": "${n} ${1/0} ${unheard} ${map} ${'${X}'}"})));
+    assert_eq!(rendered.value["k"], json!("7 ${1/0} ${unheard} ${map} ${X}"));
+    assert_eq!(rendered.summary.entries().len(), 1);
+    assert!(rendered.summary.has_errors());
+}
+
+#[test]
+fn a_value_without_expressions_is_only_looked_through() {
+    let value = json!({"a": ["{}", "$x", {"b": 1}]});
+    assert!(matches!(render(&value, &facts(), Unknown::Null).value, Cow::Borrowed(_)));
+    assert!(matches!(render_object(value.as_object().unwrap(), &facts(), Unknown::Null).value, Cow::Borrowed(_)));
+}
+
+#[test]
+fn the_summary_says_which_how_bad_why_and_when() {
+    let rendered = pass(&object(json!({"good": "${n}", "odd": "${ unheard }", "bad": ["${#toInt('x')}", "${a b}", "${open"]})));
+    let entries = rendered.summary.entries();
+    assert_eq!(entries.len(), 4);
+    let odd = &entries["unheard"][0];
+    assert_eq!((odd.level, odd.exception_type.as_deref(), odd.timestamp), (Level::Info, None, NOW));
+    assert!(odd.description.contains("[odd]") && odd.description.contains("not found"), "{}", odd.description);
+    let bad = &entries["#toInt('x')"][0];
+    assert_eq!(bad.level, Level::Error);
+    assert!(bad.description.starts_with("Failed to evaluate [bad] 'x' is no whole number"), "{}", bad.description);
+    assert!(bad.exception_type.as_deref().is_some_and(|class| class.ends_with("SpelHelperFunctionException")));
+    assert_eq!(rendered.value["bad"], json!(["${#toInt('x')}", "${a b}", "${open"]));
+    let json = serde_json::to_value(&rendered.summary).unwrap();
+    assert_eq!(json["unheard"][0]["level"], json!("INFO"));
+    assert_eq!(json["#toInt('x')"][0]["timestamp"], json!(NOW.0));
+}
+
+#[test]
+fn a_summary_in_a_context_is_no_expression() {
+    let mut context = object(json!({"a": "${ '${X' + 1/0 }", "b": "x ${1/0} ${'${'}"}));
+    let first = pass(&context);
+    context.insert(SUMMARY_KEY.to_owned(), serde_json::to_value(&first.summary).unwrap());
+    let second = pass(&context);
+    assert_eq!(second.value[SUMMARY_KEY], context[SUMMARY_KEY]);
+    assert_eq!(second.summary.entries().len(), first.summary.entries().len());
+}
+
+#[test]
+fn what_must_not_be_evaluated_is_left_alone_by_later_passes() {
+    let first = pass(&object(
+        json!({"whole": "${#doNotEval('${n}')}", "in": {"part": "x ${#doNotEval('${n}')}"}, "json": "${#toJson(#doNotEval('${n}'))}"}),
+    ));
+    assert_eq!(first.value["whole"], json!("${n}"));
+    assert_eq!(first.value["in"]["part"], json!("x ${n}"));
+    assert_eq!(first.value["json"], json!("\"${n}\""));
+    let second = pass(&first.value);
+    assert_eq!(second.value, first.value);
+    let mut changed = second.value;
+    changed.insert("whole".into(), json!("${n} now"));
+    assert_eq!(pass(&changed).value["whole"], json!("7 now"));
+}
+
+#[test]
+fn a_text_that_an_expression_gave_is_evaluated_by_the_next_pass() {
+    let first = pass(&object(json!({"a": "${'${' + 'n}'}"})));
+    assert_eq!(first.value["a"], json!("${n}"));
+    assert_eq!(pass(&first.value).value["a"], json!(7));
+}
+
+#[test]
+fn pages_are_asked_for_together() {
+    let context = object(
+        json!({"a": "${#fromUrl('https://x.org/1')}", "b": "v ${#fromUrl('https://x.org/2')}", "c": "${#fromUrl('https://x.org/1')}"}),
+    );
+    let mut facts = facts();
+    let asked = render_object(&context, &facts, Unknown::Null);
+    assert_eq!(asked.needs, ["https://x.org/1", "https://x.org/2"]);
+    assert!(asked.summary.is_empty());
+    facts.pages.extend(asked.needs.into_iter().map(|url| (url.clone(), Ok(url))));
+    let rendered = render_object(&context, &facts, Unknown::Null);
+    assert_eq!(*rendered.value, object(json!({"a": "https://x.org/1", "b": "v https://x.org/2", "c": "https://x.org/1"})));
+    assert!(rendered.needs.is_empty());
+}
+
+#[test]
+fn a_condition_runs_skips_or_is_unclear() {
+    let says = |expression: Value| condition(Some(&json!({"type": "expression", "expression": expression})), &facts());
+    assert_eq!(condition(None, &facts()), Condition::None);
+    assert_eq!(condition(Some(&json!({"type": "other", "expression": "false"})), &facts()), Condition::None);
+    for none in [json!(""), json!(null)] {
+        assert_eq!(says(none), Condition::None);
+    }
+    for runs in [json!("n == 7"), json!("${n == 7}"), json!("'TRUE'"), json!(true), json!("yes"), json!("true")] {
+        assert_eq!(says(runs), Condition::Run);
+    }
+    for skips in [json!("n == 8"), json!("${ !yes }"), json!(false), json!("#stage('Broken').hasSucceeded")] {
+        assert_eq!(says(skips), Condition::Skip);
+    }
+    for unclear in [json!("n"), json!("unheard"), json!("1/0"), json!("n =="), json!("#stage('nope').hasFailed"), json!(1)] {
+        assert!(matches!(says(unclear.clone()), Condition::Unclear { .. }), "{unclear}");
+    }
+    assert_eq!(says(json!("#fromUrl('https://x.org/')")), Condition::Needs(vec!["https://x.org/".into()]));
+    let Condition::Unclear { result, summary } = says(json!("#stage('nope').hasFailed")) else { panic!("it has an answer") };
+    assert_eq!(result, "${#stage('nope').hasFailed}");
+    assert!(summary.has_errors());
+}
