@@ -4,6 +4,7 @@
 //! and the kernel, not the caller, says who did. Every request, answer, connection and stop is bounded. A failure here never stops a drain:
 //! the daemon goes on without being asked.
 
+pub mod api;
 mod listener;
 mod routes;
 pub mod views;

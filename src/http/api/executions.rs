@@ -1,0 +1,290 @@
+//! Pipeline executions: start, look, cancel, pause, resume, judge, skip, restart.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde_json::Value;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Admin;
+use super::Answer;
+use super::Api;
+use super::ApiState;
+use super::Body;
+use super::Failure;
+use super::Operator;
+use super::Path;
+use super::Query;
+use super::Reader;
+use super::Start;
+use super::What;
+use super::auth::Role;
+use super::not_found;
+use super::views::CancelQuery;
+use super::views::ExpressionQuery;
+use super::views::ListQuery;
+use super::views::Problem;
+use super::views::Reference;
+use crate::orchestrator::engine::event::Message;
+use crate::orchestrator::engine::execution::ExecutionId;
+use crate::orchestrator::engine::execution::ExecutionType;
+use crate::orchestrator::engine::execution::Object;
+use crate::orchestrator::engine::execution::StageId;
+use crate::orchestrator::engine::status::Status;
+use crate::orchestrator::store;
+use crate::orchestrator::store::record;
+
+const PIPELINE: ExecutionType = ExecutionType::Pipeline;
+/// Executions in a list that does not say how many it wants.
+const PAGE: usize = 20;
+/// Most of them: with stages each can be large.
+const PAGE_MAX: usize = 1000;
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(get))
+        .routes(routes!(remove))
+        .routes(routes!(start_document))
+        .routes(routes!(start))
+        .routes(routes!(cancel))
+        .routes(routes!(pause))
+        .routes(routes!(resume))
+        .routes(routes!(patch))
+        .routes(routes!(restart))
+        .routes(routes!(evaluate))
+        .routes(routes!(of_application))
+        .routes(routes!(list))
+}
+
+/// An execution with its stages.
+#[utoipa::path(get, path = "/pipelines/{id}", tag = "executions", params(("id" = String, Path)),
+    responses((status = 200, body = Object), (status = 404, body = Problem)))]
+async fn get(State(api): ApiState, _: Reader, Path(id): Path<String>) -> Answer<Json<Value>> {
+    let execution = api.execution(&id, PIPELINE).await?;
+    Ok(Json(serde_json::to_value(&execution).expect("an execution is JSON")))
+}
+
+/// Removes an ended execution.
+#[utoipa::path(delete, path = "/pipelines/{id}", tag = "executions", params(("id" = String, Path)),
+    responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
+async fn remove(State(api): ApiState, _: Admin, Path(id): Path<String>) -> Answer<StatusCode> {
+    discard(&api, &id, PIPELINE).await
+}
+
+/// Starts a pipeline from its document, once, without storing the document. A `trigger` in it becomes the trigger.
+#[utoipa::path(post, path = "/pipelines/start", tag = "executions", request_body = Object,
+    responses((status = 202, body = Reference), (status = 400, body = Problem)))]
+async fn start_document(
+    State(api): ApiState,
+    Operator(caller): Operator,
+    Body(mut document): Body<Object>,
+) -> Answer<(StatusCode, Json<Reference>)> {
+    let trigger = trigger(document.remove("trigger"))?;
+    let start = Start { what: What::Document(Value::Object(document)), trigger, authentication: caller.authentication() };
+    started(PIPELINE, api.engine.start(start).await?)
+}
+
+/// Starts a stored pipeline. The body is its trigger: `parameters`, `correlationId`, …
+#[utoipa::path(post, path = "/pipelines/{application}/{pipeline}", tag = "executions", request_body = Object,
+    params(("application" = String, Path), ("pipeline" = String, Path, description = "id or name")),
+    responses((status = 202, body = Reference), (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
+async fn start(
+    State(api): ApiState,
+    Operator(caller): Operator,
+    Path((application, pipeline)): Path<(String, String)>,
+    Body(trigger): Body<Object>,
+) -> Answer<(StatusCode, Json<Reference>)> {
+    let start = Start { what: What::Stored { application, pipeline }, trigger, authentication: caller.authentication() };
+    started(PIPELINE, api.engine.start(start).await?)
+}
+
+/// Calls an execution off.
+#[utoipa::path(put, path = "/pipelines/{id}/cancel", tag = "executions", params(("id" = String, Path), CancelQuery),
+    responses((status = 202), (status = 404, body = Problem), (status = 409, body = Problem)))]
+async fn cancel(
+    State(api): ApiState,
+    Operator(caller): Operator,
+    Path(id): Path<String>,
+    Query(query): Query<CancelQuery>,
+) -> Answer<StatusCode> {
+    tell(&api, &id, PIPELINE, Message::Cancel { by: caller.user, reason: query.reason }).await
+}
+
+/// Holds an execution.
+#[utoipa::path(put, path = "/pipelines/{id}/pause", tag = "executions", params(("id" = String, Path)),
+    responses((status = 202), (status = 404, body = Problem), (status = 409, body = Problem)))]
+async fn pause(State(api): ApiState, Operator(caller): Operator, Path(id): Path<String>) -> Answer<StatusCode> {
+    expect(&api, &id, &[Status::Running], "only a running execution can be paused").await?;
+    tell(&api, &id, PIPELINE, Message::Pause { by: caller.user }).await
+}
+
+/// Lets an execution go on.
+#[utoipa::path(put, path = "/pipelines/{id}/resume", tag = "executions", params(("id" = String, Path)),
+    responses((status = 202), (status = 404, body = Problem), (status = 409, body = Problem)))]
+async fn resume(State(api): ApiState, Operator(caller): Operator, Path(id): Path<String>) -> Answer<StatusCode> {
+    expect(&api, &id, &[Status::Paused], "only a paused execution can be resumed").await?;
+    tell(&api, &id, PIPELINE, Message::Resume { by: caller.user }).await
+}
+
+/// Merges keys into a stage's context: `judgmentStatus`, `judgmentInput`, `skipRemainingWait`, `manualSkip`.
+#[utoipa::path(patch, path = "/pipelines/{id}/stages/{stage}", tag = "executions", request_body = Object,
+    params(("id" = String, Path), ("stage" = String, Path, description = "id of the stage")),
+    responses((status = 202), (status = 404, body = Problem), (status = 409, body = Problem)))]
+async fn patch(
+    State(api): ApiState,
+    Operator(caller): Operator,
+    Path((id, stage)): Path<(String, String)>,
+    Body(context): Body<Object>,
+) -> Answer<StatusCode> {
+    let stage = stage_of(&api, &id, stage).await?;
+    let admin = caller.role == Role::Admin;
+    let message = Message::Patch { stage, by: caller.user, roles: caller.roles, admin, allowed_accounts: Vec::new(), context };
+    tell(&api, &id, PIPELINE, message).await
+}
+
+/// Runs a stage again, and what is downstream of it. The body goes into the stage's context where its type allows that.
+#[utoipa::path(put, path = "/pipelines/{id}/stages/{stage}/restart", tag = "executions", request_body = Object,
+    params(("id" = String, Path), ("stage" = String, Path, description = "id of the stage")),
+    responses((status = 202), (status = 404, body = Problem), (status = 409, body = Problem)))]
+async fn restart(
+    State(api): ApiState,
+    Operator(caller): Operator,
+    Path((id, stage)): Path<(String, String)>,
+    Body(body): Body<Object>,
+) -> Answer<StatusCode> {
+    let stage = stage_of(&api, &id, stage).await?;
+    tell(&api, &id, PIPELINE, Message::Restart { stage, by: caller.user, body }).await
+}
+
+/// The value of an expression in an execution.
+#[utoipa::path(get, path = "/pipelines/{id}/evaluateExpression", tag = "executions", params(("id" = String, Path), ExpressionQuery),
+    responses((status = 200, body = Object), (status = 404, body = Problem)))]
+async fn evaluate(State(api): ApiState, _: Reader, Path(id): Path<String>, Query(query): Query<ExpressionQuery>) -> Answer<Json<Value>> {
+    let execution = api.execution(&id, PIPELINE).await?;
+    Ok(Json(match api.engine.evaluate(&execution, &query.expression) {
+        Ok(result) => serde_json::json!({ "result": result, "detail": {} }),
+        Err(error) => {
+            serde_json::json!({ "result": query.expression, "detail": { query.expression.clone(): [{ "level": "ERROR", "description": error }] } })
+        }
+    }))
+}
+
+/// Pipeline executions of an application, newest first.
+#[utoipa::path(get, path = "/applications/{application}/pipelines", tag = "executions", params(("application" = String, Path), ListQuery),
+    responses((status = 200, body = Vec<Object>), (status = 400, body = Problem)))]
+async fn of_application(
+    State(api): ApiState,
+    _: Reader,
+    Path(application): Path<String>,
+    Query(query): Query<ListQuery>,
+) -> Answer<Json<Vec<Value>>> {
+    let wanted = wanted(&query, PIPELINE)?;
+    page(&api, store::Query { application: Some(application), ..wanted }, query.expand != Some(false)).await.map(Json)
+}
+
+/// Executions of pipeline definitions, newest first.
+#[utoipa::path(get, path = "/executions", tag = "executions", params(ListQuery),
+    responses((status = 200, body = Vec<Object>), (status = 400, body = Problem)))]
+async fn list(State(api): ApiState, _: Reader, Query(query): Query<ListQuery>) -> Answer<Json<Vec<Value>>> {
+    let ids = query.pipeline_config_ids.as_deref().unwrap_or_default();
+    let ids: Vec<&str> = ids.split(',').map(str::trim).filter(|id| !id.is_empty()).collect();
+    if ids.len() > 50 {
+        return Err(Failure::bad("at most 50 pipelineConfigIds at a time"));
+    }
+    let (wanted, expand) = (wanted(&query, PIPELINE)?, query.expand != Some(false));
+    if ids.is_empty() {
+        return page(&api, wanted, expand).await.map(Json);
+    }
+    let mut all = Vec::new();
+    for id in ids {
+        all.extend(page(&api, store::Query { pipeline_config_id: Some(id.to_owned()), ..wanted.clone() }, expand).await?);
+    }
+    Ok(Json(all))
+}
+
+/// A `trigger` of a document.
+fn trigger(value: Option<Value>) -> Answer<Object> {
+    match value {
+        None | Some(Value::Null) => Ok(Object::new()),
+        Some(Value::Object(trigger)) => Ok(trigger),
+        Some(_) => Err(Failure::bad("trigger is not an object")),
+    }
+}
+
+pub(super) fn started(kind: ExecutionType, id: ExecutionId) -> Answer<(StatusCode, Json<Reference>)> {
+    Ok((StatusCode::ACCEPTED, Json(Reference { reference: super::url(kind, &id) })))
+}
+
+/// Gives a message to an execution of this kind.
+pub(super) async fn tell(api: &Api, id: &str, kind: ExecutionType, message: Message) -> Answer<StatusCode> {
+    let execution = api.execution(id, kind).await?;
+    if api.store.post(&execution.id, &message).await? {
+        Ok(StatusCode::ACCEPTED)
+    } else {
+        Err(Failure::new(StatusCode::CONFLICT, "ended", format!("{id} has ended: {}", execution.status())))
+    }
+}
+
+/// Removes an ended execution of this kind.
+pub(super) async fn discard(api: &Api, id: &str, kind: ExecutionType) -> Answer<StatusCode> {
+    let execution = api.execution(id, kind).await?;
+    if api.store.remove(&execution.id).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Failure::new(StatusCode::CONFLICT, "not_ended", format!("{id} has not ended: cancel it first")))
+    }
+}
+
+async fn expect(api: &Api, id: &str, statuses: &[Status], otherwise: &str) -> Answer<()> {
+    let status = api.execution(id, PIPELINE).await?.status();
+    if statuses.contains(&status) {
+        Ok(())
+    } else {
+        Err(Failure::new(StatusCode::CONFLICT, "wrong_status", format!("{otherwise}; {id} is {status}")))
+    }
+}
+
+async fn stage_of(api: &Api, id: &str, stage: String) -> Answer<StageId> {
+    let stage = StageId(stage);
+    match api.execution(id, PIPELINE).await?.place(&stage) {
+        Some(_) => Ok(stage),
+        None => Err(Failure::new(StatusCode::NOT_FOUND, "not_found", format!("{id} has no stage {stage}"))),
+    }
+}
+
+/// What a list query asks of the store.
+pub(super) fn wanted(query: &ListQuery, kind: ExecutionType) -> Answer<store::Query> {
+    let words = query.statuses.as_deref().unwrap_or_default().split(',').map(str::trim).filter(|w| !w.is_empty());
+    let statuses = words
+        .map(|word| Status::from_word(&word.to_ascii_uppercase()).ok_or_else(|| Failure::bad(format!("there is no status {word}"))))
+        .collect::<Answer<Vec<_>>>()?;
+    let limit = query.limit.unwrap_or(PAGE);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(Failure::bad(format!("limit is 1 to {PAGE_MAX}")));
+    }
+    let before = query.before.as_deref().map(ExecutionId::from);
+    Ok(store::Query { kind: Some(kind), statuses, before, limit, ..store::Query::default() })
+}
+
+/// A page of executions, as JSON.
+pub(super) async fn page(api: &Api, query: store::Query, expand: bool) -> Answer<Vec<Value>> {
+    let mut page = Vec::new();
+    for listing in api.store.list(&query).await? {
+        if !expand {
+            page.push(serde_json::to_value(&listing).expect("a listing is JSON"));
+        } else if let Some(found) = api.store.load(&listing.id).await? {
+            page.push(match record::decode(&listing.id, Some(listing.kind), &found) {
+                Ok(execution) => serde_json::to_value(&execution).expect("an execution is JSON"),
+                // One that a newer version wrote does not hide the others.
+                Err(_) => serde_json::to_value(&listing).expect("a listing is JSON"),
+            });
+        }
+    }
+    Ok(page)
+}
+
+/// The execution of this id, whatever its kind, for calls that serve both.
+pub(super) fn missing(id: &str) -> Failure {
+    not_found(PIPELINE, &ExecutionId::from(id))
+}

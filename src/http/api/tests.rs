@@ -1,0 +1,315 @@
+use axum::body::Body;
+use axum::http::Method;
+use axum::http::header::CONTENT_TYPE;
+use futures::StreamExt;
+use serde_json::json;
+use tower::ServiceExt;
+
+use super::*;
+use crate::host::clock::VirtualClock;
+use crate::model::Timestamp;
+use crate::orchestrator::engine::event::Message;
+use crate::orchestrator::engine::execution::Head;
+use crate::orchestrator::engine::execution::Stage;
+use crate::orchestrator::engine::execution::StageId;
+use crate::orchestrator::engine::execution::Summary;
+use crate::orchestrator::engine::status::Status;
+use crate::orchestrator::store::Claimed;
+use crate::orchestrator::store::NewExecution;
+use crate::orchestrator::store::Session;
+use crate::orchestrator::store::Then;
+use crate::orchestrator::store::Write;
+use crate::orchestrator::store::model::ModelStore;
+
+#[derive(Default)]
+struct FakeEngine {
+    started: Mutex<Vec<Start>>,
+    enabled: Mutex<bool>,
+}
+
+#[async_trait]
+impl Engine for FakeEngine {
+    async fn start(&self, start: Start) -> Result<ExecutionId, StartError> {
+        match &start.what {
+            What::Stored { pipeline, .. } if pipeline == "gone" => return Err(StartError::NotFound("gone".into())),
+            What::Stored { pipeline, .. } if pipeline == "off" => return Err(StartError::Disabled("off".into())),
+            What::Stored { .. } | What::Document(_) | What::Jobs { .. } => {}
+        }
+        self.started.lock().unwrap().push(start);
+        Ok(ExecutionId::from("NEW"))
+    }
+
+    fn check(&self, document: &Value) -> Vec<Problem> {
+        if document["stages"].is_array() { Vec::new() } else { vec![Problem::error("/stages", "is missing")] }
+    }
+
+    fn evaluate(&self, _: &Execution, expression: &str) -> Result<Value, String> {
+        if expression == "1 + 1" { Ok(json!(2)) } else { Err("no".to_owned()) }
+    }
+
+    fn is_enabled(&self) -> bool {
+        *self.enabled.lock().unwrap()
+    }
+
+    fn enable(&self, enabled: bool) {
+        *self.enabled.lock().unwrap() = enabled;
+    }
+}
+
+struct Rig {
+    store: Arc<ModelStore>,
+    engine: Arc<FakeEngine>,
+    router: Router,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(VirtualClock::start(Timestamp(1_700_000_000_000)));
+        let store = Arc::new(ModelStore::new(Arc::clone(&clock)));
+        let engine = Arc::new(FakeEngine::default());
+        let router = Api::new(store.clone(), engine.clone(), Tokens::default(), clock).router();
+        Self { store, engine, router }
+    }
+
+    async fn ask_from(&self, door: Door, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+        let request = Request::builder().method(method).uri(path).header(CONTENT_TYPE, "application/json").extension(door);
+        let request = request.body(body.map_or_else(Body::empty, |b| Body::from(b.to_string()))).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = axum::body::to_bytes(response.into_body(), BODY_LIMIT).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+        self.ask_from(Door::Socket("ada".into()), method, path, body).await
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, Value) {
+        self.ask(Method::GET, path, None).await
+    }
+
+    async fn execution(&self, id: &str, kind: ExecutionType, status: Status) {
+        let id = ExecutionId::from(id);
+        let summary = Summary { kind, application: "shop".into(), name: "deploy".into(), status, ..Summary::default() };
+        let head = Head { ref_id: "1".into(), kind: "wait".into(), name: "pause".into(), ..Head::default() };
+        let stage = Stage::new(StageId(format!("{id}-1")), head, Object::new());
+        let execution = Execution::new(id.clone(), summary, vec![stage]);
+        let new = NewExecution {
+            listing: record::listing(&execution),
+            record: record::encode(&execution),
+            correlation_id: None,
+            due: Timestamp(0),
+        };
+        self.store.create(new).await.unwrap();
+    }
+
+    async fn claim(&self) -> Claimed {
+        let session = Session { instance: "i-0a".into(), process: "p".into() };
+        self.store.beat(&session, Duration::from_secs(60)).await.unwrap();
+        self.store.claim(&session, 1).await.unwrap().remove(0)
+    }
+}
+
+const PIPELINE: ExecutionType = ExecutionType::Pipeline;
+
+#[tokio::test(start_paused = true)]
+async fn an_execution_is_shown_as_orca_shows_it() {
+    let rig = Rig::new();
+    rig.execution("E1", PIPELINE, Status::Running).await;
+    let (status, body) = rig.get("/pipelines/E1").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!((&body["id"], &body["type"], &body["status"]), (&json!("E1"), &json!("PIPELINE"), &json!("RUNNING")));
+    assert_eq!((&body["stages"][0]["refId"], &body["stages"][0]["type"]), (&json!("1"), &json!("wait")));
+    assert_eq!(rig.get("/pipelines/none").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(rig.get("/tasks/E1").await.0, StatusCode::NOT_FOUND, "a pipeline is no task");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changes_an_execution_goes_to_its_inbox_with_the_name_of_the_caller() {
+    let rig = Rig::new();
+    rig.execution("E1", PIPELINE, Status::Running).await;
+    let put = Method::PUT;
+    assert_eq!(rig.ask(put.clone(), "/pipelines/E1/cancel?reason=late", None).await.0, StatusCode::ACCEPTED);
+    assert_eq!(rig.ask(put.clone(), "/pipelines/E1/pause", None).await.0, StatusCode::ACCEPTED);
+    assert_eq!(rig.ask(put.clone(), "/pipelines/E1/resume", None).await.0, StatusCode::CONFLICT, "it is not paused");
+    assert_eq!(rig.ask(put.clone(), "/pipelines/E1/stages/E1-1/restart", Some(json!({}))).await.0, StatusCode::ACCEPTED);
+    let judged = rig.ask(Method::PATCH, "/pipelines/E1/stages/E1-1", Some(json!({ "judgmentStatus": "continue" }))).await;
+    assert_eq!(judged.0, StatusCode::ACCEPTED);
+    assert_eq!(rig.ask(Method::PATCH, "/pipelines/E1/stages/none", Some(json!({}))).await.0, StatusCode::NOT_FOUND);
+    let inbox: Vec<Message> = rig.claim().await.inbox.into_iter().map(|(_, m)| m).collect();
+    assert_eq!(inbox[0], Message::Cancel { by: "ada".into(), reason: Some("late".into()) });
+    assert_eq!(inbox[1], Message::Pause { by: "ada".into() });
+    assert!(matches!(&inbox[2], Message::Restart { by, .. } if by == "ada"));
+    assert!(matches!(&inbox[3], Message::Patch { by, context, .. } if by == "ada" && context["judgmentStatus"] == "continue"));
+    assert_eq!(inbox.len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loopback_caller_without_a_token_may_look_and_nothing_else() {
+    let rig = Rig::new();
+    rig.execution("E1", PIPELINE, Status::Running).await;
+    assert_eq!(rig.ask_from(Door::Loopback, Method::GET, "/pipelines/E1", None).await.0, StatusCode::OK);
+    for (method, path) in [
+        (Method::PUT, "/pipelines/E1/cancel"),
+        (Method::POST, "/pipelines/shop/deploy"),
+        (Method::POST, "/pipelines"),
+        (Method::POST, "/tasks"),
+        (Method::POST, "/admin/instance/enabled"),
+        (Method::DELETE, "/pipelines/E1"),
+    ] {
+        let (status, _) = rig.ask_from(Door::Loopback, method.clone(), path, Some(json!({}))).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{method} {path}");
+    }
+    assert_eq!(rig.ask_from(Door::Network, Method::GET, "/pipelines/E1", None).await.0, StatusCode::UNAUTHORIZED);
+    assert!(rig.engine.started.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stored_pipeline_is_started_with_its_trigger() {
+    let rig = Rig::new();
+    let (status, body) = rig.ask(Method::POST, "/pipelines/shop/deploy", Some(json!({ "parameters": { "v": 2 } }))).await;
+    assert_eq!((status, &body["ref"]), (StatusCode::ACCEPTED, &json!("/pipelines/NEW")));
+    let started = rig.engine.started.lock().unwrap().remove(0);
+    assert_eq!(started.what, What::Stored { application: "shop".into(), pipeline: "deploy".into() });
+    assert_eq!((started.trigger["parameters"]["v"].clone(), started.authentication.user), (json!(2), "ada".to_owned()));
+    assert_eq!(rig.ask(Method::POST, "/pipelines/shop/gone", Some(json!({}))).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(rig.ask(Method::POST, "/pipelines/shop/off", Some(json!({}))).await.0, StatusCode::CONFLICT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_are_lists_of_jobs_of_an_application() {
+    let rig = Rig::new();
+    let job = json!({ "application": "shop", "description": "wait", "job": [{ "type": "wait", "waitTime": 1 }] });
+    let (status, body) = rig.ask(Method::POST, "/tasks", Some(job)).await;
+    assert_eq!((status, &body["ref"]), (StatusCode::OK, &json!("/tasks/NEW")));
+    assert_eq!(rig.ask(Method::POST, "/tasks", Some(json!({ "job": [{}] }))).await.0, StatusCode::BAD_REQUEST, "no application");
+    assert_eq!(rig.ask(Method::POST, "/applications/shop/tasks", Some(json!({ "job": [] }))).await.0, StatusCode::BAD_REQUEST, "no job");
+    rig.execution("T1", ExecutionType::Orchestration, Status::Running).await;
+    let (_, view) = rig.get("/tasks/T1").await;
+    assert_eq!((&view["status"], &view["execution"]["stages"][0]["refId"]), (&json!("RUNNING"), &json!("1")));
+    assert_eq!(rig.get("/applications/shop/tasks?statuses=running").await.1.as_array().unwrap().len(), 1);
+    assert_eq!(rig.get("/applications/shop/tasks?statuses=CANCELED").await.1.as_array().unwrap().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn definitions_have_versions_and_a_save_on_an_old_one_is_refused() {
+    let rig = Rig::new();
+    let document = |limit: bool| json!({ "application": "shop", "name": "deploy", "stages": [], "limitConcurrent": limit });
+    let (status, first) = rig.ask(Method::POST, "/pipelines", Some(document(true))).await;
+    assert_eq!((status, &first["version"], &first["lastModifiedBy"]), (StatusCode::OK, &json!(1), &json!("ada")));
+    let (_, second) = rig.ask(Method::POST, "/pipelines", Some(document(false))).await;
+    assert_eq!((&second["id"], &second["version"]), (&first["id"], &json!(2)), "the same name is the same pipeline");
+    let mut stale = first.clone();
+    stale.as_object_mut().unwrap().retain(|key, _| !["lastModifiedBy", "updateTs"].contains(&key.as_str()));
+    assert_eq!(rig.ask(Method::POST, "/pipelines", Some(stale)).await.0, StatusCode::CONFLICT);
+    let id = first["id"].as_str().unwrap();
+    assert_eq!(rig.get(&format!("/pipelineConfigs/{id}/history")).await.1.as_array().unwrap().len(), 2);
+    assert_eq!(rig.get(&format!("/pipelineConfigs/{id}?version=1")).await.1["limitConcurrent"], json!(true));
+    assert_eq!(rig.ask(Method::DELETE, "/pipelines/shop/deploy", None).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(rig.get(&format!("/pipelineConfigs/{id}")).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(rig.get("/pipelineConfigs").await.1, json!([]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_definition_is_refused_with_all_that_is_wrong() {
+    let rig = Rig::new();
+    let (status, body) = rig.ask(Method::POST, "/pipelines", Some(json!({ "application": "shop", "name": "deploy" }))).await;
+    assert_eq!((status, &body["problems"][0]["path"]), (StatusCode::BAD_REQUEST, &json!("/stages")));
+    assert_eq!(rig.ask(Method::POST, "/pipelines", Some(json!({ "name": "deploy" }))).await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_executes_what_has_both_shapes() {
+    let rig = Rig::new();
+    rig.execution("E1", PIPELINE, Status::Running).await;
+    rig.claim().await;
+    let one = json!({ "i-0a": { "overdue": false, "count": 1, "executions": [{ "application": "shop", "url": "/pipelines/E1" }] } });
+    assert_eq!(rig.get("/executions/activeByInstance").await.1, one);
+    assert_eq!(rig.get("/executions/activeByInstance?shape=count").await.1, json!({ "i-0a": 1 }));
+    assert_eq!(rig.get("/executions/activeByInstance?shape=round").await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test(start_paused = true)]
+async fn intake_is_set_by_a_boolean_or_the_text_orca_takes() {
+    let rig = Rig::new();
+    for (said, enabled) in [(json!(true), true), (json!("false"), false), (json!("True"), true)] {
+        let (status, body) = rig.ask(Method::POST, "/admin/instance/enabled", Some(json!({ "enabled": said }))).await;
+        assert_eq!((status, body["enabled"].clone()), (StatusCode::OK, json!(enabled)));
+    }
+    assert_eq!(rig.ask(Method::POST, "/admin/instance/enabled", Some(json!({}))).await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_have_pages_and_refuse_what_they_do_not_know() {
+    let rig = Rig::new();
+    for id in ["E1", "E2", "E3"] {
+        rig.execution(id, PIPELINE, Status::Running).await;
+    }
+    let ids = |body: &Value| body.as_array().unwrap().iter().map(|e| e["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(ids(&rig.get("/applications/shop/pipelines?limit=2").await.1), ["E3", "E2"]);
+    assert_eq!(ids(&rig.get("/applications/shop/pipelines?limit=2&before=E2&expand=false").await.1), ["E1"]);
+    for wrong in ["limit=0", "limit=1001", "limit=x", "statuses=odd"] {
+        assert_eq!(rig.get(&format!("/applications/shop/pipelines?{wrong}")).await.0, StatusCode::BAD_REQUEST, "{wrong}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expression_that_fails_is_an_answer_and_no_error() {
+    let rig = Rig::new();
+    rig.execution("E1", PIPELINE, Status::Running).await;
+    assert_eq!(rig.get("/pipelines/E1/evaluateExpression?expression=1%20%2B%201").await.1["result"], json!(2));
+    let (status, body) = rig.get("/pipelines/E1/evaluateExpression?expression=x").await;
+    assert_eq!((status, &body["detail"]["x"][0]["level"]), (StatusCode::OK, &json!("ERROR")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_asks_too_often_is_told_when_to_come_back() {
+    let rig = Rig::new();
+    let mut last = (StatusCode::OK, Value::Null);
+    for _ in 0..300 {
+        last = rig.get("/admin/instance/enabled").await;
+    }
+    assert_eq!((last.0, &last.1["code"]), (StatusCode::TOO_MANY_REQUESTS, &json!("too_often")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn broken_bodies_and_unknown_calls_are_told_in_the_same_form() {
+    let rig = Rig::new();
+    let request = Request::post("/tasks").header(CONTENT_TYPE, "application/json").extension(Door::Socket("ada".into()));
+    let response = rig.router.clone().oneshot(request.body(Body::from("{\"job\": [")).unwrap()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(rig.get("/nothing/here").await.1["code"], json!("no_such_call"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_is_told_step_by_step_until_the_end() {
+    let rig = Rig::new();
+    rig.execution("E1", PIPELINE, Status::Running).await;
+    let claimed = rig.claim().await;
+    let request = Request::get("/pipelines/E1/events").extension(Door::Socket("ada".into())).body(Body::empty()).unwrap();
+    let mut stream = rig.router.clone().oneshot(request).await.unwrap().into_body().into_data_stream();
+    let first = String::from_utf8(stream.next().await.unwrap().unwrap().to_vec()).unwrap();
+    assert!(first.contains("\"status\":\"RUNNING\"") && first.starts_with("event: execution"), "{first}");
+    let mut execution = record::decode(&claimed.lease.execution, None, &claimed.record).unwrap();
+    execution.stage_mut(0).head_mut().status = Status::Succeeded;
+    execution.summary_mut().status = Status::Succeeded;
+    let changes = execution.take_changes();
+    let record::FieldChanges { set, remove, stage_index } = record::encode_changes(&execution, &changes);
+    let listing = Some(record::listing(&execution));
+    let write = Write { lease: claimed.lease, set, remove, stage_index, listing, taken: 0, notices: Vec::new(), then: Then::Finish };
+    rig.store.write(write).await.unwrap();
+    let mut rest = String::new();
+    while let Some(part) = stream.next().await {
+        rest.push_str(&String::from_utf8_lossy(&part.unwrap()));
+    }
+    assert!(rest.contains("event: stage") && rest.contains("\"status\":\"SUCCEEDED\""), "{rest}");
+}
+
+#[test]
+fn the_document_names_every_call_and_what_it_needs() {
+    let document: Value = serde_json::from_str(&openapi()).unwrap();
+    let paths = document["paths"].as_object().unwrap();
+    for path in ["/pipelines/{id}", "/pipelines/{id}/stages/{stage}", "/tasks", "/executions/activeByInstance", "/pipelineConfigs"] {
+        assert!(paths.contains_key(path), "{path}");
+    }
+}
