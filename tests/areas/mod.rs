@@ -2,6 +2,7 @@
 
 mod active;
 mod expression;
+mod window;
 
 use bellrock::model::Cluster;
 use bellrock::model::Moniker;
@@ -52,6 +53,16 @@ pub fn answer(row: &Row) -> Option<Answer> {
         "naming_next" => naming_next(row),
         "optional_stage" => expression::optional_stage(&row.input),
         "target" => choice(row),
+        "window" | "window_quirk" => window::answer(row),
+        _ => None,
+    }
+}
+
+/// Why our answer to a row that marks an accident of Spinnaker's is meant to be another one; `None` when it is just wrong.
+pub fn deviation(row: &Row, answer: &Answer) -> Option<&'static str> {
+    let answer = answer.as_ref().ok()?;
+    match row.area.as_str() {
+        "window" | "window_quirk" => window::deviation(&row.note, answer),
         _ => None,
     }
 }
