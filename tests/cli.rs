@@ -125,3 +125,57 @@ fn an_agent_without_metadata_waits_answers_reloads_and_stops_cleanly() {
     assert_eq!(agent.wait().expect("our own child").code(), Some(0));
     assert!(!dir.path().join("agent.sock").exists());
 }
+
+fn pipeline(dir: &Path, name: &str, document: &serde_json::Value) -> String {
+    let path = dir.join(name);
+    std::fs::write(&path, document.to_string()).expect("a directory of our own");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+fn windowed(zone: &str) -> serde_json::Value {
+    serde_json::json!({ "name": "p", "stages": [
+        { "refId": "a", "type": "wait", "waitTime": 1 },
+        { "refId": "b", "type": "wait", "name": "B", "waitTime": 1, "requisiteStageRefIds": ["a"], "restrictExecutionDuringTimeWindow": true,
+          "restrictedExecutionWindow": { "timezone": zone, "days": [1], "whitelist": [{ "startHour": 2, "endHour": 4 }] } },
+    ]})
+}
+
+#[test]
+fn pipeline_check_draws_what_is_sound_and_lists_every_problem_of_what_is_not() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let good = pipeline(dir.path(), "good.json", &windowed("Europe/Berlin"));
+    let mut wrong = windowed("Nowhere");
+    wrong["stages"][0]["type"] = "deploy".into();
+    wrong["stages"][0]["requisiteStageRefIds"] = serde_json::json!(["b"]);
+    let wrong = pipeline(dir.path(), "wrong.json", &wrong);
+
+    let checked = bellrock(&["pipeline", "check", &good, "--at", "2026-03-28T12:00:00Z"], &[]);
+    let picture = "  1. [a] wait\n  2. [b] B (wait)  after a; window: opens Sun 2026-03-29 03:00:00 +02:00 (Europe/Berlin)\n";
+    assert_eq!((checked.status.code(), text(&checked.stdout)), (Some(0), format!("{good}: in order\n{picture}").as_str()));
+
+    let checked = bellrock(&["pipeline", "check", &good, &wrong, "/absent.json", "--output", "json"], &[]);
+    assert_eq!(checked.status.code(), Some(2));
+    let reports: serde_json::Value = serde_json::from_slice(&checked.stdout).expect("JSON");
+    assert_eq!(reports[0]["levels"], serde_json::json!([["a"], ["b"]]));
+    let places = reports[1]["problems"].as_array().expect("a list").iter().map(|p| p["path"].as_str().expect("a pointer"));
+    let expected = ["/stages/0/type", "/stages/1/restrictedExecutionWindow/timezone", "/stages/0/requisiteStageRefIds"];
+    assert_eq!(places.collect::<Vec<_>>(), expected);
+    assert!(reports[2]["problems"][0]["message"].as_str().expect("a text").starts_with("cannot be read"));
+}
+
+#[test]
+fn next_window_tells_the_true_opening_and_refuses_what_is_no_pipeline() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = pipeline(dir.path(), "p.json", &windowed("America/Los_Angeles"));
+    let asked = bellrock(&["pipeline", "next-window", &file, "--at", "2026-03-08T09:59:00Z"], &[]);
+    assert_eq!(text(&asked.stdout), "[b] B: opens Sun 2026-03-08 03:00:00 -07:00 (America/Los_Angeles)\n");
+    let asked = bellrock(&["pipeline", "next-window", &file, "--at", "2026-03-08T10:30:00Z", "--output", "json"], &[]);
+    let windows: serde_json::Value = serde_json::from_slice(&asked.stdout).expect("JSON");
+    assert_eq!((&windows[0]["open"], &windows[0]["opens"]), (&true.into(), &"2026-03-08T03:30:00-07:00".into()));
+
+    let wrong = pipeline(dir.path(), "wrong.json", &windowed("Nowhere"));
+    let refused = bellrock(&["pipeline", "next-window", &wrong], &[]);
+    assert_eq!((refused.status.code(), text(&refused.stdout)), (Some(2), ""));
+    assert!(text(&refused.stderr).contains("pipeline-wrong") && text(&refused.stderr).contains("Nowhere"), "{}", text(&refused.stderr));
+    assert_eq!(bellrock(&["pipeline", "next-window", &file, "--tz", "Nowhere"], &[]).status.code(), Some(2));
+}

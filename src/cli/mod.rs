@@ -11,6 +11,7 @@ mod drain;
 mod drill;
 mod failure;
 mod log;
+mod pipeline;
 mod rollback;
 mod sim;
 mod status;
@@ -70,6 +71,8 @@ enum Command {
     Drain(drain::Args),
     /// Call the drain of this instance off.
     Undrain(undrain::Args),
+    /// Check pipelines, and what authors do with them.
+    Pipeline(pipeline::Args),
     /// Restore the previous server groups, see them serve, retire the bad ones.
     Rollback(Box<rollback::Args>),
     /// Serve a simulated AWS region on this machine.
@@ -186,6 +189,7 @@ fn run(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Status(args) => status::run(args, context),
         Command::Drain(args) => drain::run(args, context),
         Command::Undrain(args) => undrain::run(args, context),
+        Command::Pipeline(args) => pipeline::run(args, context),
         Command::Rollback(args) => rollback::run(*args, context),
         Command::Sim(args) => sim::run(args, context),
         Command::Drill(args) => drill::run(args, context),

@@ -1,0 +1,100 @@
+//! Pipeline documents in files: read within bounds, checked against this build, and the windows in them looked at.
+
+use std::fs::File;
+use std::io;
+use std::io::Read;
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Standpoint;
+use crate::host::clock::SystemClock;
+use crate::model::Clock;
+use crate::model::Timestamp;
+use crate::orchestrator::engine::definition;
+use crate::orchestrator::engine::definition::Checked;
+use crate::orchestrator::engine::definition::Definition;
+use crate::orchestrator::engine::definition::Rules;
+use crate::orchestrator::engine::problem::Problem;
+use crate::orchestrator::engine::stage::Registry;
+use crate::orchestrator::engine::window::Opening;
+use crate::orchestrator::engine::window::Window;
+
+/// A stage that waits for its window.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Windowed {
+    /// Place of the stage in the document.
+    #[serde(skip)]
+    pub at: usize,
+    /// Its reference id.
+    pub ref_id: String,
+    /// Its name.
+    pub name: String,
+    /// Zone that the window is read in.
+    pub zone: String,
+    /// It is open.
+    pub open: bool,
+    /// First instant at which it is, RFC 3339 with the zone's offset; `null` when only a run will tell.
+    pub opens: Option<String>,
+    #[serde(skip)]
+    shown: String,
+}
+
+impl Windowed {
+    /// For people: when it opens.
+    pub(super) fn text(&self) -> String {
+        format!("{} ({})", self.shown, self.zone)
+    }
+}
+
+/// Reads a document and checks it against this build.
+pub(super) fn check(path: &Path) -> Checked {
+    let mut bytes = Vec::new();
+    match read(path, &mut bytes) {
+        Ok(()) => definition::check(&bytes, Rules { types: &Registry::standard(), expression: &|_| None }),
+        Err(e) => Checked { definition: None, problems: vec![Problem::error("", format!("cannot be read: {e}"))] },
+    }
+}
+
+fn read(path: &Path, bytes: &mut Vec<u8>) -> io::Result<()> {
+    // One byte more than is allowed, so that too much is noticed.
+    File::open(path)?.take(definition::MAX_BYTES as u64 + 1).read_to_end(bytes).map(drop)
+}
+
+/// The windows of a definition, and when they open.
+pub(super) fn windows(definition: &Definition, standpoint: &Standpoint) -> Vec<Windowed> {
+    let now = standpoint.at.unwrap_or_else(|| SystemClock::start().now().wall);
+    let mut windows = Vec::new();
+    for (at, stage) in definition.stages().into_iter().enumerate() {
+        if stage.context.get("restrictExecutionDuringTimeWindow") != Some(&Value::Bool(true)) {
+            continue;
+        }
+        let window = stage.context.get("restrictedExecutionWindow").map(Window::parse);
+        // What does not parse holds expressions: the definition was checked.
+        let window = window.and_then(Result::ok);
+        let zone = window.as_ref().map_or(&standpoint.tz, |window| window.zone(&standpoint.tz)).clone();
+        let opening = window.and_then(|window| window.next_opening(now, &zone).ok());
+        let time = opening.and_then(|opening| zoned(opening.time(now), &zone));
+        let shown = match (opening, &time) {
+            (Some(Opening::Now), _) => "open now".to_owned(),
+            (Some(Opening::At(_)), Some(time)) => time.strftime("opens %a %F %H:%M:%S %:z").to_string(),
+            (Some(Opening::At(_)) | None, _) => "depends on expressions".to_owned(),
+        };
+        windows.push(Windowed {
+            at,
+            ref_id: stage.ref_id,
+            name: stage.name,
+            zone: zone.iana_name().unwrap_or("UTC").to_owned(),
+            open: opening == Some(Opening::Now),
+            opens: time.map(|time| time.strftime("%FT%T%:z").to_string()),
+            shown,
+        });
+    }
+    windows
+}
+
+fn zoned(time: Timestamp, zone: &jiff::tz::TimeZone) -> Option<jiff::Zoned> {
+    jiff::Timestamp::from_millisecond(time.0).ok().map(|time| time.to_zoned(zone.clone()))
+}
