@@ -179,3 +179,34 @@ fn next_window_tells_the_true_opening_and_refuses_what_is_no_pipeline() {
     assert!(text(&refused.stderr).contains("pipeline-wrong") && text(&refused.stderr).contains("Nowhere"), "{}", text(&refused.stderr));
     assert_eq!(bellrock(&["pipeline", "next-window", &file, "--tz", "Nowhere"], &[]).status.code(), Some(2));
 }
+
+#[test]
+fn eval_sees_what_a_stage_sees_and_says_where_an_expression_goes_wrong() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let execution = serde_json::json!({
+        "trigger": { "parameters": { "version": "v7" } },
+        "stages": [
+            { "refId": "1", "name": "Build", "status": "SUCCEEDED", "context": { "hidden": 1 }, "outputs": { "image": "i-1" } },
+            { "refId": "2", "name": "Deploy", "context": { "count": 2 }, "outputs": {}, "requisiteStageRefIds": ["1"] },
+        ],
+    });
+    let file = pipeline(dir.path(), "execution.json", &execution);
+    let eval = |expression: &str| bellrock(&["pipeline", "eval", expression, "--context", &file, "--stage", "2"], &[]);
+    for (expression, expected) in [
+        ("count * 2", "4\n"),
+        ("${image}-${parameters.version}", "i-1-v7\n"),
+        ("#stage('Build').hasSucceeded", "true\n"),
+        ("hidden == null", "true\n"),
+    ] {
+        let answer = eval(expression);
+        assert_eq!((answer.status.code(), text(&answer.stdout)), (Some(0), expected), "{expression}: {}", text(&answer.stderr));
+    }
+    let failed = eval("count + ");
+    assert_eq!((failed.status.code(), text(&failed.stdout)), (Some(1), ""));
+    assert!(
+        text(&failed.stderr).contains("expression-failed") && text(&failed.stderr).contains("  count + \n"),
+        "{}",
+        text(&failed.stderr)
+    );
+    assert_eq!(bellrock(&["pipeline", "eval", "1", "--context", "/absent"], &[]).status.code(), Some(2));
+}

@@ -6,9 +6,11 @@ use std::io::Read;
 use std::path::Path;
 
 use serde::Serialize;
+use serde_json::Map;
 use serde_json::Value;
 
 use super::Standpoint;
+use crate::cli::Failure;
 use crate::host::clock::SystemClock;
 use crate::model::Clock;
 use crate::model::Timestamp;
@@ -53,7 +55,7 @@ impl Windowed {
 pub(super) fn check(path: &Path) -> Checked {
     let mut bytes = Vec::new();
     match read(path, &mut bytes) {
-        Ok(()) => definition::check(&bytes, Rules { types: &Registry::standard(), expression: &|_| None }),
+        Ok(()) => definition::check(&bytes, Rules::of(&Registry::standard())),
         Err(e) => Checked { definition: None, problems: vec![Problem::error("", format!("cannot be read: {e}"))] },
     }
 }
@@ -61,6 +63,17 @@ pub(super) fn check(path: &Path) -> Checked {
 fn read(path: &Path, bytes: &mut Vec<u8>) -> io::Result<()> {
     // One byte more than is allowed, so that too much is noticed.
     File::open(path)?.take(definition::MAX_BYTES as u64 + 1).read_to_end(bytes).map(drop)
+}
+
+/// Any JSON object, within the same bounds.
+pub(super) fn object(path: &Path) -> Result<Map<String, Value>, Failure> {
+    let mut bytes = Vec::new();
+    let what = || Failure::refused("pipeline-wrong", format!("{} cannot be used", path.display()));
+    read(path, &mut bytes).map_err(|e| what().because(&e))?;
+    if bytes.len() > definition::MAX_BYTES {
+        return Err(what().help(format!("it has more than {} bytes", definition::MAX_BYTES)));
+    }
+    serde_json::from_slice(&bytes).map_err(|e| what().because(&e).help("it must hold one JSON object"))
 }
 
 /// The windows of a definition, and when they open.

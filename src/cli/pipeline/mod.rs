@@ -4,6 +4,7 @@
 
 mod check;
 mod document;
+mod eval;
 mod next_window;
 
 use jiff::tz::TimeZone;
@@ -17,7 +18,8 @@ use crate::orchestrator::engine::window;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     bellrock pipeline check examples/*.json\n  \
-    bellrock pipeline next-window examples/nightly.json --tz Europe/Berlin")]
+    bellrock pipeline next-window examples/nightly.json --at 2026-11-23T12:00:00Z\n  \
+    bellrock pipeline eval 'replicas * 2' --context values.json")]
 pub(super) struct Args {
     #[command(subcommand)]
     what: What,
@@ -29,12 +31,15 @@ enum What {
     Check(check::Args),
     /// Say when the stages with an execution window may begin.
     NextWindow(next_window::Args),
+    /// Evaluate an expression over an execution or any JSON.
+    Eval(eval::Args),
 }
 
 pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     match args.what {
         What::Check(args) => check::run(args, context),
         What::NextWindow(args) => next_window::run(args, context),
+        What::Eval(args) => eval::run(args, context),
     }
 }
 

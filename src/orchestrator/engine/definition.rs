@@ -24,6 +24,7 @@ use serde_json::Value;
 
 use self::graph::Node;
 use super::execution::Object;
+use super::expression;
 use super::problem::Problem;
 use super::stage::Registry;
 use super::window;
@@ -70,6 +71,17 @@ pub struct Rules<'a> {
     pub types: &'a dyn Types,
     /// What is wrong with the expressions in a text with `${…}`.
     pub expression: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl<'a> Rules<'a> {
+    /// These types, and the expressions of this build.
+    pub fn of(types: &'a dyn Types) -> Self {
+        Self { types, expression: &fault }
+    }
+}
+
+fn fault(text: &str) -> Option<String> {
+    expression::check_text(text).err().map(|e| e.to_string())
 }
 
 /// A document after its check.
