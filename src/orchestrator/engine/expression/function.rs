@@ -175,9 +175,16 @@ impl<'a> Function<'_, 'a, '_> {
     fn read_yaml(&self, text: &str) -> Result<Vec<Value>, Problem> {
         /// Aliases multiply: a text with any has to be small.
         const WITH_ALIASES: usize = 16 << 10;
+        /// The reader's own limit of nesting. It finds out only after all of the text, in time that grows with the square of the depth.
+        const NESTED: usize = 128;
         self.read_costs(text)?;
+        // This reader is slower than JSON's by an order of magnitude.
+        self.machine.budget.work(text.len() / 8)?;
         if text.len() > WITH_ALIASES && text.contains('&') && text.contains('*') {
             return Err(self.fail("so long a YAML text must not have aliases"));
+        }
+        if bracket_depth(text) > NESTED || text.lines().any(|line| compact_depth(line) > NESTED) {
+            return Err(self.fail("the YAML text is nested too deep"));
         }
         let documents = serde_yaml_ng::Deserializer::from_str(text).map(serde_yaml_ng::Value::deserialize);
         documents.map(|read| read.map_err(|e| self.fail(format!("this is not YAML: {e}"))).and_then(|yaml| self.json_of(yaml))).collect()
@@ -258,6 +265,30 @@ impl<'a> Function<'_, 'a, '_> {
         let found = manifest.and_then(|manifest| path.iter().try_fold(manifest, |at, key| at.field(key)));
         found.ok_or_else(|| self.fail("there is no such manifest or label"))
     }
+}
+
+/// Most brackets that are open at a time; those within quotes count too.
+fn bracket_depth(text: &str) -> usize {
+    let depths = text.bytes().scan(0_usize, |depth, byte| {
+        match byte {
+            b'[' | b'{' => *depth += 1,
+            b']' | b'}' => *depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        Some(*depth)
+    });
+    depths.max().unwrap_or_default()
+}
+
+/// Levels that one line of YAML opens by `- ` and `? ` at its start.
+fn compact_depth(line: &str) -> usize {
+    let mut rest = line.trim_start();
+    let mut depth = 0;
+    while let Some(inner) = rest.strip_prefix("- ").or_else(|| rest.strip_prefix("? ")) {
+        rest = inner.trim_start();
+        depth += 1;
+    }
+    depth
 }
 
 /// Java's properties: `key=value`, `key: value` or `key value` a line; `#` and `!` begin remarks; a backslash at the end goes on in the next line.

@@ -6,7 +6,8 @@ pub const SOURCE_CHARS: usize = 10_000;
 /// Levels of nesting in one expression. Parsing and evaluation recurse: 64 levels fit the smallest stack we run on, 2 MiB, in a debug build.
 pub const DEPTH: u32 = 64;
 
-/// Steps of one expression: nodes evaluated and elements visited. About 50 ms.
+/// Steps of one expression: nodes evaluated, elements visited, and what searching and reading text is worth in them. They take a quarter of a second in a
+/// debug build on a busy machine.
 pub const STEPS: u64 = 500_000;
 
 /// Bytes that one expression may make: its result and everything on the way. Above the largest context we accept (10 MB).

@@ -38,6 +38,8 @@ fn facts() -> Facts {
                 "kato.tasks": [{"resultObjects": [{"deployments": [{"serverGroupName": "app-v001"}]}]}]}},
             {"id": "s2", "refId": "2", "name": "Go on?", "type": "manualJudgment", "status": "SUCCEEDED", "context": {"judgmentInput": "roll back"}},
             {"id": "s3", "refId": "3", "name": "Broken", "type": "wait", "status": "TERMINAL", "context": {}, "outputs": {"n": 1}},
+            {"id": "s5", "refId": "5", "name": "Deploy more", "type": "deploy", "status": "RUNNING", "context": {
+                "region": "us-west-1", "deploy.server.groups": {"us-west-1": ["app-v002"]}}},
             {"id": "s4", "refId": "4", "name": "Apply", "type": "deployManifest", "status": "SUCCEEDED", "context": {"manifests": [
                 {"kind": "Deployment", "spec": {"template": {"metadata": {"labels": {"app": "web"}}}}}]}},
         ],

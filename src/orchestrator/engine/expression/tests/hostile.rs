@@ -91,7 +91,7 @@ fn loops_are_stopped() {
 fn a_pass_is_bounded_as_well_as_its_expressions() {
     let mut facts = facts();
     facts.context.insert("many".into(), json!(vec![0; 400]));
-    let context = (0..200).map(|n| (n.to_string(), json!("${many.![#root.many.![1]].size()}"))).collect();
+    let context = (0..200).map(|n| (n.to_string(), json!("${many.![#root.many.?[false]].size()}"))).collect();
     let rendered = super::super::render_object(&context, &facts, Unknown::Null);
     let done = rendered.value.values().filter(|value| **value == json!(400)).count();
     assert!((5..100).contains(&done), "{done}");
@@ -118,6 +118,8 @@ fn read_data_is_bounded() {
     facts.context.insert("zeros".into(), format!("[{}0]", "0,".repeat(1 << 20)).into());
     assert!(evaluate("#readYaml(bomb)", &facts, Unknown::Null).is_err());
     assert!(evaluate("#readYaml(deep)", &facts, Unknown::Null).is_err());
+    facts.context.insert("steps".into(), "- ".repeat(100_000).into());
+    assert!(evaluate("#readYaml(steps)", &facts, Unknown::Null).unwrap_err().to_string().contains("too deep"));
     assert!(evaluate("#readJson(deep)", &facts, Unknown::Null).is_err());
     assert_eq!(evaluate("#readJson(zeros)", &facts, Unknown::Null).unwrap_err().problem, Problem::TooLarge);
 }
