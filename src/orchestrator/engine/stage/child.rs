@@ -162,6 +162,11 @@ impl TaskKind for Start {
             Some(other) => Step::Fail(unexpected("the pipeline could not be started", other)),
         }
     }
+
+    /// A child whose start was under way when the parent was called off is known once that start is answered.
+    fn on_cancel(&self, view: &TaskView<'_>) -> Option<Effect> {
+        call_off(view)
+    }
 }
 
 #[derive(Debug)]
@@ -215,12 +220,16 @@ impl TaskKind for Monitor {
     }
 
     fn on_cancel(&self, view: &TaskView<'_>) -> Option<Effect> {
-        let execution = child(&view.stage)?;
-        let summary = view.stage.execution.summary();
-        let by = summary.canceled_by.clone().unwrap_or_else(|| "system".to_owned());
-        let why = summary.cancellation_reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
-        Some(Effect::CancelExecution { execution, by, reason: format!("the parent pipeline {} was called off{why}", summary.name) })
+        call_off(view)
     }
+}
+
+fn call_off(view: &TaskView<'_>) -> Option<Effect> {
+    let execution = child(&view.stage)?;
+    let summary = view.stage.execution.summary();
+    let by = summary.canceled_by.clone().unwrap_or_else(|| "system".to_owned());
+    let why = summary.cancellation_reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
+    Some(Effect::CancelExecution { execution, by, reason: format!("the parent pipeline {} was called off{why}", summary.name) })
 }
 
 /// What a child's status makes of the stage; `None` = it runs on.

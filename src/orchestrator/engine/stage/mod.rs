@@ -5,13 +5,16 @@
 
 pub mod child;
 mod fields;
+pub mod job;
 pub mod json_path;
 pub mod judgment;
 pub mod noop;
 pub mod precondition;
 #[cfg(test)]
 mod rig;
+pub mod variables;
 pub mod wait;
+pub mod webhook;
 pub mod window;
 
 use std::collections::BTreeMap;
@@ -321,6 +324,9 @@ impl Registry {
             .with(judgment::ManualJudgment)
             .with(precondition::CheckPreconditions)
             .with(child::Pipeline)
+            .with(webhook::Webhook)
+            .with(job::RunJob)
+            .with(variables::EvaluateVariables)
             .with(window::RestrictExecutionDuringTimeWindow)
     }
 

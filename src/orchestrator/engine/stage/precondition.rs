@@ -30,6 +30,7 @@ use crate::orchestrator::engine::effect::Effect;
 use crate::orchestrator::engine::effect::Outcome;
 use crate::orchestrator::engine::execution::Object;
 use crate::orchestrator::engine::execution::Synthetic;
+use crate::orchestrator::engine::expression;
 use crate::orchestrator::engine::status::Status;
 
 const NAME: &str = "checkPreconditions";
@@ -98,6 +99,10 @@ fn check_entry(entry: &Object, stage: &Object) -> Vec<(String, String)> {
     match fields::text(entry, "type") {
         Some("expression") => {
             below.required("expression", "write what has to be true, without ${}");
+            let bare = fields::text(inner, "expression").filter(|text| !text.contains("${"));
+            if let Some(Err(error)) = bare.map(expression::check) {
+                below.problem("/expression", error.to_string());
+            }
         }
         Some("stageStatus") => {
             below.required("stageName", "name the stage to look at").required("stageStatus", "write the status it must have");

@@ -106,7 +106,7 @@ fn a_restart_may_bring_other_preconditions_and_the_check_looks_into_each() {
     let mut context = Object::new();
     CheckPreconditions.prepare_restart(&mut context, json!({"preconditions": [1], "other": 2}).as_object().unwrap());
     assert_eq!(Value::Object(context), json!({"preconditions": [1]}));
-    let bad = json!([{"type": "expression"}, {"type": "stageStatus", "context": {"stageName": "a", "stageStatus": "GREEN"}}, {"type": "x"}, {"type": "clusterSize", "context": {"comparison": "="}}]);
+    let bad = json!([{"type": "expression"}, {"type": "stageStatus", "context": {"stageName": "a", "stageStatus": "GREEN"}}, {"type": "x"}, {"type": "expression", "context": {"expression": "a == "}}, {"type": "clusterSize", "context": {"comparison": "="}}]);
     let bad = json!({ "preconditions": bad });
     let paths: Vec<String> = CheckPreconditions.check(bad.as_object().unwrap()).into_iter().map(|(path, _)| path).collect();
     let at = |n: usize, below: &str| format!("/preconditions/{n}{below}");
@@ -114,9 +114,10 @@ fn a_restart_may_bring_other_preconditions_and_the_check_looks_into_each() {
         at(0, "/context/expression"),
         at(1, "/context/stageStatus"),
         at(2, "/type"),
-        at(3, "/context/cluster"),
-        at(3, "/context/regions"),
-        at(3, "/context/comparison"),
+        at(3, "/context/expression"),
+        at(4, "/context/cluster"),
+        at(4, "/context/regions"),
+        at(4, "/context/comparison"),
     ];
     assert_eq!(paths, wanted);
 }
