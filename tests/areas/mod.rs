@@ -2,6 +2,7 @@
 
 mod active;
 mod expression;
+mod stage;
 mod window;
 
 use bellrock::model::Cluster;
@@ -48,6 +49,7 @@ impl From<NotFound> for Refusal {
 pub fn answer(row: &Row) -> Option<Answer> {
     match row.area.as_str() {
         "active_by_instance" => active::answer(&row.input),
+        "child_pipeline" | "judgment" | "precondition" | "wait" => stage::answer(row),
         "expression" => expression::answer(&row.input),
         "naming" => Some(naming(&row.input)),
         "naming_next" => naming_next(row),
