@@ -10,6 +10,7 @@ mod config;
 mod drain;
 mod drill;
 mod failure;
+mod job_supervisor;
 mod log;
 mod pipeline;
 mod rollback;
@@ -81,6 +82,9 @@ enum Command {
     Drill(drill::Args),
     /// Check the configuration, or show what is in force and where it comes from.
     Config(config::Args),
+    /// Run the command of one job, and leave its result where the agent looks for it.
+    #[command(hide = true)]
+    JobSupervisor(job_supervisor::Args),
     /// Print the version.
     Version(version::Args),
 }
@@ -194,6 +198,7 @@ fn run(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Sim(args) => sim::run(args, context),
         Command::Drill(args) => drill::run(args, context),
         Command::Config(args) => config::run(args, context),
+        Command::JobSupervisor(args) => job_supervisor::run(&args, context),
         Command::Version(args) => version::run(args, context),
     }
 }

@@ -4,6 +4,9 @@
 //! limit, and soon after it is told to stop. Dropping the future of [`Performer::perform`] means that nobody waits any more: a request is given up,
 //! a job runs on and can be attached to again.
 
+pub mod http;
+pub mod job;
+
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
