@@ -152,4 +152,6 @@ pub struct Advance {
     pub wake: Option<Timestamp>,
     /// A message that does not fit where the execution stands: why it was not followed, for its sender.
     pub refusal: Option<String>,
+    /// A stage type that this build does not know: give the execution back, for an instance that knows it. `wake` says when to look again.
+    pub waits_for_type: Option<String>,
 }

@@ -4,6 +4,7 @@
 //! carries exactly what changed ([`Execution::take_changes`]) and no 10 MB context is written again because a status moved.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::Deserialize;
@@ -11,6 +12,7 @@ use serde::Serialize;
 use serde_json::Map;
 use serde_json::Value;
 
+use super::graph::Graph;
 use super::status::Status;
 use crate::model::Timestamp;
 
@@ -102,9 +104,9 @@ pub struct Paused {
     /// When.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resume_time: Option<Timestamp>,
-    /// Pauses before this one, together, in milliseconds. Orca forgets them; timeouts here do not.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub earlier_ms: u64,
+    /// Pauses before this one, oldest first: when each began and ended. Orca forgets them; timeouts here do not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<(Timestamp, Timestamp)>,
 }
 
 fn is_zero(n: &u64) -> bool {
@@ -264,12 +266,43 @@ pub struct Stage {
     tasks: Vec<Task>,
     #[serde(skip)]
     changed: u8,
+    #[serde(skip)]
+    expressions: Expressions,
+}
+
+/// Whether there is an expression in a stage's context, as far as it is known. Says nothing about the stage that the context does not: equal to any other.
+#[derive(Clone, Copy, Debug, Default)]
+enum Expressions {
+    #[default]
+    Unknown,
+    None,
+    Some,
+}
+
+impl PartialEq for Expressions {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+/// An expression may be in this value, at any depth.
+pub fn has_expression(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains("${"),
+        Value::Array(items) => items.iter().any(has_expression),
+        Value::Object(object) => object_has_expression(object),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+fn object_has_expression(object: &Object) -> bool {
+    object.iter().any(|(key, value)| key.contains("${") || has_expression(value))
 }
 
 impl Stage {
     /// A stage of these parts; nothing of it counts as changed.
     pub fn from_parts(id: StageId, head: Head, context: Object, outputs: Object, tasks: Vec<Task>) -> Self {
-        Self { id, head, context, outputs, tasks, changed: 0 }
+        Self { id, head, context, outputs, tasks, changed: 0, expressions: Expressions::Unknown }
     }
 
     /// A new stage: all of it counts as changed.
@@ -296,7 +329,28 @@ impl Stage {
     /// Its own context, to be changed.
     pub fn context_mut(&mut self) -> &mut Object {
         self.changed |= Part::Context as u8;
+        self.expressions = Expressions::Unknown;
         &mut self.context
+    }
+
+    /// Merges these keys into its own context. Costs what is merged, whatever the context holds.
+    pub fn merge_context(&mut self, more: Object) {
+        if more.is_empty() {
+            return;
+        }
+        self.changed |= Part::Context as u8;
+        if matches!(self.expressions, Expressions::None) && object_has_expression(&more) {
+            self.expressions = Expressions::Some;
+        }
+        self.context.extend(more);
+    }
+
+    /// An expression may be in its context: looked for once and remembered until the context changes.
+    pub fn has_expressions(&mut self) -> bool {
+        if matches!(self.expressions, Expressions::Unknown) {
+            self.expressions = if object_has_expression(&self.context) { Expressions::Some } else { Expressions::None };
+        }
+        matches!(self.expressions, Expressions::Some)
     }
 
     /// What it gave to those downstream.
@@ -428,6 +482,11 @@ pub struct Execution {
     by_ref: HashMap<String, usize>,
     #[serde(skip)]
     by_id: HashMap<StageId, usize>,
+    #[serde(skip)]
+    graph: Graph,
+    /// Number of the next stage to be planned; 0 = not known yet.
+    #[serde(skip)]
+    next_stage: u64,
 }
 
 /// What changed of an execution since it was last asked.
@@ -512,6 +571,84 @@ impl Execution {
         self.by_ref.get(ref_id).copied()
     }
 
+    /// How the stages hang together.
+    pub(super) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// How the stages hang together, to be changed.
+    pub(super) fn graph_mut(&mut self) -> &mut Graph {
+        &mut self.graph
+    }
+
+    /// Moves a stage to a status. The only way while the engine is at work: what waits for the stage counts on it.
+    pub fn set_stage_status(&mut self, at: usize, status: Status) {
+        self.stage_mut(at).head_mut().status = status;
+        self.graph.note(at, status);
+    }
+
+    /// An id that no stage of this execution has or had since it was read.
+    pub(super) fn new_stage_id(&mut self) -> StageId {
+        if self.next_stage == 0 {
+            let prefix = format!("{}-", self.id);
+            let numbers = self.stages.iter().filter_map(|s| s.id.as_str().strip_prefix(&prefix)?.parse::<u64>().ok());
+            self.next_stage = numbers.max().map_or(self.stages.len() as u64, |n| n + 1).max(1);
+        }
+        let id = StageId(format!("{}-{}", self.id, self.next_stage));
+        self.next_stage += 1;
+        id
+    }
+
+    /// Adds a stage behind all others: places stay as they are. [`Self::sort_stages`] brings it to where people look for it.
+    pub(super) fn push_stage(&mut self, stage: Stage) -> usize {
+        let at = self.stages.len();
+        self.by_ref.insert(stage.head.ref_id.clone(), at);
+        self.by_id.insert(stage.id.clone(), at);
+        self.stages.push(stage);
+        self.touched.push(at);
+        self.reordered = true;
+        self.graph.push(&self.stages, &self.by_ref, &self.by_id);
+        at
+    }
+
+    /// Brings synthetic stages beside their parents. Linear in the number of stages; places change.
+    pub(super) fn sort_stages(&mut self) {
+        let Some(order) = self.graph.display_order() else { return };
+        let mut new_place = vec![0; order.len()];
+        for (place, old) in order.iter().enumerate() {
+            new_place[*old] = place;
+        }
+        let mut stages: Vec<Option<Stage>> = std::mem::take(&mut self.stages).into_iter().map(Some).collect();
+        self.stages = order.iter().filter_map(|old| stages[*old].take()).collect();
+        for at in self.by_ref.values_mut().chain(self.by_id.values_mut()).chain(&mut self.touched) {
+            *at = new_place[*at];
+        }
+        self.graph.renumber(&new_place);
+    }
+
+    /// Takes stages that never ran out of their parent's list now, and out of the execution with [`Self::tidy`].
+    pub(super) fn drop_stages(&mut self, gone: Vec<usize>) {
+        self.graph.forget(&gone);
+    }
+
+    /// After an event: dropped stages go, added ones stand where they belong. Costs nothing when there are none.
+    pub(super) fn tidy(&mut self) {
+        let gone: HashSet<StageId> = std::mem::take(&mut self.graph.dropped).into_iter().map(|at| self.stages[at].id.clone()).collect();
+        if self.reordered {
+            self.sort_stages();
+        }
+        if !gone.is_empty() {
+            self.remove_stages(|stage| gone.contains(&stage.id));
+        }
+    }
+
+    /// Makes what is derived, when the execution came from where it is not made.
+    pub(super) fn ensure_indexed(&mut self) {
+        if self.graph.nodes.len() != self.stages.len() {
+            self.reindex();
+        }
+    }
+
     /// Puts stages in at this place; those behind move up. Linear in the number of stages: add those of one parent together.
     pub fn insert_stages(&mut self, at: usize, stages: Vec<Stage>) {
         if stages.is_empty() {
@@ -560,5 +697,8 @@ impl Execution {
         self.by_ref = self.stages.iter().enumerate().map(|(at, s)| (s.head.ref_id.clone(), at)).collect();
         self.by_id = self.stages.iter().enumerate().map(|(at, s)| (s.id.clone(), at)).collect();
         self.touched = self.stages.iter().enumerate().filter(|(_, s)| s.changed != 0).map(|(at, _)| at).collect();
+        let moves = self.graph.moves;
+        self.graph = Graph::new(&self.stages, &self.by_ref, &self.by_id);
+        self.graph.moves = moves;
     }
 }

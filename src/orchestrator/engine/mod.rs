@@ -14,13 +14,17 @@
 //! | accident | here |
 //! |---|---|
 //! | remaining tasks of a stage run on after a failure that `continuePipeline` forgives | repaired: the stage ends, the flow goes on |
-//! | a cancelled execution without a message in the queue never ends | repaired: cancel completes it in the same step |
+//! | a cancelled execution without a message in the queue never ends | repaired: cancel completes it in the same step when no attempt is in flight |
 //! | `"true"` as a text means "stop this branch" | repaired: refused when the pipeline is saved; read as the boolean it names in executions of other origin |
 //! | the shown opening of an execution window is a day late | repaired: the true next opening |
 //! | only the last pause counts against timeouts | repaired: all pauses do |
 //! | a falsy parameter is replaced by its default | repaired: only an absent one is |
 //! | an execution without any stage succeeds or fails depending on the path | kept as seen at start: no initial stage is `TERMINAL` |
 //! | a restart leaves cancelled siblings as they were | kept: the execution then ends `CANCELED` |
+//! | stages that wait for each other hang for ever | repaired: when nothing runs and nothing can start, the execution is `TERMINAL` |
+//! | synthetic stages run on beside one that halted, after their parent has ended | repaired: they are called off, and the parent ends after them |
+//! | a stage that goes on after a failure leaves its parallel siblings running when the parent ends | repaired: the parent ends after them |
+//! | a cancel is told as an end before anything has stopped | repaired: attempts in flight are aborted and their outcomes learnt, then it ends; within 30 s, a second cancel at once |
 
 pub mod advance;
 pub mod cron;
@@ -29,6 +33,7 @@ pub mod effect;
 pub mod event;
 pub mod execution;
 pub mod expression;
+mod graph;
 pub mod problem;
 pub mod seed;
 pub mod stage;

@@ -230,7 +230,7 @@ prop_compose! {
 prop_compose! {
     fn summary()(kind in prop_oneof![Just(ExecutionType::Pipeline), Just(ExecutionType::Orchestration)], texts in vec(text(), 3), optional in vec(option::of(text()), 6),
         status in status(), build_time in time(), times in (option::of(time()), option::of(time()), option::of(time())), flags in any::<(bool, bool, bool)>(),
-        max in 0..9u32, paused in option::of((text(), option::of(time()), option::of(text()), 0..9u64)), roles in vec(text(), 0..3), objects in vec(object(), 4),
+        max in 0..9u32, paused in option::of((text(), option::of(time()), option::of(text()), vec((time(), time()), 0..3))), roles in vec(text(), 0..3), objects in vec(object(), 4),
         notifications in vec(object().prop_map(Value::Object), 0..3), notified in 0..9u64) -> Summary {
         let [application, name, user] = <[String; 3]>::try_from(texts).unwrap();
         let [pipeline_config_id, canceled_by, cancellation_reason, origin, spel_evaluator, description] = <[Option<String>; 6]>::try_from(optional).unwrap();
@@ -240,7 +240,7 @@ prop_compose! {
             start_time: times.0, end_time: times.1, start_time_expiry: times.2,
             canceled: flags.0, canceled_by, cancellation_reason,
             limit_concurrent: flags.1, max_concurrent_executions: max, keep_waiting_pipelines: flags.2,
-            paused: paused.map(|(paused_by, pause_time, resumed_by, earlier_ms)| Paused { paused_by, pause_time, resumed_by, resume_time: pause_time, earlier_ms }),
+            paused: paused.map(|(paused_by, pause_time, resumed_by, earlier)| Paused { paused_by, pause_time, resumed_by, resume_time: pause_time, earlier }),
             authentication: Authentication { user, allowed_accounts: roles.clone(), roles },
             trigger, origin, spel_evaluator, description, notifications, initial_config, source, template_variables, notified,
         }
