@@ -4,7 +4,6 @@
 //! carries exactly what changed ([`Execution::take_changes`]) and no 10 MB context is written again because a status moved.
 
 use std::collections::HashMap;
-use std::collections::HashSet;
 use std::fmt;
 
 use serde::Deserialize;
@@ -599,7 +598,7 @@ impl Execution {
         id
     }
 
-    /// Adds a stage behind all others: places stay as they are. [`Self::sort_stages`] brings it to where people look for it.
+    /// Adds a stage behind all others: places stay as they are. [`Self::tidy`] brings it to where people look for it.
     pub(super) fn push_stage(&mut self, stage: Stage) -> usize {
         let at = self.stages.len();
         self.by_ref.insert(stage.head.ref_id.clone(), at);
@@ -611,35 +610,31 @@ impl Execution {
         at
     }
 
-    /// Brings synthetic stages beside their parents. Linear in the number of stages; places change.
-    pub(super) fn sort_stages(&mut self) {
-        let Some(order) = self.graph.display_order() else { return };
-        let mut new_place = vec![0; order.len()];
-        for (place, old) in order.iter().enumerate() {
-            new_place[*old] = place;
-        }
-        let mut stages: Vec<Option<Stage>> = std::mem::take(&mut self.stages).into_iter().map(Some).collect();
-        self.stages = order.iter().filter_map(|old| stages[*old].take()).collect();
-        for at in self.by_ref.values_mut().chain(self.by_id.values_mut()).chain(&mut self.touched) {
-            *at = new_place[*at];
-        }
-        self.graph.renumber(&new_place);
-    }
-
     /// Takes stages that never ran out of their parent's list now, and out of the execution with [`Self::tidy`].
     pub(super) fn drop_stages(&mut self, gone: Vec<usize>) {
+        self.reordered |= !gone.is_empty();
         self.graph.forget(&gone);
     }
 
-    /// After an event: dropped stages go, added ones stand where they belong. Costs nothing when there are none.
+    /// After an event: dropped stages go, added ones stand beside their parents. Linear in the number of stages when there are any, else free; places
+    /// change.
     pub(super) fn tidy(&mut self) {
-        let gone: HashSet<StageId> = std::mem::take(&mut self.graph.dropped).into_iter().map(|at| self.stages[at].id.clone()).collect();
-        if self.reordered {
-            self.sort_stages();
+        if !self.reordered {
+            return;
         }
-        if !gone.is_empty() {
-            self.remove_stages(|stage| gone.contains(&stage.id));
+        let Some(order) = self.graph.display_order() else { return };
+        let mut new_place = vec![None; self.stages.len()];
+        for (place, old) in order.iter().enumerate() {
+            new_place[*old] = Some(place);
         }
+        let mut stages: Vec<Option<Stage>> = std::mem::take(&mut self.stages).into_iter().map(Some).collect();
+        self.stages = order.iter().filter_map(|old| stages[*old].take()).collect();
+        self.removed.extend(stages.into_iter().flatten().map(|gone| gone.id));
+        let moved = |at: &mut usize| new_place[*at].map(|new| *at = new).is_some();
+        self.by_ref.retain(|_, at| moved(at));
+        self.by_id.retain(|_, at| moved(at));
+        self.touched.retain_mut(|at| moved(at));
+        self.graph.renumber(&new_place);
     }
 
     /// Makes what is derived, when the execution came from where it is not made.

@@ -257,8 +257,22 @@ impl Graph {
         Some(at)
     }
 
-    /// The order in which people see stages: those before their parent, the parent, those after it. `None` = they stand so.
-    pub fn display_order(&self) -> Option<Vec<usize>> {
+    /// Both count the same; what only one event knows (timers, pokes) is not compared.
+    #[cfg(test)]
+    pub fn same_counts(&self, other: &Self) -> bool {
+        let counts = |n: &Node| {
+            (n.unmet, n.parent, n.before_unmet, n.before_forgiven, n.after_open, n.children_active, n.children_halted, n.counted)
+        };
+        let same = |(a, b): (&Node, &Node)| counts(a) == counts(b) && a.before == b.before && a.after == b.after;
+        self.nodes.len() == other.nodes.len()
+            && self.nodes.iter().zip(&other.nodes).all(same)
+            && self.top == other.top
+            && self.active == other.active
+    }
+
+    /// The order in which people see stages: those before their parent, the parent, those after it; without dropped ones. `None` = they stand so.
+    pub fn display_order(&mut self) -> Option<Vec<usize>> {
+        let dropped: BTreeSet<usize> = std::mem::take(&mut self.dropped).into_iter().collect();
         let mut order = Vec::with_capacity(self.nodes.len());
         let mut open: Vec<(usize, bool)> = Vec::new();
         for top in (0..self.nodes.len()).filter(|at| self.nodes[*at].parent.is_none()) {
@@ -277,24 +291,25 @@ impl Graph {
         // Stages that are their own ancestors are in no list of children that is reached.
         if order.len() < self.nodes.len() {
             let reached: BTreeSet<usize> = order.iter().copied().collect();
-            order.extend((0..self.nodes.len()).filter(|at| !reached.contains(at)));
+            order.extend((0..self.nodes.len()).filter(|at| !reached.contains(at) && !dropped.contains(at)));
         }
-        let sorted = order.iter().enumerate().all(|(place, at)| place == *at);
+        let sorted = dropped.is_empty() && order.iter().enumerate().all(|(place, at)| place == *at);
         (!sorted).then_some(order)
     }
 
-    /// Follows stages to their new places: `new_place[old]`.
-    pub fn renumber(&mut self, new_place: &[usize]) {
+    /// Follows stages to their new places: `new_place[old]`, `None` for those that are gone.
+    pub fn renumber(&mut self, new_place: &[Option<usize>]) {
         let mut nodes: BTreeMap<usize, Node> = BTreeMap::new();
         for (old, mut node) in std::mem::take(&mut self.nodes).into_iter().enumerate() {
+            let Some(place) = new_place[old] else { continue };
             for list in [&mut node.downstream, &mut node.before, &mut node.after] {
-                list.iter_mut().for_each(|at| *at = new_place[*at]);
+                *list = list.iter().filter_map(|at| new_place[*at]).collect();
             }
-            node.parent = node.parent.map(|(parent, side)| (new_place[parent], side));
-            nodes.insert(new_place[old], node);
+            node.parent = node.parent.and_then(|(parent, side)| Some((new_place[parent]?, side)));
+            nodes.insert(place, node);
         }
         self.nodes = nodes.into_values().collect();
-        self.active = self.active.iter().map(|at| new_place[*at]).collect();
-        self.timers = self.timers.iter().map(|(time, at)| (*time, new_place[*at])).collect();
+        self.active = self.active.iter().filter_map(|at| new_place[*at]).collect();
+        self.timers = self.timers.iter().filter_map(|(time, at)| Some((*time, new_place[*at]?))).collect();
     }
 }

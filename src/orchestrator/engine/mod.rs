@@ -27,6 +27,7 @@
 //! | a cancel is told as an end before anything has stopped | repaired: attempts in flight are aborted and their outcomes learnt, then it ends; within 30 s, a second cancel at once |
 
 pub mod advance;
+pub mod context;
 pub mod cron;
 pub mod definition;
 pub mod effect;

@@ -213,7 +213,7 @@ impl Run<'_, '_> {
         let node = &self.execution.graph().nodes[at];
         for child in node.before.iter().chain(&node.after).copied().collect::<Vec<_>>() {
             self.skip_below(child);
-            if !matches!(self.execution.stage(child).status(), Status::Succeeded | Status::Terminal | Status::FailedContinue) {
+            if !self.execution.stage(child).status().is_complete() {
                 self.execution.stage_mut(child).head_mut().end_time = Some(now);
                 self.execution.set_stage_status(child, Status::Skipped);
             }

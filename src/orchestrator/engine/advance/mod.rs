@@ -10,6 +10,7 @@
 mod control;
 mod execution;
 mod notify;
+mod resolve;
 mod restart;
 pub mod rules;
 mod stage;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+use super::context::Pages;
 use super::event::Advance;
 use super::event::Event;
 use super::event::Message;
@@ -57,7 +59,17 @@ pub struct World<'a> {
 /// Takes an execution through one event, as far as it goes without anything from outside.
 pub fn advance(execution: &mut Execution, event: Event, world: &World<'_>) -> Advance {
     execution.ensure_indexed();
-    let mut run = Run { execution, world, todo: VecDeque::new(), out: Advance::default(), redirects: 0, moves: 0 };
+    let mut run = Run {
+        execution,
+        world,
+        todo: VecDeque::new(),
+        out: Advance::default(),
+        pages: Pages::new(),
+        no_pages: None,
+        fetches: 0,
+        redirects: 0,
+        moves: 0,
+    };
     run.take(event);
     run.drain();
     run.finish()
@@ -82,6 +94,12 @@ struct Run<'a, 'w> {
     world: &'a World<'w>,
     todo: VecDeque<Move>,
     out: Advance,
+    /// Pages that this event brought, for expressions.
+    pages: Pages,
+    /// Why this event brought none.
+    no_pages: Option<String>,
+    /// Number of the attempt that brought them: the next one for the same stage counts on.
+    fetches: u32,
     /// Loops begun again within this event.
     redirects: u32,
     /// Moves made; what the tests of cost count.

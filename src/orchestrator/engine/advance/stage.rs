@@ -13,6 +13,8 @@ use crate::orchestrator::engine::execution::Object;
 use crate::orchestrator::engine::execution::Stage;
 use crate::orchestrator::engine::execution::Synthetic;
 use crate::orchestrator::engine::execution::Task;
+use crate::orchestrator::engine::expression::SUMMARY_KEY;
+use crate::orchestrator::engine::expression::optional::Condition;
 use crate::orchestrator::engine::stage::Failure;
 use crate::orchestrator::engine::stage::StageSpec;
 use crate::orchestrator::engine::stage::TaskSpec;
@@ -49,8 +51,31 @@ impl Run<'_, '_> {
         self.execution.stage_mut(at).head_mut().start_time = Some(now);
         self.execution.set_stage_status(at, Status::Running);
         self.execution.graph_mut().set_wake(at, None);
-        self.notify_stage(at, "starting");
-        self.plan(at);
+        self.begin(at);
+    }
+
+    /// Asks whether the stage is to run, resolves its context, plans it. Comes back here when that takes pages.
+    pub(super) fn begin(&mut self, at: usize) {
+        match self.condition(at) {
+            Err(urls) => {
+                self.fetch(at, urls);
+                return;
+            }
+            Ok(Condition::None | Condition::Run) => {}
+            Ok(skip @ (Condition::Skip | Condition::Unclear { .. } | Condition::Needs(_))) => {
+                if let Condition::Unclear { summary, .. } = skip {
+                    let summary = serde_json::to_value(&summary).unwrap_or_default();
+                    self.execution.stage_mut(at).merge_context(Object::from_iter([(SUMMARY_KEY.to_owned(), summary)]));
+                }
+                self.execution.stage_mut(at).head_mut().start_time = None;
+                self.skip_stage(at);
+                return;
+            }
+        }
+        if self.resolve(at) {
+            self.notify_stage(at, "starting");
+            self.plan(at);
+        }
     }
 
     /// The execution, and the parent of a synthetic stage, are where stages may start.
@@ -214,6 +239,7 @@ impl Run<'_, '_> {
     fn children_run_on(&mut self, at: usize) -> bool {
         let node = &mut self.execution.graph_mut().nodes[at];
         if node.children_active == 0 {
+            node.doomed = false;
             return false;
         }
         if node.children_halted > 0 && !node.doomed {
@@ -257,13 +283,11 @@ impl Run<'_, '_> {
     }
 
     fn start_waiting_after(&mut self, at: usize) -> bool {
-        if self.execution.graph().nodes[at].after_open == 0 {
-            return false;
-        }
-        for child in self.execution.graph().nodes[at].after.clone() {
-            self.push(Move::StartStage(child));
-        }
-        true
+        let graph = self.execution.graph();
+        let can_start = |child: &usize| self.execution.stage(*child).status() == Status::NotStarted && graph.nodes[*child].unmet == 0;
+        let waiting: Vec<usize> = graph.nodes[at].after.iter().copied().filter(can_start).collect();
+        waiting.iter().for_each(|child| self.push(Move::StartStage(*child)));
+        !waiting.is_empty()
     }
 
     /// Plans and starts the stages for a failure, once. False = there are none, or they have run.
@@ -375,7 +399,7 @@ fn tasks(specs: &[TaskSpec]) -> Vec<Task> {
 }
 
 fn summary_entries(context: &Object) -> impl Iterator<Item = &Value> {
-    let summary = context.get("expressionEvaluationSummary").and_then(Value::as_object);
+    let summary = context.get(SUMMARY_KEY).and_then(Value::as_object);
     summary.into_iter().flat_map(|s| s.values()).filter_map(Value::as_array).flatten()
 }
 
@@ -384,7 +408,7 @@ fn has_failed_expressions(context: &Object) -> bool {
 }
 
 fn expression_errors(context: &Object) -> Option<Vec<Value>> {
-    context.get("expressionEvaluationSummary")?;
+    context.get(SUMMARY_KEY)?;
     let errors: Vec<Value> = summary_entries(context).filter_map(|entry| entry.get("description").cloned()).collect();
     (!errors.is_empty()).then_some(errors)
 }

@@ -4,6 +4,7 @@
 
 use super::Move;
 use super::Run;
+use super::resolve::PAGES;
 use crate::orchestrator::engine::effect::AttemptKey;
 use crate::orchestrator::engine::event::Command;
 use crate::orchestrator::engine::execution::Attempt;
@@ -55,6 +56,10 @@ impl Run<'_, '_> {
     fn lose(&mut self, at: usize, task: usize) {
         if self.execution.stage(at).tasks()[task].status == Status::Canceled {
             self.stop_now(at);
+            return;
+        }
+        if self.execution.stage(at).tasks()[task].attempt.as_ref().is_some_and(|a| a.effect == PAGES) {
+            self.land(at, task);
             return;
         }
         let Some(kind) = self.task_kind(at, task) else {

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::Move;
 use super::Run;
+use super::resolve::PAGES;
 use super::rules;
 use crate::model::Timestamp;
 use crate::orchestrator::engine::effect::AttemptKey;
@@ -44,6 +45,12 @@ impl Run<'_, '_> {
             return;
         }
         let Some(task) = self.current_task(at) else { return };
+        if self.execution.stage(at).tasks()[task].implementing_class == PAGES {
+            if self.key_in_flight(at, task).is_none() {
+                self.after_pages(at, task);
+            }
+            return;
+        }
         let Some(kind) = self.task_kind(at, task) else {
             self.wait_for_type(at);
             return;
@@ -57,6 +64,9 @@ impl Run<'_, '_> {
         let state = &self.execution.stage(at).tasks()[task];
         if state.attempt.as_ref().is_some_and(|a| a.in_flight) || state.due.is_some_and(|due| due > self.world.now) {
             self.set_timer(at, task);
+            return;
+        }
+        if !self.resolve(at) {
             return;
         }
         let step = kind.step(&self.task_view(at, task), None);
@@ -80,6 +90,11 @@ impl Run<'_, '_> {
     /// An attempt ended.
     pub(super) fn done(&mut self, key: &AttemptKey, outcome: &Outcome) {
         let Some((at, task)) = self.place_of(key) else { return };
+        if self.execution.stage(at).tasks()[task].attempt.as_ref().is_some_and(|a| a.effect == PAGES) {
+            self.land(at, task);
+            self.fetched(at, task, outcome);
+            return;
+        }
         let Some(kind) = self.task_kind(at, task) else {
             self.wait_for_type(at);
             return;
@@ -121,7 +136,10 @@ impl Run<'_, '_> {
             Step::Wait { result, until } => {
                 self.merge(at, result);
                 let poked = std::mem::take(&mut self.execution.graph_mut().nodes[at].poked);
-                self.execution.stage_mut(at).tasks_mut()[task].due = until.filter(|_| !poked);
+                let due = until.filter(|_| !poked);
+                if self.execution.stage(at).tasks()[task].due != due {
+                    self.execution.stage_mut(at).tasks_mut()[task].due = due;
+                }
                 if poked {
                     self.push(Move::Look(at));
                 } else {
@@ -160,14 +178,19 @@ impl Run<'_, '_> {
 
     /// Records an attempt, then asks for its effect.
     pub(super) fn perform(&mut self, at: usize, task: usize, effect: Effect) {
+        self.perform_as(at, task, effect.word(), effect);
+    }
+
+    /// The same, with another word for what the effect is for.
+    pub(super) fn perform_as(&mut self, at: usize, task: usize, word: &str, effect: Effect) {
         let (now, instance) = (self.world.now, self.world.instance);
         let state = &mut self.execution.stage_mut(at).tasks_mut()[task];
         state.due = None;
         let attempt = state.attempt.get_or_insert_with(Attempt::default);
         attempt.number += 1;
         (attempt.started, attempt.in_flight) = (now, true);
-        if attempt.effect != effect.word() {
-            attempt.effect = effect.word().to_owned();
+        if attempt.effect != word {
+            attempt.effect = word.to_owned();
         }
         if attempt.instance != instance {
             attempt.instance = instance.to_owned();

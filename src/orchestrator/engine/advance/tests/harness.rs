@@ -118,7 +118,7 @@ impl TaskKind for ScriptTask {
                 None => Step::Wait { result, until: None },
             },
             ("wait", _) => {
-                let wait = Duration::from_millis(context["waitMs"].as_u64().unwrap_or(1000));
+                let wait = Duration::from_millis(context.get("waitMs").and_then(Value::as_u64).unwrap_or(1000));
                 let until = view.task().start_time.expect("a task that is looked at has started").plus(wait);
                 if until <= view.stage.now {
                     Step::Finish(TaskResult::of(Status::Succeeded))
