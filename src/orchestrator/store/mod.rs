@@ -15,6 +15,8 @@
 //! * A session whose lease ran out comes to own nothing until it beats again; what it owned and nobody adopted yet it may still write.
 //! * Every list has a page or a bound, and answers about what runs come from indexes, never from a look at every execution.
 
+#[cfg(test)]
+pub mod contract;
 pub mod embedded;
 pub mod model;
 pub mod record;

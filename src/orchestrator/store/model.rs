@@ -626,3 +626,6 @@ impl Store for ModelStore {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
