@@ -16,7 +16,7 @@
 //! * Every list has a page or a bound, and answers about what runs come from indexes, never from a look at every execution.
 
 #[cfg(test)]
-pub mod contract;
+pub(crate) mod contract;
 pub mod embedded;
 pub mod model;
 pub mod record;
