@@ -60,7 +60,7 @@ pub struct Ground {
     /// Returns when so much time went by on the store's clock.
     pub pass: Box<dyn Fn(Duration) -> Waiting + Send + Sync>,
     /// Held until the promise was tried: servers, directories.
-    pub keep: Box<dyn Any + Send + Sync>,
+    pub _keep: Box<dyn Any + Send + Sync>,
 }
 
 /// Hands `$run` the names of all promises: `$run! { ($($with)*) module::promise, … }`.

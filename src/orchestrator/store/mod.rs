@@ -20,6 +20,7 @@ pub(crate) mod contract;
 pub mod embedded;
 pub mod model;
 pub mod record;
+pub mod redis;
 
 use std::time::Duration;
 

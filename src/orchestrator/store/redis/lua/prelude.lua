@@ -1,0 +1,149 @@
+-- Before every script. ARGV[1] is the prefix of all keys, ARGV[2] names the client, ARGV[3] is the last number of that client's that was answered.
+-- Answers begin with that number's successor; negative: what was answered is gone, and nothing was done. Scripts that only read or only make room begin with 0.
+local P, C = ARGV[1], redis.call
+local DUE, SESSIONS, OPEN, ALL = P .. 'bellrock:due', P .. 'bellrock:sessions', P .. 'bellrock:open:', P .. 'bellrock:all:'
+local ENDS = { SUCCEEDED = 1, FAILED_CONTINUE = 1, TERMINAL = 1, CANCELED = 1, STOPPED = 1, SKIPPED = 1 }
+
+-- The first write of every script that writes: a server that is out of memory refuses it, and with it the whole.
+local function guard()
+  local key = P .. 'bellrock:sequence:' .. ARGV[2]
+  local n = C('INCR', key)
+  if n % 1000 == 1 then C('PEXPIRE', key, 2592000000) end
+  if n <= tonumber(ARGV[3]) then return -n end
+  return n
+end
+
+local function now()
+  local t = C('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- Key of an execution, what _owner says, kind; nil when there is none.
+-- _owner: 'E S' owned by session S in epoch E; '-E S' given back by it; '!E S' left by it; '.E S' ended by it.
+local function find(id)
+  local k, o = P .. 'pipeline:' .. id
+  o = C('HGET', k, '_owner')
+  if o then return k, o, 'pipeline' end
+  local k2 = P .. 'orchestration:' .. id
+  o = C('HGET', k2, '_owner')
+  if o then return k2, o, 'orchestration' end
+  local kind = C('EXISTS', k) == 1 and 'pipeline' or C('EXISTS', k2) == 1 and 'orchestration'
+  if not kind then return nil end
+  k = P .. kind .. ':' .. id
+  return k, (ENDS[C('HGET', k, 'status')] and '.0' or '-0'), kind
+end
+
+local function session_of(owner) return string.match(owner, '^%d+ (.*)$') end
+
+local function is_live(session, t)
+  local till = C('ZSCORE', SESSIONS, session)
+  return till and tonumber(till) > t
+end
+
+-- Only what becomes the first is news: behind one that is due already, whoever was told of that one claims until nothing is left.
+local function make_due(id, at)
+  C('ZADD', DUE, at, id)
+  if C('ZRANGE', DUE, 0, 0)[1] == id then C('PUBLISH', P .. 'bellrock:news', '') end
+end
+
+local function scope_of(application, config)
+  return config and 'config:' .. config or 'app:' .. (application or '')
+end
+
+local function each_index(prefix, kind, application, config, command, ...)
+  C(command, prefix .. kind, ...)
+  C(command, prefix .. kind .. ':app:' .. (application or ''), ...)
+  if config then C(command, prefix .. kind .. ':config:' .. config, ...) end
+end
+
+local function mark_ended(id, scope, at)
+  C('ZADD', P .. 'bellrock:ended:' .. scope, at, id)
+  C('ZADD', P .. 'bellrock:scopes', 0, scope)
+end
+
+local function in_parts(command, k, from, count)
+  local last = from + count - 1
+  while from <= last do
+    C(command, k, unpack(ARGV, from, math.min(from + 3999, last)))
+    from = from + 4000
+  end
+end
+
+-- 1 = delivered, 0 = nobody takes it, -1 = full. `moves` is '!' for messages that reach what ended, else ' '.
+local function deliver(id, moves, json, t, limit)
+  local k, owner, kind = find(id)
+  if not k then return 0 end
+  local state = string.sub(owner, 1, 1)
+  if state == '.' and moves ~= '!' then return 0 end
+  local box = P .. 'bellrock:inbox:' .. id
+  if limit and C('ZCARD', box) >= limit then return -1 end
+  local n = C('HINCRBY', k, '_messages', 1)
+  C('ZADD', box, n, n .. moves .. json)
+  local session = session_of(owner)
+  if session then
+    C('SADD', P .. 'bellrock:mail:' .. session, id)
+    C('PUBLISH', P .. 'bellrock:news', session)
+    return 1
+  end
+  if state == '.' then
+    local v = C('HMGET', k, 'application', 'pipelineConfigId')
+    C('HSET', k, '_owner', '-' .. string.sub(owner, 2))
+    C('ZREM', P .. 'bellrock:ended:' .. scope_of(v[1], v[2]), id)
+  end
+  local due = C('ZSCORE', DUE, id)
+  if not due or tonumber(due) > t then make_due(id, t) end
+  return 1
+end
+
+-- Hands an execution to a session.
+local function take(id, k, owner, kind, session)
+  local old = session_of(owner)
+  if old then
+    C('ZREM', P .. 'bellrock:owned:' .. old, id)
+    C('SREM', P .. 'bellrock:mail:' .. old, id)
+  end
+  local epoch = (tonumber(string.match(owner, '%d+')) or 0) + 1
+  C('HSET', k, '_owner', epoch .. ' ' .. session)
+  C('ZREM', DUE, id)
+  C('ZADD', P .. 'bellrock:owned:' .. session, 0, id)
+  local inbox = C('ZRANGE', P .. 'bellrock:inbox:' .. id, 0, 99)
+  if #inbox > 0 then C('SADD', P .. 'bellrock:mail:' .. session, id) end
+  local adopted = (old or string.sub(owner, 1, 1) == '!') and 1 or 0
+  return { id, kind, epoch, adopted, C('HGETALL', k), C('LRANGE', k .. ':stageIndex', 0, -1), inbox }
+end
+
+-- As it stands in the list of those that wait, in the form that Orca gives it.
+local function ticket(id, kind, application)
+  return '{"kind":"startExecution","executionType":"' .. string.upper(kind) .. '","executionId":' .. cjson.encode(id) .. ',"application":' .. cjson.encode(application or '') .. '}'
+end
+
+local function leave_gate(id, k, kind, gate, application)
+  if not gate then return end
+  local how, config = string.match(gate, '^(%a+) (.*)$')
+  if how == 'go' then
+    C('SREM', P .. 'bellrock:gate:' .. config, id)
+  else
+    C('LREM', P .. 'orca.pipeline.queue.' .. config, 1, ticket(id, kind, application))
+  end
+  C('HDEL', k, '_gate')
+end
+
+local function erase(id, k, kind)
+  local v = C('HMGET', k, 'application', 'pipelineConfigId', '_correlation')
+  C('UNLINK', k, k .. ':stageIndex', P .. 'bellrock:inbox:' .. id)
+  C('SREM', P .. 'allJobs:' .. kind, id)
+  C('SREM', P .. kind .. ':app:' .. (v[1] or ''), id)
+  if kind == 'pipeline' then C('ZREM', P .. 'pipeline:executions:' .. (v[2] or '---'), id) end
+  each_index(ALL, kind, v[1], v[2], 'ZREM', id)
+  each_index(OPEN, kind, v[1], v[2], 'ZREM', id)
+  C('ZREM', P .. 'bellrock:ended:' .. scope_of(v[1], v[2]), id)
+  if v[3] and C('GET', P .. 'correlation:' .. v[3]) == id then C('UNLINK', P .. 'correlation:' .. v[3]) end
+end
+
+local LISTED = { 'application', 'name', 'pipelineConfigId', 'status', 'buildTime', 'startTime', 'endTime' }
+local function listed(id, k, kind)
+  local v = C('HMGET', k, unpack(LISTED))
+  local row = { id, kind }
+  for i = 1, #LISTED do row[i + 2] = v[i] end
+  return row
+end

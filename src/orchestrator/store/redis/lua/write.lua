@@ -1,0 +1,97 @@
+-- number of writes; each: arguments that follow, id, epoch and session, session, k(eep) p(ark) or f(inish), due ('' = none), taken, number of field
+-- arguments, fields, number of names to remove, names, number of stages (-1 = unchanged), stages, status ('' = the listing did not change),
+-- number of notices, number and JSON of each. Answers 1 = written, 0 = fenced, a text = what went wrong with this one alone.
+local n = guard()
+if n < 0 then return { n } end
+local t
+
+local function one(i)
+  local id, lease, session, after = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local due, taken = ARGV[i + 4], ARGV[i + 5]
+  local k, kind = P .. 'pipeline:' .. id, 'pipeline'
+  local owner = C('HGET', k, '_owner')
+  if owner ~= lease then
+    if not owner then
+      k, kind = P .. 'orchestration:' .. id, 'orchestration'
+      owner = C('HGET', k, '_owner')
+    end
+    if owner ~= lease then
+      return after ~= 'k' and (owner == '-' .. lease or owner == '.' .. lease) and 1 or 0
+    end
+  end
+  local sets = tonumber(ARGV[i + 6])
+  local removes_at = i + 7 + sets
+  local removes = tonumber(ARGV[removes_at])
+  local stages_at = removes_at + 1 + removes
+  local stages = tonumber(ARGV[stages_at])
+  local status_at = stages_at + 1 + math.max(stages, 0)
+  local status, notices = ARGV[status_at], tonumber(ARGV[status_at + 1])
+  local before = status ~= '' and C('HGET', k, 'status')
+  if sets > 0 then in_parts('HSET', k, i + 7, sets) end
+  if removes > 0 then in_parts('HDEL', k, removes_at + 1, removes) end
+  if stages >= 0 then
+    C('DEL', k .. ':stageIndex')
+    in_parts('RPUSH', k .. ':stageIndex', stages_at + 1, stages)
+  end
+  if status ~= '' and ENDS[status] ~= ENDS[before or ''] then
+    local v = C('HMGET', k, 'application', 'pipelineConfigId')
+    if ENDS[status] then
+      each_index(OPEN, kind, v[1], v[2], 'ZREM', id)
+    else
+      each_index(OPEN, kind, v[1], v[2], 'ZADD', 0, id)
+    end
+  end
+  if taken == '0' and after == 'k' and notices == 0 then return 1 end
+  t = t or now()
+  local box, unread = P .. 'bellrock:inbox:' .. id
+  if taken ~= '0' then
+    C('ZREMRANGEBYSCORE', box, '-inf', taken)
+    unread = C('ZCARD', box)
+    if unread == 0 then C('SREM', P .. 'bellrock:mail:' .. session, id) end
+  end
+  if notices > 0 then
+    local last = tonumber(C('HGET', k, '_notices') or 0)
+    local row = listed(id, k, kind)
+    for c = 1, #row do if not row[c] then row[c] = cjson.null end end
+    for at = status_at + 2, status_at + 2 * notices, 2 do
+      local number = tonumber(ARGV[at])
+      if number > last then
+        last = number
+        local name = id .. ':' .. ARGV[at]
+        C('ZADD', P .. 'bellrock:outbox', t, name)
+        C('HSET', P .. 'bellrock:outbox:notices', name, cjson.encode(row) .. '\n' .. ARGV[at + 1])
+      end
+    end
+    C('HSET', k, '_notices', last)
+  end
+  if after == 'k' then return 1 end
+  unread = unread or C('ZCARD', box)
+  C('ZREM', P .. 'bellrock:owned:' .. session, id)
+  if unread > 0 then C('SREM', P .. 'bellrock:mail:' .. session, id) end
+  if after == 'p' then
+    if unread > 0 then due = t end
+    if due ~= '' then make_due(id, due) end
+    return 1
+  end
+  local v = C('HMGET', k, '_gate', 'application', 'pipelineConfigId', 'endTime', 'buildTime')
+  leave_gate(id, k, kind, v[1], v[2])
+  local again = false
+  for _, message in ipairs(unread > 0 and C('ZRANGE', box, 0, -1) or {}) do
+    if string.match(message, '^%d+(.)') == '!' then again = true else C('ZREM', box, message) end
+  end
+  if again then
+    C('HSET', k, '_owner', '-' .. lease)
+    make_due(id, t)
+  else
+    mark_ended(id, scope_of(v[2], v[3]), v[4] or v[5] or 0)
+  end
+  return 1
+end
+
+local answers, i = { n }, 5
+for w = 1, tonumber(ARGV[4]) do
+  local ok, answer = pcall(one, i + 1)
+  answers[w + 1] = ok and answer or (type(answer) == 'table' and answer.err or tostring(answer))
+  i = i + 1 + ARGV[i]
+end
+return answers

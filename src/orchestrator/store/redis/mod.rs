@@ -1,0 +1,551 @@
+//! The fleet's store: Redis 6.2 or later, alone, behind Sentinels, or a Cluster.
+//!
+//! Executions stand where Orca puts them (`pipeline:<id>`, `:stageIndex`, `allJobs:*`, `*:app:*`, `pipeline:executions:*`, `correlation:*`,
+//! `orca.pipeline.queue.*`); fields that begin with `_` are this store's, keys of its own begin with `bellrock:`:
+//!
+//! | key | what |
+//! |---|---|
+//! | `due` | executions by the time they are due |
+//! | `sessions`, `instances` | sessions by the end of their lease; the session that holds an instance's name |
+//! | `owned:<session>`, `mail:<session>` | what it owns; what of it has messages |
+//! | `inbox:<id>` | messages by number |
+//! | `gate:<definition>` | who holds a slot (who waits stands in Orca's list) |
+//! | `all:*`, `open:*` | by kind, application and definition: all; what has not ended |
+//! | `ended:<scope>`, `scopes` | what ended, by definition or application, by time: for retention |
+//! | `definition:<id>`, `definitions*`, `roles`, `marks`, `outbox*`, `sequence:<client>` | what their names say |
+//!
+//! Everything an instance owns is behind one lease, its session's: a beat is one call whatever it owns, and adoption moves what it owned in steps.
+//!
+//! All keys have one prefix. In a Cluster that is a hash tag: a script may touch the keys of one slot only, and a claim touches those of any
+//! execution. The store then lives on one node of the Cluster, whose others it leaves to others; what it gains is the Cluster's failover.
+//!
+//! What must stay true: every change is one script, so it is whole, and may be repeated; time is the server's; every call has a limit, which has to be
+//! shorter than the lease. A script that writes counts first: a server out of memory refuses that, and the whole with it. What can be lost, and how it
+//! is noticed, stands in [`guard`].
+
+mod guard;
+mod link;
+mod news;
+mod reply;
+mod script;
+mod writer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::Cmd;
+
+use super::Admission;
+use super::Claimed;
+use super::Created;
+use super::DefinitionVersion;
+use super::InstanceActivity;
+use super::Lease;
+use super::Listing;
+use super::NewExecution;
+use super::Outgoing;
+use super::Query;
+use super::Record;
+use super::Retention;
+use super::SaveError;
+use super::Session;
+use super::Store;
+use super::StoreError;
+use super::Write;
+use super::WriteError;
+use super::model::CLAIM_PAGE;
+use super::model::INBOX_MAX;
+use super::model::LIST_PAGE;
+use super::moves_ended;
+use super::overtaken;
+use crate::model::Timestamp;
+use crate::orchestrator::engine::event::Message;
+use crate::orchestrator::engine::execution::ExecutionId;
+use crate::orchestrator::engine::execution::ExecutionType;
+
+use guard::Guard;
+use link::Link;
+use news::News;
+use reply::Parts;
+use reply::unreadable;
+use script::Script;
+use writer::Queue;
+use writer::Writer;
+
+/// Members of an index looked at in one call, while those that do not fit are passed over.
+const LOOK_AT: usize = 2_000;
+
+/// Where the store is and how it is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `redis://`, `rediss://`, `redis+sentinel://host:port,…/name/db`, `redis+cluster://host:port,…`; with TLS `rediss+…`.
+    pub url: String,
+    /// A replica, for reading what is listed and shown; its lag shows there.
+    pub read: Option<String>,
+    /// Before every key: empty = Orca's own names. A Cluster needs a hash tag: `{bellrock}:`.
+    pub prefix: String,
+    /// Limit of every call; shorter than the lease.
+    pub timeout: Duration,
+}
+
+/// The store. What it needs beside its calls is done by [`Background`], which has to run.
+pub struct RedisStore {
+    shared: Arc<Shared>,
+    writer: Writer,
+}
+
+/// Sends the writes and hears the news of a [`RedisStore`].
+pub struct Background {
+    shared: Arc<Shared>,
+    queue: Queue,
+}
+
+struct Shared {
+    link: Link,
+    read: Option<Link>,
+    prefix: String,
+    client: String,
+    timeout: Duration,
+    guard: Guard,
+    news: News,
+}
+
+impl Background {
+    /// Works for ever: the runtime ends it.
+    pub async fn run(mut self) {
+        let channel = format!("{}bellrock:news", self.shared.prefix);
+        tokio::join!(self.queue.send(&self.shared), self.shared.news.hear(&self.shared.link, &channel, self.shared.timeout));
+    }
+}
+
+impl RedisStore {
+    /// A store of these settings. Connects to nothing yet. `client` names this process's life, different for every one.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`]: an address that is none; a Cluster without a hash tag.
+    pub fn open(settings: Settings, client: &str) -> Result<(Self, Background), StoreError> {
+        let link = Link::open(&settings.url, settings.timeout)?;
+        let tag = settings.prefix.find('{').is_some_and(|at| settings.prefix[at..].find('}').is_some_and(|end| end > 1));
+        if link.is_cluster() && !tag {
+            return Err(StoreError::Refused(
+                "in a Redis Cluster the prefix of all keys has to hold a hash tag, such as {bellrock}:".to_owned(),
+            ));
+        }
+        let read = settings.read.as_deref().map(|url| Link::open(url, settings.timeout)).transpose()?;
+        let shared = Arc::new(Shared {
+            link,
+            read,
+            prefix: settings.prefix,
+            client: client.to_owned(),
+            timeout: settings.timeout,
+            guard: Guard::default(),
+            news: News::new(),
+        });
+        let (writer, queue) = Writer::new();
+        Ok((Self { shared: shared.clone(), writer }, Background { shared, queue }))
+    }
+
+    async fn call(&self, script: &Script, args: impl FnOnce(&mut Cmd)) -> Result<Parts, StoreError> {
+        self.shared.call(script, args).await
+    }
+
+    /// Versions of a definition, by the place of its list.
+    async fn versions(&self, by: &str, which: &str, first: i64, last: i64) -> Result<Vec<DefinitionVersion>, StoreError> {
+        let mut answer = self.call(&script::DEFINITION, |cmd| _ = cmd.arg(by).arg(which).arg(first).arg(last)).await?;
+        versions(answer.list()?)
+    }
+
+    /// A page of one kind.
+    async fn list_kind(&self, kind: ExecutionType, query: &Query, limit: usize) -> Result<Vec<Listing>, StoreError> {
+        let open = !query.statuses.is_empty() && query.statuses.iter().all(|s| !s.is_complete());
+        let mut index = format!("bellrock:{}:{}", if open { "open" } else { "all" }, kind.word());
+        let mut application = "";
+        match (&query.pipeline_config_id, &query.application) {
+            (Some(config), of) => {
+                index.push_str(&format!(":config:{config}"));
+                application = of.as_deref().unwrap_or_default();
+            }
+            (None, Some(of)) => index.push_str(&format!(":app:{of}")),
+            (None, None) => {}
+        }
+        let mut before = query.before.as_ref().map(|id| id.0.clone()).unwrap_or_default();
+        let mut found = Vec::new();
+        loop {
+            let args = |cmd: &mut Cmd| {
+                cmd.arg(kind.word()).arg(&index).arg(&before).arg(limit - found.len()).arg(LOOK_AT).arg(application);
+                query.statuses.iter().for_each(|s| _ = cmd.arg(s.word()));
+            };
+            let mut answer = self.shared.read(&script::LIST, args).await?;
+            before = answer.text()?;
+            for row in answer.list()?.lists()? {
+                found.push(row.listing()?);
+            }
+            if before.is_empty() || found.len() >= limit {
+                return Ok(found);
+            }
+        }
+    }
+}
+
+impl Shared {
+    async fn call(&self, script: &Script, args: impl FnOnce(&mut Cmd)) -> Result<Parts, StoreError> {
+        let told = self.guard.known();
+        let mut cmd = self.command(script, told.answered);
+        args(&mut cmd);
+        let mut answer = Parts::of(self.link.script(script, &cmd).await?)?;
+        match answer.number()? {
+            0 => {}
+            said => self.guard.note(told, said)?,
+        }
+        Ok(answer)
+    }
+
+    /// From the replica, where there is one and it answers.
+    async fn read(&self, script: &Script, args: impl Fn(&mut Cmd)) -> Result<Parts, StoreError> {
+        if let Some(link) = &self.read {
+            let mut cmd = self.command(script, 0);
+            args(&mut cmd);
+            if let Ok(value) = link.script(script, &cmd).await {
+                let mut answer = Parts::of(value)?;
+                answer.number::<i64>()?;
+                if !answer.is_empty() {
+                    return Ok(answer);
+                }
+            }
+        }
+        self.call(script, args).await
+    }
+
+    fn command(&self, script: &Script, answered: i64) -> Cmd {
+        let mut cmd = redis::cmd("EVALSHA");
+        cmd.arg(&script.sha).arg(1).arg(format!("{}bellrock:due", self.prefix)).arg(&self.prefix).arg(&self.client).arg(answered);
+        cmd
+    }
+
+    /// Waits for news, or for a time after which there is something new.
+    async fn wait(&self, session: &str) {
+        loop {
+            let mut bell = self.news.bell();
+            if self.news.is_told(session) {
+                return;
+            }
+            let until = self.news.until(session);
+            let Ok((now, next)) = self.horizon(until).await else {
+                tokio::time::sleep(news::DEAF).await;
+                return;
+            };
+            self.news.set_until(session, now);
+            let sleep = next.map_or(Duration::MAX, |at| at.since(now));
+            if sleep.is_zero() {
+                return;
+            }
+            if !self.news.is_heard() {
+                tokio::time::sleep(sleep.min(news::DEAF)).await;
+                return;
+            }
+            // A channel whose sender is gone cannot be: it is this one's own.
+            let _ = tokio::time::timeout(sleep, bell.changed()).await;
+        }
+    }
+
+    /// The server's clock, and the first time after `since` at which something is due or a session runs out.
+    async fn horizon(&self, since: Timestamp) -> Result<(Timestamp, Option<Timestamp>), StoreError> {
+        let mut answer = self.call(&script::HORIZON, |cmd| _ = cmd.arg(since.0)).await?;
+        let now = Timestamp(answer.number()?);
+        let times = [answer.text()?, answer.text()?];
+        Ok((now, times.iter().filter_map(|text| reply::score(text)).min()))
+    }
+}
+
+/// A session as it stands in keys. The process comes first, so that where it ends is plain.
+fn token(session: &Session) -> String {
+    format!("{}/{}", session.process.replace('%', "%25").replace('/', "%2F"), session.instance)
+}
+
+fn instance_of(token: &str) -> &str {
+    token.split_once('/').map_or(token, |(_, instance)| instance)
+}
+
+fn owner(lease: &Lease) -> String {
+    format!("{} {}", lease.epoch, token(&lease.session))
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|e| StoreError::Refused(e.to_string()))
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// One that was just handed to this session.
+fn claimed(mut parts: Parts, session: &Session) -> Result<Claimed, StoreError> {
+    let execution = ExecutionId(parts.text()?);
+    let kind = parts.kind()?;
+    let lease = Lease { execution, session: session.clone(), epoch: parts.number()? };
+    let adopted = parts.number::<i64>()? == 1;
+    Ok(Claimed { lease, adopted, record: parts.record(kind)?, inbox: parts.inbox()? })
+}
+
+/// Version, time and document of each.
+fn versions(list: Parts) -> Result<Vec<DefinitionVersion>, StoreError> {
+    let read = |text: &String| {
+        let mut parts = text.splitn(3, ' ');
+        let (version, at) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let saved: DefinitionVersion = serde_json::from_str(parts.next()?).ok()?;
+        Some(DefinitionVersion { version, at: Timestamp(at), ..saved })
+    };
+    let damaged = || unreadable("a pipeline definition is damaged, or of a newer version");
+    list.texts()?.iter().map(|text| read(text).ok_or_else(damaged)).collect()
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        Ok(Timestamp(self.call(&script::NOW, |_| {}).await?.number()?))
+    }
+
+    async fn beat(&self, session: &Session, lease: Duration) -> Result<bool, StoreError> {
+        let args = |cmd: &mut Cmd| _ = cmd.arg(token(session)).arg(&session.instance).arg(millis(lease));
+        Ok(self.call(&script::BEAT, args).await?.number::<i64>()? == 1)
+    }
+
+    async fn end_session(&self, session: &Session) -> Result<(), StoreError> {
+        let args = |cmd: &mut Cmd| _ = cmd.arg(token(session)).arg(&session.instance);
+        while self.call(&script::END_SESSION, args).await?.number::<i64>()? == 1 {}
+        self.shared.news.forget(&token(session));
+        Ok(())
+    }
+
+    async fn create(&self, new: NewExecution) -> Result<Created, StoreError> {
+        let NewExecution { listing, record, correlation_id, due } = new;
+        let args = |cmd: &mut Cmd| {
+            cmd.arg(&listing.id.0).arg(listing.kind.word()).arg(&listing.application).arg(listing.pipeline_config_id.unwrap_or_default());
+            cmd.arg(correlation_id.unwrap_or_default()).arg(due.0).arg(listing.status.word()).arg(listing.build_time.0);
+            cmd.arg(2 * record.fields.len()).arg(record.stage_index.len());
+            for (name, text) in &record.fields {
+                cmd.arg(name).arg(text);
+            }
+            record.stage_index.iter().for_each(|id| _ = cmd.arg(id));
+        };
+        let mut answer = self.call(&script::CREATE, args).await?;
+        Ok(if answer.is_empty() { Created::New } else { Created::Existing(ExecutionId(answer.text()?)) })
+    }
+
+    async fn claim(&self, session: &Session, max: usize) -> Result<Vec<Claimed>, StoreError> {
+        let args = |cmd: &mut Cmd| _ = cmd.arg(token(session)).arg(max.clamp(1, CLAIM_PAGE));
+        let mut answer = self.call(&script::CLAIM, args).await?;
+        answer.list()?.lists()?.into_iter().map(|parts| claimed(parts, session)).collect()
+    }
+
+    async fn claim_one(&self, session: &Session, id: &ExecutionId) -> Result<Option<Claimed>, StoreError> {
+        let mut answer = self.call(&script::CLAIM_ONE, |cmd| _ = cmd.arg(token(session)).arg(&id.0)).await?;
+        if answer.is_empty() { Ok(None) } else { claimed(answer.list()?, session).map(Some) }
+    }
+
+    async fn write(&self, write: Write) -> Result<(), WriteError> {
+        // Waiting in the queue and the call behind another one.
+        self.writer.write(write, self.shared.timeout * 2).await
+    }
+
+    async fn inbox(&self, lease: &Lease, after: u64) -> Result<Vec<(u64, Message)>, StoreError> {
+        self.call(&script::INBOX, |cmd| _ = cmd.arg(&lease.execution.0).arg(owner(lease)).arg(after)).await?.inbox()
+    }
+
+    async fn post(&self, id: &ExecutionId, message: &Message) -> Result<bool, StoreError> {
+        let text = json(message)?;
+        let args = |cmd: &mut Cmd| _ = cmd.arg(&id.0).arg(if moves_ended(message) { "!" } else { " " }).arg(text).arg(INBOX_MAX);
+        match self.call(&script::POST, args).await?.number::<i64>()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(StoreError::Refused(format!("the inbox of {id} holds {INBOX_MAX} messages that nobody took"))),
+        }
+    }
+
+    async fn admit(&self, lease: &Lease, pipeline_config_id: &str, limit: u32) -> Result<Admission, StoreError> {
+        let args = |cmd: &mut Cmd| _ = cmd.arg(&lease.execution.0).arg(owner(lease)).arg(pipeline_config_id).arg(limit);
+        match self.call(&script::ADMIT, args).await?.number::<i64>()? {
+            1 => Ok(Admission::Go),
+            0 => Ok(Admission::Wait),
+            _ => Err(StoreError::Refused("another session owns this execution now".to_owned())),
+        }
+    }
+
+    async fn start_waiting(&self, pipeline_config_id: &str, limit: u32, keep: bool) -> Result<(), StoreError> {
+        let (admitted, called_off) = (json(&Message::Admitted)?, json(&overtaken())?);
+        let args = |cmd: &mut Cmd| _ = cmd.arg(pipeline_config_id).arg(limit).arg(u8::from(keep)).arg(admitted).arg(called_off);
+        self.call(&script::START_WAITING, args).await.map(drop)
+    }
+
+    async fn wait(&self, session: &Session, at_most: Duration) {
+        let _ = tokio::time::timeout(at_most, self.shared.wait(&token(session))).await;
+    }
+
+    async fn with_messages(&self, session: &Session) -> Result<Vec<ExecutionId>, StoreError> {
+        let key = format!("bellrock:mail:{}", token(session));
+        let mut answer = self.call(&script::READ, |cmd| _ = cmd.arg("SRANDMEMBER").arg(key).arg(LIST_PAGE)).await?;
+        Ok(answer.list()?.texts()?.into_iter().map(ExecutionId).collect())
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        let args = |cmd: &mut Cmd| _ = cmd.arg("ZRANGE").arg("bellrock:due").arg(0).arg(0).arg("WITHSCORES");
+        let found = self.call(&script::READ, args).await?.list()?.texts()?;
+        Ok(found.get(1).and_then(|text| reply::score(text)))
+    }
+
+    async fn load(&self, id: &ExecutionId) -> Result<Option<Record>, StoreError> {
+        let mut answer = self.shared.read(&script::LOAD, |cmd| _ = cmd.arg(&id.0)).await?;
+        if answer.is_empty() {
+            return Ok(None);
+        }
+        let kind = answer.kind()?;
+        answer.record(kind).map(Some)
+    }
+
+    async fn list(&self, query: &Query) -> Result<Vec<Listing>, StoreError> {
+        let limit = query.limit.clamp(1, LIST_PAGE);
+        if let Some(kind) = query.kind {
+            return self.list_kind(kind, query, limit).await;
+        }
+        let mut found = self.list_kind(ExecutionType::Pipeline, query, limit).await?;
+        found.extend(self.list_kind(ExecutionType::Orchestration, query, limit).await?);
+        found.sort_by(|a, b| b.id.cmp(&a.id));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    async fn active_by_instance(&self) -> Result<Vec<InstanceActivity>, StoreError> {
+        let sessions = self.call(&script::ACTIVE, |cmd| _ = cmd.arg("")).await?.list()?.texts()?;
+        let mut active = Vec::new();
+        for session in sessions {
+            let mut answer = self.call(&script::ACTIVE, |cmd| _ = cmd.arg(&session)).await?;
+            let (overdue, count) = (answer.number::<i64>()? == 1, answer.number()?);
+            let executions = answer.list()?.lists()?.into_iter().map(Parts::listing).collect::<Result<_, _>>()?;
+            if count > 0 {
+                active.push(InstanceActivity { instance: instance_of(&session).to_owned(), overdue, executions, count });
+            }
+        }
+        active.sort_by(|a, b| a.instance.cmp(&b.instance));
+        Ok(active)
+    }
+
+    async fn remove(&self, id: &ExecutionId) -> Result<bool, StoreError> {
+        Ok(self.call(&script::REMOVE, |cmd| _ = cmd.arg(&id.0)).await?.number::<i64>()? == 1)
+    }
+
+    async fn expire(&self, retention: Retention) -> Result<usize, StoreError> {
+        let (mut went, mut from) = (0, String::new());
+        loop {
+            let args = |cmd: &mut Cmd| {
+                cmd.arg(retention.older_than.0).arg(retention.keep).arg(retention.step - went).arg(&from);
+            };
+            let mut answer = self.call(&script::EXPIRE, args).await?;
+            went += answer.number::<usize>()?;
+            from = answer.text()?;
+            if from.is_empty() || went >= retention.step {
+                return Ok(went);
+            }
+        }
+    }
+
+    async fn save_definition(&self, definition: DefinitionVersion, expected: Option<u64>) -> Result<DefinitionVersion, SaveError> {
+        let (text, named) = (json(&definition)?, named(&definition.application, &definition.name));
+        let args = |cmd: &mut Cmd| {
+            cmd.arg(&definition.id).arg(expected.map(|n| n.to_string()).unwrap_or_default());
+            cmd.arg(named).arg(u8::from(definition.deleted)).arg(text);
+        };
+        let mut answer = self.call(&script::SAVE_DEFINITION, args).await?;
+        match answer.text()?.as_str() {
+            "conflict" => Err(SaveError::Conflict(answer.number()?)),
+            "taken" => Err(SaveError::NameTaken(answer.text()?)),
+            _ => Ok(DefinitionVersion { version: answer.number()?, at: Timestamp(answer.number()?), ..definition }),
+        }
+    }
+
+    async fn definition(&self, id: &str, version: Option<u64>) -> Result<Option<DefinitionVersion>, StoreError> {
+        let at = match version {
+            None => -1,
+            Some(0) => return Ok(None),
+            Some(version) => i64::try_from(version - 1).unwrap_or(i64::MAX),
+        };
+        Ok(self.versions("id", id, at, at).await?.pop())
+    }
+
+    async fn definition_named(&self, application: &str, name: &str) -> Result<Option<DefinitionVersion>, StoreError> {
+        Ok(self.versions("name", &named(application, name), -1, -1).await?.pop())
+    }
+
+    async fn definitions(
+        &self,
+        application: Option<&str>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<DefinitionVersion>, StoreError> {
+        let (from, to) = application.map(|a| (format!("{a}\0"), format!("{a}\u{1}"))).unwrap_or_default();
+        let args = |cmd: &mut Cmd| _ = cmd.arg(from).arg(to).arg(after.unwrap_or_default()).arg(limit.clamp(1, LIST_PAGE));
+        versions(self.call(&script::DEFINITIONS, args).await?.list()?)
+    }
+
+    async fn definition_history(&self, id: &str, limit: usize) -> Result<Vec<DefinitionVersion>, StoreError> {
+        let first = -i64::try_from(limit.clamp(1, LIST_PAGE)).unwrap_or(i64::MAX);
+        let mut history = self.versions("id", id, first, -1).await?;
+        history.reverse();
+        Ok(history)
+    }
+
+    async fn take_role(&self, role: &str, session: &Session, lease: Duration) -> Result<bool, StoreError> {
+        let args = |cmd: &mut Cmd| _ = cmd.arg(role).arg(token(session)).arg(millis(lease));
+        Ok(self.call(&script::TAKE_ROLE, args).await?.number::<i64>()? == 1)
+    }
+
+    async fn set_mark(&self, name: &str, text: &str) -> Result<(), StoreError> {
+        self.call(&script::PLAIN, |cmd| _ = cmd.arg("HSET").arg("bellrock:marks").arg(name).arg(text)).await.map(drop)
+    }
+
+    async fn mark(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let mut answer = self.call(&script::READ, |cmd| _ = cmd.arg("HGET").arg("bellrock:marks").arg(name)).await?;
+        match answer.value()? {
+            redis::Value::Nil | redis::Value::Boolean(false) => Ok(None),
+            value => reply::text(value).map(Some),
+        }
+    }
+
+    async fn outbox(&self, max: usize, lease: Duration) -> Result<Vec<Outgoing>, StoreError> {
+        let mut answer = self.call(&script::OUTBOX, |cmd| _ = cmd.arg(max.clamp(1, LIST_PAGE)).arg(millis(lease))).await?;
+        answer.list()?.lists()?.into_iter().map(outgoing).collect()
+    }
+
+    async fn outbox_done(&self, id: &str) -> Result<(), StoreError> {
+        self.call(&script::OUTBOX_DONE, |cmd| _ = cmd.arg(id)).await.map(drop)
+    }
+
+    async fn outbox_again(&self, id: &str, at: Timestamp) -> Result<(), StoreError> {
+        self.call(&script::PLAIN, |cmd| _ = cmd.arg("ZADD").arg("bellrock:outbox").arg("XX").arg(at.0).arg(id)).await.map(drop)
+    }
+}
+
+/// Application and name, as definitions are sorted and found by them.
+fn named(application: &str, name: &str) -> String {
+    format!("{application}\0{name}")
+}
+
+fn outgoing(mut parts: Parts) -> Result<Outgoing, StoreError> {
+    let id = parts.text()?;
+    let text = parts.text()?;
+    let damaged = || unreadable(format!("notice {id} is damaged, or of a newer version"));
+    let (row, notice) = text.split_once('\n').ok_or_else(damaged)?;
+    let row: [Option<String>; 9] = serde_json::from_str(row).map_err(|_| damaged())?;
+    let [execution, kind, application, name, config, status, build, start, end] = row;
+    let kind = if kind.as_deref() == Some("orchestration") { ExecutionType::Orchestration } else { ExecutionType::Pipeline };
+    let fields = [application, name, config, status, build, start, end];
+    Ok(Outgoing {
+        listing: reply::listing(ExecutionId(execution.unwrap_or_default()), kind, fields)?,
+        notice: serde_json::from_str(notice).map_err(|_| damaged())?,
+        tries: parts.number()?,
+        id,
+    })
+}
+
+#[cfg(test)]
+mod tests;
