@@ -120,6 +120,7 @@ const CONFINED: &[(&str, &str)] = &[
     ("aws_types", "cloud/aws"),
     ("aws_credential", "cloud/aws"),
     ("redis::", "orchestrator"),
+    ("rusqlite", "orchestrator/store/embedded"),
     ("sd_notify", "host"),
     ("sysinfo", "host"),
     ("signal_hook", "host"),

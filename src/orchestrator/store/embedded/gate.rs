@@ -50,9 +50,7 @@ pub(super) fn start_waiting(tx: &Tx<'_>, config: &str, limit: u32, keep: bool) -
     };
     let oldest = "SELECT place, id FROM slot JOIN execution USING (n) WHERE slot.config = ?1 AND holds = 0 ORDER BY place LIMIT ?2";
     let newest = "SELECT place, id FROM slot JOIN execution USING (n) WHERE slot.config = ?1 AND holds = 0 ORDER BY place DESC LIMIT ?2";
-    let mut started = waiting(if keep { oldest } else { newest }, free)?;
-    started.sort();
-    for (place, id) in started {
+    for (place, id) in waiting(if keep { oldest } else { newest }, free)? {
         prepare(tx.connection, "UPDATE slot SET holds = 1 WHERE place = ?1")?.execute([place])?;
         records::post(tx, &id, &Message::Admitted)?;
     }

@@ -92,7 +92,6 @@ CREATE TABLE definition (
     UNIQUE (id, version)
 ) STRICT;
 CREATE UNIQUE INDEX definition_by_name ON definition (application, name) WHERE newest = 1 AND deleted = 0;
-CREATE INDEX definition_in_order ON definition (application, name, id) WHERE newest = 1 AND deleted = 0;
 
 CREATE TABLE role (
     name     TEXT PRIMARY KEY,
