@@ -129,9 +129,11 @@ fn name(status: u16) -> &'static str {
         502 => "BAD_GATEWAY",
         503 => "SERVICE_UNAVAILABLE",
         504 => "GATEWAY_TIMEOUT",
-        200..300 => "SUCCESSFUL",
-        300..400 => "REDIRECTION",
-        400..500 => "CLIENT_ERROR",
-        _ => "SERVER_ERROR",
+        other => match other / 100 {
+            2 => "SUCCESSFUL",
+            3 => "REDIRECTION",
+            4 => "CLIENT_ERROR",
+            _ => "SERVER_ERROR",
+        },
     }
 }
