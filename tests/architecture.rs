@@ -337,8 +337,8 @@ fn codes(code: &str) -> BTreeSet<String> {
 fn every_code_has_a_page() {
     let mut broken = Vec::new();
     for source in sources() {
-        // AWS's own codes are AWS's to explain.
-        if room_of(&source.path) == "cloud" {
+        // AWS's own codes are AWS's to explain; a stage fails with the class of error that Orca's records name.
+        if room_of(&source.path) == "cloud" || source.path.starts_with("orchestrator/engine/") {
             continue;
         }
         for code in codes(&source.product) {

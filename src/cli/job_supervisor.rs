@@ -15,5 +15,5 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, _: &Context) -> Result<Exit, Failure> {
     let ran = super::runtime()?.block_on(supervisor::run(&args.folder));
-    ran.map(|()| Exit::Done).map_err(|e| Failure::new("job", "the job could not be supervised").because(&e))
+    ran.map(|()| Exit::Done).map_err(|e| Failure::new("job-supervisor", "the job could not be supervised").because(&e))
 }
