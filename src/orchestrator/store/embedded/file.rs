@@ -144,7 +144,6 @@ pub(super) fn secure(path: &Path) -> Result<(), StoreError> {
     }
     let kind = rustix::fs::statfs(directory).map_err(|e| io("its filesystem cannot be looked at", e.into()))?.f_type;
     // The field's type differs between platforms; the magic numbers are of 32 bits.
-    #[expect(clippy::cast_sign_loss, reason = "a bit pattern, not a number")]
     if NETWORK.contains(&(kind as u64 & 0xffff_ffff)) {
         return Err(refused(
             "it lies on a network filesystem, whose locks cannot be trusted: use a disk of this machine, or Redis".to_owned(),

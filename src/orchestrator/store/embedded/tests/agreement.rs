@@ -80,9 +80,9 @@ fn message(n: u8) -> Message {
 
 fn of(n: u8) -> Listing {
     Listing {
-        kind: if n % 5 == 0 { ExecutionType::Orchestration } else { ExecutionType::Pipeline },
+        kind: if n.is_multiple_of(5) { ExecutionType::Orchestration } else { ExecutionType::Pipeline },
         application: format!("app{}", n % 2),
-        pipeline_config_id: (n % 3 != 0).then(|| config(n)),
+        pipeline_config_id: (!n.is_multiple_of(3)).then(|| config(n)),
         build_time: Timestamp(i64::from(n)),
         ..listing(&id(n).0)
     }
@@ -97,7 +97,7 @@ async fn answer(store: &dyn Store, ask: &Ask, leases: &mut Vec<Lease>) -> String
         Ask::Beat(n) => format!("{:?}", store.beat(&who(n), LEASE).await),
         Ask::EndSession(n) => format!("{:?}", store.end_session(&who(n)).await),
         Ask::Create(n, correlation, due) => {
-            let correlation_id = (correlation % 3 == 0).then(|| format!("c{}", correlation % 2));
+            let correlation_id = (correlation.is_multiple_of(3)).then(|| format!("c{}", correlation % 2));
             let due = store.now().await.unwrap().plus(Duration::from_millis(due.into()));
             format!("{:?}", store.create(NewExecution { listing: of(n), correlation_id, due, ..new("") }).await)
         }
@@ -115,11 +115,15 @@ async fn answer(store: &dyn Store, ask: &Ask, leases: &mut Vec<Lease>) -> String
             let now = store.now().await.unwrap();
             let text = Write {
                 set: vec![(format!("f{}", set % 3), set.to_string())],
-                remove: (remove % 2 == 0).then(|| format!("f{}", remove % 3)).into_iter().collect(),
-                stage_index: (set % 4 == 0).then(|| vec![set.to_string()]),
-                listing: (to % 2 == 0).then(|| Listing { status: status(to), end_time: (to % 3 == 2).then_some(now), ..of(number) }),
+                remove: (remove.is_multiple_of(2)).then(|| format!("f{}", remove % 3)).into_iter().collect(),
+                stage_index: (set.is_multiple_of(4)).then(|| vec![set.to_string()]),
+                listing: (to.is_multiple_of(2)).then(|| Listing {
+                    status: status(to),
+                    end_time: (to % 3 == 2).then_some(now),
+                    ..of(number)
+                }),
                 taken: (taken % 6).into(),
-                notices: (notice % 3 == 0)
+                notices: (notice.is_multiple_of(3))
                     .then(|| Notice {
                         number: (notice % 5).into(),
                         event: notice.to_string(),
@@ -159,10 +163,10 @@ async fn answer(store: &dyn Store, ask: &Ask, leases: &mut Vec<Lease>) -> String
         Ask::List(kind, scope, statuses, before) => {
             let query = Query {
                 kind: [None, Some(ExecutionType::Pipeline), Some(ExecutionType::Orchestration)][usize::from(kind % 3)],
-                application: (scope % 2 == 0).then(|| format!("app{}", scope / 2 % 2)),
-                pipeline_config_id: (scope % 3 == 0).then(|| config(scope)),
+                application: (scope.is_multiple_of(2)).then(|| format!("app{}", scope / 2 % 2)),
+                pipeline_config_id: (scope.is_multiple_of(3)).then(|| config(scope)),
                 statuses: (0..statuses % 3).map(status).collect(),
-                before: (before % 2 == 0).then(|| id(before / 2)),
+                before: (before.is_multiple_of(2)).then(|| id(before / 2)),
                 limit: usize::from(before % 4) + 1,
             };
             format!("{:?}", store.list(&query).await)
@@ -176,15 +180,15 @@ async fn answer(store: &dyn Store, ask: &Ask, leases: &mut Vec<Lease>) -> String
                 version: 0,
                 by: "me".to_owned(),
                 at: Timestamp(0),
-                deleted: n % 5 == 0,
+                deleted: n.is_multiple_of(5),
                 document: serde_json::json!({ "n": n }),
             };
-            format!("{:?}", store.save_definition(definition, (expected % 2 == 0).then(|| u64::from(expected % 8 / 2))).await)
+            format!("{:?}", store.save_definition(definition, (expected.is_multiple_of(2)).then(|| u64::from(expected % 8 / 2))).await)
         }
         Ask::Outbox(max) => format!("{:?}", store.outbox(usize::from(max % 3), Duration::from_secs(3)).await),
         Ask::OutboxAgain(n, later) => {
             let name = format!("{}:{}", id(n), n % 5);
-            if later % 2 == 0 {
+            if later.is_multiple_of(2) {
                 return format!("{:?}", store.outbox_done(&name).await);
             }
             let at = store.now().await.unwrap().plus(Duration::from_millis(u64::from(later) * 20));
