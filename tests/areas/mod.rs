@@ -1,6 +1,7 @@
 //! Which function implements which area: the input of a row in, what our code says out.
 
 mod active;
+mod engine;
 mod expression;
 mod stage;
 mod window;
@@ -49,6 +50,7 @@ impl From<NotFound> for Refusal {
 pub fn answer(row: &Row) -> Option<Answer> {
     match row.area.as_str() {
         "active_by_instance" => active::answer(&row.input),
+        "graph" | "complete_execution" | "concurrency" | "timeout" | "backoff" | "cancel" | "context" | "hydrate" => engine::answer(row),
         "child_pipeline" | "judgment" | "precondition" | "wait" => stage::answer(row),
         "expression" => expression::answer(&row.input),
         "naming" => Some(naming(&row.input)),
@@ -64,6 +66,7 @@ pub fn answer(row: &Row) -> Option<Answer> {
 pub fn deviation(row: &Row, answer: &Answer) -> Option<&'static str> {
     let answer = answer.as_ref().ok()?;
     match row.area.as_str() {
+        "graph" => engine::deviation(row),
         "window" | "window_quirk" => window::deviation(&row.note, answer),
         _ => None,
     }

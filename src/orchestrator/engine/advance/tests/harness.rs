@@ -39,7 +39,7 @@ use crate::orchestrator::engine::status::Status;
 pub const START: Timestamp = Timestamp(1_700_000_000_000);
 
 /// Tasks by `context.tasks`: each entry is a status (ends at once so), `call` (an effect whose outcome says the status), `wait` (for `waitMs`),
-/// `poll` (a call, again and again until its outcome says a status), `hold` (for a message), `fail`.
+/// `poll` (a call, again and again until its outcome says a status), `hold` (for a message), `fail`. Its other names plan no synthetic stages.
 #[derive(Debug)]
 pub struct Script(pub &'static str);
 
@@ -81,6 +81,9 @@ impl StageKind for Script {
     fn synthetic(&self, view: &View<'_>, side: Synthetic) -> Result<Vec<StageSpec>, Failure> {
         if view.context.contains_key("planningFails") {
             return Err(Failure::new("IllegalStateException", "no plan"));
+        }
+        if self.0 != "script" {
+            return Ok(Vec::new());
         }
         Ok(specs(view.context, if side == Synthetic::StageBefore { "before" } else { "after" }))
     }

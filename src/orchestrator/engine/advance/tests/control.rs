@@ -1,0 +1,142 @@
+//! Cancel, pause, patch, restart, adoption.
+
+use serde_json::json;
+
+use super::harness::Rig;
+use super::harness::START;
+use super::harness::call;
+use super::harness::stage;
+use crate::model::Timestamp;
+use crate::orchestrator::engine::event::Command;
+use crate::orchestrator::engine::event::Event;
+use crate::orchestrator::engine::event::Message;
+use crate::orchestrator::engine::execution::Object;
+use crate::orchestrator::engine::execution::Summary;
+use crate::orchestrator::engine::status::Status;
+
+fn patch(rig: &mut Rig, ref_id: &str, context: serde_json::Value) {
+    let stage = rig.stage(ref_id).id.clone();
+    let context = context.as_object().cloned().unwrap_or_default();
+    rig.say(Message::Patch { stage, by: "me".to_owned(), roles: vec![], admin: false, allowed_accounts: vec![], context });
+}
+
+fn restart(rig: &mut Rig, ref_id: &str) {
+    let stage = rig.stage(ref_id).id.clone();
+    rig.say(Message::Restart { stage, by: "me".to_owned(), body: Object::new() });
+}
+
+#[test]
+fn a_cancel_of_what_only_waits_ends_it_in_the_same_step() {
+    let mut rig = Rig::new(vec![stage("1", &[], json!({"tasks": ["hold"], "undo": true})), call("2", &["1"])]);
+    rig.tick();
+    rig.cancel();
+    assert_eq!((rig.status("1"), rig.status("2"), rig.ended()), (Status::Canceled, Status::NotStarted, vec![Status::Canceled]));
+    assert!(rig.commands.iter().any(|c| matches!(c, Command::Undo { .. })), "what the task did outside is undone");
+}
+
+#[test]
+fn a_cancel_learns_what_an_attempt_in_flight_came_to_before_it_undoes() {
+    let mut rig = Rig::new(vec![stage("1", &[], json!({"tasks": ["call"], "undo": true}))]);
+    rig.tick();
+    rig.cancel();
+    assert!(matches!(rig.last.commands.as_slice(), [Command::Abort { .. }]));
+    assert_eq!(rig.execution.status(), Status::Running);
+    rig.done("1", "SUCCEEDED");
+    assert_eq!(rig.stage("1").context()["ran0"], true);
+    assert!(matches!(rig.last.commands.as_slice(), [Command::Undo { .. }, Command::Ended { status: Status::Canceled }]));
+}
+
+#[test]
+fn a_cancel_waits_no_longer_than_its_grace_and_a_second_one_not_at_all() {
+    let in_flight = || {
+        let mut rig = Rig::new(vec![call("1", &[])]);
+        rig.tick();
+        rig.cancel();
+        rig
+    };
+    let mut rig = in_flight();
+    assert_eq!(rig.last.wake, Some(Timestamp(START.0 + 30_000)));
+    rig.at(30_000);
+    assert_eq!(rig.ended(), [Status::Canceled]);
+    let mut rig = in_flight();
+    rig.cancel();
+    assert_eq!(rig.ended(), [Status::Canceled]);
+}
+
+#[test]
+fn a_paused_execution_starts_nothing_and_goes_on_where_it_was() {
+    let mut rig = Rig::new(vec![call("1", &[]), call("2", &["1"])]);
+    rig.tick();
+    rig.say(Message::Pause { by: "me".to_owned() });
+    assert_eq!((rig.execution.status(), rig.status("1")), (Status::Paused, Status::Paused));
+    rig.done("1", "SUCCEEDED");
+    assert_eq!((rig.status("1"), rig.status("2")), (Status::Succeeded, Status::NotStarted));
+    rig.say(Message::Resume { by: "me".to_owned() });
+    assert_eq!(rig.status("2"), Status::Running);
+    rig.run_out();
+    assert_eq!(rig.ended(), [Status::Succeeded]);
+    assert!(rig.say(Message::Pause { by: "me".to_owned() }).refusal.is_some());
+}
+
+#[test]
+fn an_answer_is_seen_at_once_also_when_it_comes_while_an_attempt_is_in_flight() {
+    let mut rig = Rig::new(vec![stage("1", &[], json!({"tasks": ["hold"]}))]);
+    rig.tick();
+    patch(&mut rig, "1", json!({"answer": "SUCCEEDED"}));
+    assert_eq!(rig.ended(), [Status::Succeeded]);
+    let mut rig = Rig::new(vec![stage("1", &[], json!({"tasks": ["poll"]}))]);
+    rig.tick();
+    patch(&mut rig, "1", json!({"more": 1}));
+    rig.done("1", "?");
+    assert_eq!(rig.in_flight.len(), 1, "it is looked at again instead of waiting for its period");
+}
+
+#[test]
+fn a_skip_by_hand_ends_the_whole_stage_and_what_is_downstream_goes_on() {
+    let child = json!({"name": "child", "tasks": ["hold"]});
+    let mut rig = Rig::new(vec![stage("1", &[], json!({"tasks": ["call"], "before": [child]})), call("2", &["1"])]);
+    rig.tick();
+    patch(&mut rig, "1<1", json!({"manualSkip": true}));
+    assert_eq!((rig.status("1<1"), rig.status("1"), rig.status("2")), (Status::Skipped, Status::Skipped, Status::Running));
+}
+
+#[test]
+fn a_restart_runs_the_stage_and_what_is_downstream_and_leaves_cancelled_siblings() {
+    let mut rig = Rig::new(vec![call("1", &[]), stage("2", &[], json!({"tasks": ["hold"]})), call("3", &["1", "2"])]);
+    rig.tick();
+    rig.done("1", "TERMINAL");
+    assert_eq!((rig.ended(), rig.status("2")), (vec![Status::Terminal], Status::Canceled));
+    restart(&mut rig, "1");
+    assert_eq!((rig.execution.status(), rig.status("1")), (Status::Running, Status::Running));
+    assert_eq!(rig.stage("1").context()["restartDetails"]["restartedBy"], "me");
+    rig.done("1", "SUCCEEDED");
+    assert_eq!(rig.ended(), [Status::Terminal, Status::Canceled]);
+}
+
+#[test]
+fn a_restart_of_a_limited_execution_asks_the_gate_again() {
+    let summary = Summary { pipeline_config_id: Some("c".to_owned()), limit_concurrent: true, ..Summary::default() };
+    let mut rig = Rig::with(summary, vec![call("1", &[])]);
+    rig.tick();
+    rig.say(Message::Admitted);
+    rig.run_out();
+    restart(&mut rig, "1");
+    assert!(matches!(rig.last.commands.as_slice(), [Command::Reopened, Command::Admit { limit: 1, .. }]));
+    rig.say(Message::Admitted);
+    assert_eq!(rig.status("1"), Status::Running);
+}
+
+#[test]
+fn a_lost_attempt_is_repeated_asked_about_or_failed_as_its_kind_says() {
+    let lost = |how: &str| {
+        let mut rig = Rig::new(vec![stage("1", &[], json!({"tasks": ["call"], "lost": how}))]);
+        rig.tick();
+        rig.in_flight.clear();
+        rig.tell(Event::Adopted);
+        rig
+    };
+    let rig = lost("repeat");
+    assert_eq!(rig.in_flight.iter().map(|key| key.number).collect::<Vec<_>>(), [2]);
+    assert_eq!(lost("ask").in_flight.len(), 1);
+    assert_eq!(lost("fail").ended(), [Status::Terminal]);
+}
