@@ -34,7 +34,7 @@ const UNDER_WAY: usize = 1_024;
 enum Place {
     One(Client),
     Sentinels { sentinels: Vec<Client>, name: String, node: Box<ConnectionInfo> },
-    Cluster { client: ClusterClient, nodes: Vec<Client> },
+    Cluster { client: Box<ClusterClient>, nodes: Vec<Client> },
 }
 
 #[derive(Clone)]
@@ -83,7 +83,7 @@ impl Link {
                             .build()
                             .map_err(refused)?;
                         let nodes = urls.iter().map(|url| Client::open(url.as_str()).map_err(refused)).collect::<Result<_, _>>()?;
-                        Place::Cluster { client, nodes }
+                        Place::Cluster { client: Box::new(client), nodes }
                     }
                     other => return Err(StoreError::Refused(format!("Redis address: nothing is known of {other}"))),
                 }
