@@ -217,3 +217,65 @@ impl Scope for StageScope<'_> {
         self.pages?.get(url).map(|page| page.as_deref().map_err(String::as_str))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::orchestrator::engine::execution::Head;
+    use crate::orchestrator::engine::execution::StageId;
+    use crate::orchestrator::engine::execution::Summary;
+
+    fn stage(ref_id: &str, requisites: &[&str], parent: Option<&str>, outputs: &Value) -> Stage {
+        let head = Head {
+            ref_id: ref_id.to_owned(),
+            requisite_stage_ref_ids: requisites.iter().map(|r| (*r).to_owned()).collect(),
+            parent_stage_id: parent.map(StageId::from),
+            synthetic_stage_owner: parent.map(|_| if ref_id.contains('<') { Synthetic::StageBefore } else { Synthetic::StageAfter }),
+            ..Head::default()
+        };
+        Stage::from_parts(ref_id.into(), head, Object::new(), outputs.as_object().cloned().unwrap_or_default(), Vec::new())
+    }
+
+    fn execution(stages: Vec<Stage>) -> Execution {
+        Execution::from_parts("E".into(), Summary::default(), stages)
+    }
+
+    #[test]
+    fn outputs_are_merged_upstream_first_and_lists_are_put_together_once() {
+        let merged = merged_outputs(&execution(vec![
+            stage("2", &["1"], None, &json!({"list": ["b", "c"], "word": "later", "mixed": "text"})),
+            stage("1", &[], None, &json!({"list": ["a", "b"], "word": "earlier", "mixed": [1]})),
+        ]));
+        assert_eq!(Value::Object(merged), json!({"list": ["a", "b", "c"], "word": "later", "mixed": "text"}));
+    }
+
+    #[test]
+    fn stages_that_wait_for_each_other_are_merged_too() {
+        let merged =
+            merged_outputs(&execution(vec![stage("1", &["2"], None, &json!({"a": 1})), stage("2", &["1"], None, &json!({"b": 2}))]));
+        assert_eq!(Value::Object(merged), json!({"a": 1, "b": 2}));
+    }
+
+    #[test]
+    fn ancestors_come_nearest_first_each_once_and_never_from_beside() {
+        let none = json!({});
+        let execution = execution(vec![
+            stage("1", &[], None, &none),
+            stage("2<1", &[], Some("2"), &none),
+            stage("2", &["1"], None, &none),
+            stage("2>1", &[], Some("2"), &none),
+            stage("2>2", &["2>1"], Some("2"), &none),
+            stage("3", &["2"], None, &none),
+            stage("beside", &["1"], None, &none),
+        ]);
+        let names = |of: &str| -> Vec<&str> {
+            let at = execution.place_of_ref(of).expect("there is such a stage");
+            ancestors(&execution, at).map(|at| execution.stage(at).head().ref_id.as_str()).collect()
+        };
+        assert_eq!(names("3"), ["2", "2<1", "2>1", "2>2", "1"]);
+        assert_eq!(names("2>2"), ["2>1", "2", "2<1", "1"]);
+        assert_eq!(names("2<1"), ["2", "1"]);
+    }
+}
