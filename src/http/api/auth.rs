@@ -131,7 +131,11 @@ impl Tokens {
     fn holder(&self, token: &str) -> Option<&Token> {
         let given = digest::digest(&digest::SHA256, token.as_bytes());
         // All of them are compared, so that the time taken does not say which came near.
-        self.0.iter().filter(|(_, digest)| verify_slices_are_equal(digest, given.as_ref()).is_ok()).map(|(t, _)| t).last()
+        self.0
+            .iter()
+            .filter(|(_, digest)| verify_slices_are_equal(digest, given.as_ref()).is_ok())
+            .map(|(t, _)| t)
+            .fold(None, |_, t| Some(t))
     }
 }
 
@@ -178,7 +182,7 @@ pub fn caller(tokens: &Tokens, door: &Door, headers: &HeaderMap, needed: Role) -
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let digit = |c: u8| (c as char).to_digit(16);
     let bytes = text.as_bytes();
-    (bytes.len() % 2 == 0).then_some(())?;
+    bytes.len().is_multiple_of(2).then_some(())?;
     bytes.chunks(2).map(|pair| u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok()).collect()
 }
 

@@ -9,7 +9,7 @@ use crate::orchestrator::store::contract::contract;
 async fn ground() -> Ground {
     let (directory, path) = directory();
     let pass = Box::new(|time| -> Pin<Box<dyn Future<Output = ()> + Send>> { Box::pin(tokio::time::sleep(time)) });
-    Ground { store: Arc::new(open(&path).await), other: Arc::new(open(&path).await), pass, keep: Box::new(directory) }
+    Ground { store: Arc::new(open(&path).await), other: Arc::new(open(&path).await), pass, _keep: Box::new(directory) }
 }
 
 contract!(ground);
