@@ -14,8 +14,8 @@ use crate::http::views;
 
 /// To a connection; the agent is on this host.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
-/// To the end of the answer; longer than the agent itself allows for it.
-const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+/// To the end of an answer; longer than the agent itself allows for it.
+const ANSWER_WITHIN: Duration = Duration::from_secs(25);
 
 /// The agent on this host.
 pub(super) struct Agent {
@@ -26,19 +26,8 @@ pub(super) struct Agent {
 impl Agent {
     /// The agent whose socket is `socket`, or the configured one.
     pub(super) async fn connect(socket: Option<PathBuf>, context: &Context) -> Result<Self, Failure> {
-        let socket = match socket {
-            Some(socket) => socket,
-            None => context.load_config()?.http.socket,
-        };
-        // Asked for here, because the reason why nobody answers says what to do.
-        let reached = tokio::time::timeout(CONNECT_WITHIN, UnixStream::connect(&socket)).await;
-        reached.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(|e| unreachable(&socket, &e))?;
-        let client = reqwest::Client::builder()
-            .unix_socket(socket.clone())
-            .no_proxy()
-            .timeout(ANSWER_WITHIN)
-            .build()
-            .map_err(|e| Failure::new("runtime", "the HTTP client cannot be set up").because(&e))?;
+        let socket = reach(socket, context).await?;
+        let client = client().unix_socket(socket.clone()).build().map_err(|e| no_client(&e))?;
         Ok(Self { client, socket })
     }
 
@@ -77,6 +66,28 @@ impl Agent {
             Failure::new("agent-silent", format!("the agent cannot do it now: {said}")).help("`bellrock status` shows what it is doing")
         })
     }
+}
+
+/// The socket on which an agent answers: this one, or the configured one.
+pub(super) async fn reach(socket: Option<PathBuf>, context: &Context) -> Result<PathBuf, Failure> {
+    let socket = match socket {
+        Some(socket) => socket,
+        None => context.load_config()?.http.socket,
+    };
+    // Asked for here, because the reason why nobody answers says what to do.
+    let reached = tokio::time::timeout(CONNECT_WITHIN, UnixStream::connect(&socket)).await;
+    reached.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(|e| unreachable(&socket, &e))?;
+    Ok(socket)
+}
+
+/// What all our clients have in common: no proxies, no redirects, an end to every answer.
+pub(super) fn client() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).connect_timeout(CONNECT_WITHIN).timeout(ANSWER_WITHIN)
+}
+
+/// Why there is no client.
+pub(super) fn no_client(error: &reqwest::Error) -> Failure {
+    Failure::new("runtime", "the HTTP client cannot be set up").because(error)
 }
 
 fn unreachable(socket: &std::path::Path, error: &io::Error) -> Failure {

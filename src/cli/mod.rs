@@ -34,6 +34,7 @@ use serde::Serialize;
 pub use failure::Failure;
 
 use crate::config::Config;
+use crate::orchestrator::engine::status::Status;
 
 /// Keeps an orchestrator fleet on EC2 alive through its own redeployments.
 #[derive(Debug, Parser)]
@@ -41,7 +42,8 @@ use crate::config::Config;
     name = "bellrock",
     version,
     max_term_width = 110,
-    after_help = "Exit codes: 0 done, 1 failed, 2 refused or wrong usage (nothing was changed), 3 paused and resumable.\n\
+    after_help = "Exit codes: 0 done, 1 failed, 2 refused or wrong usage (nothing was changed), 3 paused and resumable; 4 to 7 how\n\
+                  a pipeline ended that was waited for (`bellrock pipeline --help`).\n\
                   Keys of the configuration are overridden by the environment: drain.quiet by BELLROCK_DRAIN_QUIET."
 )]
 struct Cli {
@@ -110,6 +112,8 @@ pub enum Exit {
     Refused,
     /// It stopped on the way and can be resumed.
     Paused,
+    /// The pipeline it followed ended so.
+    Ended(Status),
 }
 
 impl Exit {
@@ -120,6 +124,14 @@ impl Exit {
             Self::Failed => 1,
             Self::Refused => 2,
             Self::Paused => 3,
+            Self::Ended(status) => match status {
+                Status::Succeeded | Status::Skipped => 0,
+                Status::Terminal => 4,
+                Status::Canceled => 5,
+                Status::Stopped => 6,
+                Status::FailedContinue => 7,
+                Status::NotStarted | Status::Running | Status::Paused | Status::Suspended | Status::Redirect | Status::Buffered => 3,
+            },
         }
     }
 }
@@ -156,10 +168,26 @@ impl Context {
         if !answer.ends_with('\n') {
             answer.push('\n');
         }
-        match anstream::stdout().write_all(answer.as_bytes()) {
-            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new("output", "the answer cannot be written").because(&e)),
-            Ok(()) | Err(_) => Ok(()),
-        }
+        write_out(&answer)
+    }
+
+    /// Prints one of many: a line of text for people, or `value` as one line for programs.
+    pub fn print_line(&self, text: impl FnOnce() -> String, value: &impl Serialize) -> Result<(), Failure> {
+        let mut line = match self.output {
+            Output::Text => text(),
+            Output::Json => {
+                serde_json::to_string(value).map_err(|e| Failure::new("output", "the answer cannot be written as JSON").because(&e))?
+            }
+        };
+        line.push('\n');
+        write_out(&line)
+    }
+}
+
+fn write_out(answer: &str) -> Result<(), Failure> {
+    match anstream::stdout().write_all(answer.as_bytes()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new("output", "the answer cannot be written").because(&e)),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -60,9 +60,11 @@ pub(super) fn check(path: &Path) -> Checked {
     }
 }
 
+/// Reads a file, or stdin for `-`.
 fn read(path: &Path, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let source: Box<dyn Read> = if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
     // One byte more than is allowed, so that too much is noticed.
-    File::open(path)?.take(definition::MAX_BYTES as u64 + 1).read_to_end(bytes).map(drop)
+    source.take(definition::MAX_BYTES as u64 + 1).read_to_end(bytes).map(drop)
 }
 
 /// Any JSON object, within the same bounds.

@@ -1,0 +1,155 @@
+//! `bellrock pipeline start` and `bellrock pipeline watch`: begin an execution, follow it to its end.
+//!
+//! What must stay true: whoever stops watching stops nothing; a stream that breaks (an agent restarts, a network hiccups) is taken up again, and
+//! what was told is not told twice. Events only say that there is something to look at: what is told is read from the execution.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::Map;
+use serde_json::Value;
+use serde_json::json;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+
+use super::api;
+use super::api::Api;
+use super::api::Target;
+use super::progress::Narrator;
+use crate::cli::Context;
+use crate::cli::Exit;
+use crate::cli::Failure;
+use crate::http::api::views::Reference;
+use crate::orchestrator::engine::status::Status;
+
+/// Before the next try, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LAST_PAUSE: Duration = Duration::from_secs(5);
+/// Tries in a row without an answer: about five minutes, in which an instance is replaced.
+const TRIES: u32 = 60;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = super::with_statuses!("Ctrl-C ends the watching; the execution goes on.\n\n\
+    Examples:\n  \
+    bellrock pipeline start shop release --param version=1.2.0\n  \
+    bellrock pipeline start shop release --wait --output json | jq -c 'select(.status == \"TERMINAL\")'"))]
+pub(super) struct StartArgs {
+    /// Application of the pipeline.
+    #[arg(value_name = "APP")]
+    application: String,
+    /// Its name or id.
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// A parameter; may be repeated.
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = super::pair)]
+    params: Vec<(String, String)>,
+    /// As long as an execution of this id has not ended, a second start gives that one.
+    #[arg(long, value_name = "ID")]
+    correlation_id: Option<String>,
+    /// Watch it to its end.
+    #[arg(long)]
+    wait: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(super) async fn start(args: StartArgs, context: &Context) -> Result<Exit, Failure> {
+    let api = Api::connect(&args.target, context).await?;
+    let parameters: Map<String, Value> = args.params.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+    let mut trigger = json!({ "type": "manual", "parameters": parameters });
+    if let Some(id) = args.correlation_id {
+        trigger["correlationId"] = id.into();
+    }
+    let answer = api.send(Method::POST, &["pipelines", &args.application, &args.name], &[], &trigger).await?;
+    let reference = serde_json::from_value::<Reference>(answer).map(|answer| answer.reference).unwrap_or_default();
+    let id = reference.rsplit('/').next().unwrap_or_default().to_owned();
+    if args.wait {
+        return follow(&api, &id, &args.target, context).await;
+    }
+    let watch = format!("bellrock pipeline watch {id}{}", args.target.options());
+    context.print(|| format!("{id} is started; see what comes of it: {watch}"), &json!({ "id": id, "ref": reference, "watch": watch }))?;
+    Ok(Exit::Done)
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = super::with_statuses!("Ctrl-C ends the watching; the execution goes on.\n\n\
+    Examples:\n  \
+    bellrock pipeline watch 01K7…\n  \
+    bellrock pipeline watch 01K7… --output json | jq -r '[.status, .name] | @tsv'"))]
+pub(super) struct WatchArgs {
+    /// Id of the execution.
+    #[arg(value_name = "ID")]
+    id: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(super) async fn watch(args: WatchArgs, context: &Context) -> Result<Exit, Failure> {
+    let api = Api::connect(&args.target, context).await?;
+    follow(&api, &args.id, &args.target, context).await
+}
+
+async fn follow(api: &Api, id: &str, target: &Target, context: &Context) -> Result<Exit, Failure> {
+    let runtime = |e: std::io::Error| Failure::new("runtime", "signals cannot be taken over").because(&e);
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt()).map_err(runtime)?, signal(SignalKind::terminate()).map_err(runtime)?);
+    // Dropping the watch loses nothing: it only reads.
+    tokio::select! {
+        ended = to_the_end(api, id, target, context) => ended.map(Exit::Ended),
+        _ = interrupt.recv() => left(id, target),
+        _ = terminate.recv() => left(id, target),
+    }
+}
+
+fn left(id: &str, target: &Target) -> Result<Exit, Failure> {
+    let options = target.options();
+    super::say(&format!(
+        "\n{id} goes on. Come back with: bellrock pipeline watch {id}{options}\n\
+         Call it off with: bellrock pipeline cancel {id}{options}"
+    ));
+    Ok(Exit::Paused)
+}
+
+async fn to_the_end(api: &Api, id: &str, target: &Target, context: &Context) -> Result<Status, Failure> {
+    let mut narrator = Narrator::new(context, target.options());
+    let (mut failed, mut pause) = (0, FIRST_PAUSE);
+    loop {
+        let failure = match stretch(api, id, &mut narrator, &mut failed).await {
+            Ok(Some(status)) => return Ok(status),
+            // The stream is over, as streams are after a while.
+            Ok(None) => continue,
+            Err(failure) => failure,
+        };
+        failed += 1;
+        if !api::may_pass(&failure) || failed >= TRIES {
+            return Err(failure.help(format!("the execution goes on; come back with: bellrock pipeline watch {id}{}", target.options())));
+        }
+        if failed == 1 {
+            super::say(&format!("{}; trying again", failure.what));
+            pause = FIRST_PAUSE;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LAST_PAUSE);
+    }
+}
+
+/// Follows for the life of one stream; the status, when the execution has ended.
+async fn stretch(api: &Api, id: &str, narrator: &mut Narrator<'_>, failed: &mut u32) -> Result<Option<Status>, Failure> {
+    // Opened before the execution is read, so that no change falls between.
+    let mut events = api.events(id).await?;
+    loop {
+        let execution = api.execution(id).await?;
+        *failed = 0;
+        narrator.tell(&execution)?;
+        if execution.status().is_complete() {
+            return Ok(Some(execution.status()));
+        }
+        loop {
+            match events.next().await {
+                Some(news) if narrator.knows(&news.id, &news.status) => {}
+                Some(_) => break,
+                None => return Ok(None),
+            }
+        }
+    }
+}
