@@ -1,3 +1,343 @@
-//! The shell round the engine: claims executions, takes them through `advance`, writes, and carries out what they ask for.
+//! The shell round the engine: comes to own executions, takes them through [`advance`](super::engine::advance::advance), writes, and carries
+//! out what they ask for. Any number of instances do so on one store.
+//!
+//! ```text
+//!   store.wait ─▶ claim ─▶ owner (one future an execution) ─▶ parked, finished, fenced
+//!      beat ─▶ the lease of all that is owned          │
+//!                                                      └─▶ effects
+//! ```
+//!
+//! What must stay true:
+//! * Waiting costs nobody: an execution with nothing under way and nothing to come within a moment is owned by no instance. So what is owned is what
+//!   is busy, and a drain gives it back as soon as the attempts under way have ended.
+//! * At most so many executions are owned at once; at most one of each kind of question to the store is under way; without news the store is asked once
+//!   a second, and is never polled faster.
+//! * Engine time is the store's: instances whose clocks differ do not hand an execution to and fro.
+//! * A process that starts ends the session its predecessor on this host left behind, so that what that one owned is due at once.
+//! * While the store does not answer nothing new begins, what is under way goes on, and nothing is given up: a fence decides whose it is afterwards.
 
+pub mod definitions;
 pub mod effects;
+pub mod embedded;
+mod ending;
+mod janitor;
+mod life;
+mod mail;
+pub mod notify;
+mod owner;
+mod pause;
+pub mod scheduler;
+mod session;
+pub mod start;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use tokio::sync::Notify;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+use tracing::warn;
+
+use crate::model::Clock;
+use crate::orchestrator::engine::execution::ExecutionId;
+use crate::orchestrator::engine::execution::ExecutionType;
+use crate::orchestrator::engine::execution::Summary;
+use crate::orchestrator::engine::stage::Registry;
+use crate::orchestrator::store::Session;
+use crate::orchestrator::store::Store;
+use crate::supervise::Ended;
+use definitions::Definitions;
+use effects::Performer;
+use life::Life;
+use mail::Mail;
+use notify::Channel;
+use pause::Pause;
+pub use session::Memory;
+use session::StoreClock;
+
+/// How the runner behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// What `activeByInstance` calls this instance.
+    pub instance: String,
+    /// An instance that is not heard of for so long loses what it owns. It is heard of three times as often.
+    pub lease: Duration,
+    /// Most executions owned at once.
+    pub owned: usize,
+    /// Hand executions back on a drain; else those that are owned are run on until they wait or end.
+    pub handoff: bool,
+    /// On a hand-off, attempts under way have so long before those that may begin anew elsewhere are stopped.
+    pub handoff_grace: Duration,
+    /// A stop of the process waits so long for attempts that cannot move.
+    pub stop_within: Duration,
+    /// Zone of cron triggers and execution windows that name none.
+    pub zone: TimeZone,
+    /// More cron triggers than this that are late at once wait for a person.
+    pub safeguard: usize,
+    /// What the janitor leaves; `None` = everything, and there is none.
+    pub history: Option<History>,
+    /// Fire cron triggers, when elected.
+    pub schedules: bool,
+}
+
+impl Settings {
+    /// The usual ones for an instance of this name.
+    pub fn new(instance: impl Into<String>) -> Self {
+        Self {
+            instance: instance.into(),
+            lease: Duration::from_secs(6),
+            owned: 1000,
+            handoff: true,
+            handoff_grace: Duration::from_millis(500),
+            stop_within: Duration::from_secs(10),
+            zone: TimeZone::UTC,
+            safeguard: 50,
+            history: Some(History { age: Duration::from_secs(14 * 86_400), keep: 10 }),
+            schedules: true,
+        }
+    }
+}
+
+/// How much of the past is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History {
+    /// Executions that ended longer ago than this are removed …
+    pub age: Duration,
+    /// … but for so many of each pipeline.
+    pub keep: usize,
+}
+
+/// What the runner works with.
+pub struct Parts {
+    /// Where executions live.
+    pub store: Arc<dyn Store>,
+    /// Stage types.
+    pub registry: Arc<Registry>,
+    /// Carries out effects.
+    pub performer: Arc<dyn Performer>,
+    /// This host's clocks.
+    pub clock: Arc<dyn Clock>,
+    /// What this host remembers of the last process.
+    pub memory: Memory,
+    /// Ways to people. Without any, notices stay in the outbox for those who have some.
+    pub channels: Vec<Arc<dyn Channel>>,
+}
+
+/// What others want of the runner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// Claim executions.
+    pub intake: bool,
+    /// Be there at all. Without, everything is given back and the session ends.
+    pub run: bool,
+}
+
+/// How the runner stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// The session, once it began; its process part tells one life of the runner from the next.
+    pub session: Option<Session>,
+    /// It may claim: the intake is open, or a claim is still under way.
+    pub claims: bool,
+    /// The last question to the store was answered.
+    pub connected: bool,
+}
+
+/// An execution this instance owns.
+#[derive(Clone, Debug)]
+pub struct Owned {
+    /// Its application.
+    pub application: String,
+    /// Pipeline or orchestration.
+    pub kind: ExecutionType,
+    mail: Arc<Mail>,
+}
+
+/// The ends of the runner that others hold.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    wish: Arc<watch::Sender<Wish>>,
+    state: watch::Receiver<State>,
+    owned: Arc<Mutex<HashMap<ExecutionId, Owned>>>,
+}
+
+impl Handle {
+    /// Changes what is wanted.
+    pub fn wish(&self, change: impl FnOnce(&mut Wish)) {
+        self.wish.send_modify(change);
+    }
+
+    /// What is wanted.
+    pub fn wished(&self) -> Wish {
+        *self.wish.borrow()
+    }
+
+    /// How the runner stands; `None` when it is gone.
+    pub fn state(&self) -> Option<State> {
+        self.state.has_changed().is_ok().then(|| self.state.borrow().clone())
+    }
+
+    /// How many executions are owned, and some of them by id.
+    pub fn owned(&self, most: usize) -> (usize, Vec<(ExecutionId, Owned)>) {
+        let owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
+        (owned.len(), owned.iter().take(most).map(|(id, o)| (id.clone(), o.clone())).collect())
+    }
+
+    /// Waits until the state is such, or the runner is gone.
+    pub async fn until(&self, such: impl FnMut(&State) -> bool) {
+        // An error means that the runner is gone.
+        let mut state = self.state.clone();
+        let _gone = state.wait_for(such).await;
+    }
+}
+
+/// What every owner has at hand.
+struct Shared {
+    store: Arc<dyn Store>,
+    registry: Arc<Registry>,
+    performer: Arc<dyn Performer>,
+    clock: StoreClock,
+    zone: TimeZone,
+    definitions: Definitions,
+    /// Rings when a notice was put in the outbox.
+    bell: Arc<Notify>,
+}
+
+/// Claims and runs executions until it is stopped.
+pub struct Runner {
+    settings: Settings,
+    shared: Arc<Shared>,
+    memory: Memory,
+    channels: Vec<Arc<dyn Channel>>,
+    wish: watch::Receiver<Wish>,
+    state: watch::Sender<State>,
+    owned: Arc<Mutex<HashMap<ExecutionId, Owned>>>,
+    /// Sessions begun by this runner.
+    lives: u32,
+}
+
+impl Runner {
+    /// A runner, and its handle. `wish` is what is wanted at first.
+    pub fn new(parts: Parts, settings: Settings, wish: Wish) -> (Self, Handle) {
+        let (wishes, wish) = watch::channel(wish);
+        let (state, states) = watch::channel(State::default());
+        let owned = Arc::new(Mutex::new(HashMap::new()));
+        let clock = StoreClock::new(parts.clock);
+        let shared = Shared {
+            definitions: Definitions::new(Arc::clone(&parts.store), clock.clone()),
+            store: parts.store,
+            registry: parts.registry,
+            performer: parts.performer,
+            clock,
+            zone: settings.zone.clone(),
+            bell: Arc::default(),
+        };
+        let handle = Handle { wish: Arc::new(wishes), state: states, owned: Arc::clone(&owned) };
+        (Self { settings, shared: Arc::new(shared), memory: parts.memory, channels: parts.channels, wish, state, owned, lives: 0 }, handle)
+    }
+
+    /// Runs until `stop`; then what is owned is given back within [`Settings::stop_within`].
+    ///
+    /// # Errors
+    /// The memory of this host's sessions cannot be written: a crash would cost a lease instead of a moment, and two processes could be one instance.
+    pub async fn run(mut self, stop: CancellationToken) -> Ended {
+        let over = CancellationToken::new();
+        let chores = self.chores(over.clone());
+        let lives = async {
+            let ended = self.lives(&stop).await;
+            over.cancel();
+            ended
+        };
+        tokio::join!(lives, chores).0
+    }
+
+    /// What is done beside executions: schedules, notices, removal of the past.
+    fn chores(&mut self, over: CancellationToken) -> impl Future<Output = ()> + use<> {
+        let (shared, state, settings) = (Arc::clone(&self.shared), self.state.subscribe(), self.settings.clone());
+        let channels = std::mem::take(&mut self.channels);
+        async move {
+            let bell = Arc::clone(&shared.bell);
+            let schedules = async {
+                if settings.schedules {
+                    scheduler::run(Arc::clone(&shared), state.clone(), settings.safeguard, over.clone()).await;
+                }
+            };
+            let history = async {
+                if let Some(history) = settings.history {
+                    janitor::run(Arc::clone(&shared), state.clone(), history, over.clone()).await;
+                }
+            };
+            let notices = async {
+                if !channels.is_empty() {
+                    notify::run(Arc::clone(&shared), channels, bell, over.clone()).await;
+                }
+            };
+            tokio::join!(schedules, history, notices);
+        }
+    }
+
+    async fn lives(&mut self, stop: &CancellationToken) -> Ended {
+        while !stop.is_cancelled() {
+            // Safe to cancel: a change of the wish that is not seen now is seen later.
+            tokio::select! {
+                () = stop.cancelled() => break,
+                wished = self.wish.wait_for(|wish| wish.run) => if wished.is_err() { break },
+            }
+            self.lives += 1;
+            let process = format!("{}.{}.{}", std::process::id(), self.shared.clock.local().wall.0, self.lives);
+            let session = Session { instance: self.settings.instance.clone(), process };
+            self.bury_predecessor(stop).await?;
+            if stop.is_cancelled() {
+                break;
+            }
+            self.memory.remember(Some(&session)).map_err(|error| format!("the session cannot be remembered: {error}"))?;
+            self.state.send_modify(|state| state.session = Some(session.clone()));
+            let ended = Life::new(self, &session).run(stop).await;
+            self.state.send_modify(|state| {
+                state.session = None;
+                state.claims = false;
+            });
+            if ended {
+                self.memory.remember(None).map_err(|error| format!("the session cannot be forgotten: {error}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the session that the last process of this host left behind.
+    async fn bury_predecessor(&mut self, stop: &CancellationToken) -> Ended {
+        let Some(session) = self.memory.recall().map_err(|error| format!("the last session cannot be read: {error}"))? else {
+            return Ok(());
+        };
+        let mut pause = Pause::new(0);
+        while let Err(error) = self.shared.store.end_session(&session).await {
+            if pause.is_first() {
+                warn!(%error, process = session.process, "the store does not answer; the session of the last process cannot be ended yet");
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = pause.wait() => {}
+            }
+        }
+        info!(process = session.process, "the session of the last process on this host is ended; what it owned is due");
+        Ok(())
+    }
+}
+
+/// How many executions of its definition may run beside it and with it; `None` = any number.
+fn limit_of(summary: &Summary) -> Option<u32> {
+    match summary.max_concurrent_executions {
+        _ if summary.limit_concurrent => Some(1),
+        0 => None,
+        most => Some(most),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -103,6 +103,7 @@ macro_rules! promises {
             ownership::claim_one_takes_what_only_waits,
             ownership::claim_one_takes_what_is_due_later,
             ownership::claim_one_leaves_what_another_owns,
+            ownership::claim_one_gives_again_what_the_session_owns,
             ownership::claim_one_leaves_what_ended,
             ownership::claim_one_of_what_is_not_there_is_none,
             ownership::claim_one_adopts_from_a_session_past_its_lease,

@@ -339,7 +339,8 @@ pub trait Store: Send + Sync + 'static {
     /// Comes to own what is due, oldest due first, and what sessions past their lease own. At most `max`, 1 to 500.
     async fn claim(&self, session: &Session, max: usize) -> Result<Vec<Claimed>, StoreError>;
 
-    /// Comes to own this one, if it is due or only waits; `None` when another session owns it or it ended.
+    /// Comes to own this one, if it is due or only waits, or this session owns it already (the answer that said so was lost): then under a new epoch, as
+    /// adopted. `None` when another session owns it or it ended.
     async fn claim_one(&self, session: &Session, id: &ExecutionId) -> Result<Option<Claimed>, StoreError>;
 
     /// Writes under a fence. Writes that are under way together may reach the store together.

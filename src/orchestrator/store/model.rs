@@ -146,7 +146,7 @@ impl State {
         }
         match std::mem::replace(&mut entry.place, to) {
             Place::Due(at) if !matches!(entry.place, Place::Due(now) if now == at) => drop(self.due.remove(&(at, id.clone()))),
-            Place::Owned(session) => {
+            Place::Owned(session) if !matches!(&entry.place, Place::Owned(now) if *now == session) => {
                 if let Some(owned) = self.owned.get_mut(&session) {
                     owned.remove(id);
                     if owned.is_empty() {
@@ -154,7 +154,7 @@ impl State {
                     }
                 }
             }
-            Place::Due(_) | Place::Waiting | Place::Ended => {}
+            Place::Due(_) | Place::Owned(_) | Place::Waiting | Place::Ended => {}
         }
     }
 
@@ -368,7 +368,7 @@ impl Store for ModelStore {
         let (mut state, now) = self.look();
         let free = match state.executions.get(id).map(|e| &e.place) {
             Some(Place::Due(_) | Place::Waiting) => true,
-            Some(Place::Owned(owner)) => !state.is_live(owner, now),
+            Some(Place::Owned(owner)) => owner == session || !state.is_live(owner, now),
             Some(Place::Ended) | None => false,
         };
         Ok(if free && state.is_live(session, now) { state.take(id, session) } else { None })

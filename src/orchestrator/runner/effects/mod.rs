@@ -4,8 +4,13 @@
 //! limit, and soon after it is told to stop. Dropping the future of [`Performer::perform`] means that nobody waits any more: a request is given up,
 //! a job runs on and can be attached to again.
 
+pub mod executions;
 pub mod http;
 pub mod job;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -19,4 +24,71 @@ use crate::orchestrator::engine::effect::Outcome;
 pub trait Performer: Send + Sync + 'static {
     /// Carries it out under this key. When `stop` is cancelled it ends what it began (a job: signal, then kill) and says what came of it.
     async fn perform(&self, key: &AttemptKey, effect: Effect, stop: &CancellationToken) -> Outcome;
+}
+
+/// A performer for each kind of effect. A kind without one fails for good, and says so.
+#[derive(Clone, Default)]
+pub struct Performers {
+    by_word: BTreeMap<&'static str, Arc<dyn Performer>>,
+    calls: BTreeMap<String, Arc<dyn Performer>>,
+}
+
+impl fmt::Debug for Performers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.by_word.keys()).entries(self.calls.keys()).finish()
+    }
+}
+
+impl Performers {
+    /// Has effects of these words ([`Effect::word`]) carried out by this one.
+    #[must_use]
+    pub fn with(mut self, words: &[&'static str], performer: Arc<dyn Performer>) -> Self {
+        self.by_word.extend(words.iter().map(|word| (*word, Arc::clone(&performer))));
+        self
+    }
+
+    /// Has [`Effect::Call`]s of this name carried out by this one.
+    #[must_use]
+    pub fn with_call(mut self, name: impl Into<String>, performer: Arc<dyn Performer>) -> Self {
+        self.calls.insert(name.into(), performer);
+        self
+    }
+
+    fn of(&self, effect: &Effect) -> Option<&Arc<dyn Performer>> {
+        match effect {
+            Effect::Call { name, .. } => self.calls.get(name),
+            Effect::Http { .. }
+            | Effect::Fetch { .. }
+            | Effect::Job { .. }
+            | Effect::AttachJob { .. }
+            | Effect::StartPipeline { .. }
+            | Effect::ReadExecution { .. }
+            | Effect::CancelExecution { .. }
+            | Effect::ClusterSize { .. } => self.by_word.get(effect.word()),
+        }
+    }
+}
+
+#[async_trait]
+impl Performer for Performers {
+    async fn perform(&self, key: &AttemptKey, effect: Effect, stop: &CancellationToken) -> Outcome {
+        match self.of(&effect) {
+            Some(performer) => performer.perform(key, effect, stop).await,
+            None => Outcome::Failed { error: format!("this instance is not set up for {}", name(&effect)), retryable: false },
+        }
+    }
+}
+
+fn name(effect: &Effect) -> String {
+    match effect {
+        Effect::Call { name, .. } => format!("calls of {name}"),
+        Effect::ClusterSize { .. } => "looking at clusters".to_owned(),
+        Effect::Http { .. }
+        | Effect::Fetch { .. }
+        | Effect::Job { .. }
+        | Effect::AttachJob { .. }
+        | Effect::StartPipeline { .. }
+        | Effect::ReadExecution { .. }
+        | Effect::CancelExecution { .. } => effect.word().to_owned(),
+    }
 }

@@ -149,6 +149,13 @@ pub async fn claim_one_leaves_what_another_owns(g: &Ground) {
     assert!(g.other.claim_one(&two, &id(1)).await.unwrap().is_none());
 }
 
+pub async fn claim_one_gives_again_what_the_session_owns(g: &Ground) {
+    let one = g.session("i-1").await;
+    let lease = g.owned(1, &one).await.lease;
+    let again = g.store.claim_one(&one, &id(1)).await.unwrap().unwrap();
+    assert!(again.lease.epoch > lease.epoch && again.adopted, "the answer that gave it may have been lost");
+}
+
 pub async fn claim_one_leaves_what_ended(g: &Ground) {
     let one = g.session("i-1").await;
     let lease = g.owned(1, &one).await.lease;

@@ -105,9 +105,9 @@ pub(super) fn claim_one(tx: &Tx<'_>, session: &Session, id: &ExecutionId) -> Res
     let mut find = prepare(
         tx.connection,
         "SELECT n, id, epoch, orphan OR owner IS NOT NULL, mail FROM execution LEFT JOIN session ON s = owner
-         WHERE id = ?1 AND ended IS NULL AND (owner IS NULL OR until <= ?2)",
+         WHERE id = ?1 AND ended IS NULL AND (owner IS NULL OR owner = ?3 OR until <= ?2)",
     )?;
-    match find.query_row(params![id.0, tx.now.0], free).optional()? {
+    match find.query_row(params![id.0, tx.now.0, owner], free).optional()? {
         Some(one) => take(tx, session, owner, one),
         None => Ok(None),
     }

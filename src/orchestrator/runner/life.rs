@@ -1,0 +1,466 @@
+//! One session of a runner: the loop that beats, claims, hears of messages and gives back.
+//!
+//! What must stay true: at most one question of a kind is under way, none of them holds the loop up, and none is asked in a spin: the store says when
+//! there is news, and is looked at once a second besides. A claim that is under way when the intake closes still counts as taking new work.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+use tracing::error;
+use tracing::info;
+use tracing::warn;
+
+use super::Owned;
+use super::Runner;
+use super::Settings;
+use super::Shared;
+use super::State;
+use super::Wish;
+use super::mail::Mail;
+use super::owner;
+use super::owner::Exit;
+use super::pause::Pause;
+use crate::model::Moment;
+use crate::model::Timestamp;
+use crate::orchestrator::engine::execution::ExecutionId;
+use crate::orchestrator::engine::execution::ExecutionType;
+use crate::orchestrator::store::Claimed;
+use crate::orchestrator::store::Session;
+use crate::orchestrator::store::Store;
+use crate::orchestrator::store::StoreError;
+
+/// Without news, the store is looked at so often: the bound of what a lost notification costs.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A claim takes no more at once: its answer carries whole executions.
+const CLAIM_MOST: usize = 250;
+/// What is due is taken a moment later rather than too early.
+const LEAST_WAIT: Duration = Duration::from_millis(1);
+/// Ending a session at a stop is tried for so long; after it, the lease runs out by itself.
+const END_SESSION_WITHIN: Duration = Duration::from_secs(2);
+
+/// One session.
+pub(super) struct Life<'a> {
+    settings: &'a Settings,
+    shared: &'a Arc<Shared>,
+    wish: &'a mut watch::Receiver<Wish>,
+    state: &'a watch::Sender<State>,
+    owned: &'a Mutex<HashMap<ExecutionId, Owned>>,
+    session: &'a Session,
+    owners: JoinSet<(ExecutionId, Arc<Mail>, Exit)>,
+    asked: FuturesUnordered<Pin<Box<dyn Future<Output = Answer> + Send>>>,
+    asking: Asking,
+    look: Look,
+    /// When something is due that nobody will tell of.
+    next_due: Option<Timestamp>,
+    trouble: Trouble,
+    /// What is owned is to be given back, and what a claim under way brings too.
+    hands_back: bool,
+}
+
+/// Questions to the store that are under way, at most one of each kind.
+#[derive(Default)]
+struct Asking {
+    beat: bool,
+    claim: bool,
+    strays: bool,
+    messages: bool,
+    news: bool,
+    due: bool,
+}
+
+/// What is to be asked next.
+struct Look {
+    due: bool,
+    messages: bool,
+    /// A claim went unanswered: the store may have given us what we do not know of.
+    strays: bool,
+}
+
+/// What the store said.
+enum Answer {
+    Beat(Result<(bool, Moment, Timestamp), StoreError>),
+    Claimed(usize, Result<Vec<Claimed>, StoreError>),
+    /// Some of what the store holds to be ours and nobody here works on.
+    Strays(Result<Vec<Claimed>, StoreError>),
+    Messages(Result<Vec<ExecutionId>, StoreError>),
+    NextDue(Result<Option<Timestamp>, StoreError>),
+    /// There may be something to do.
+    News,
+    /// Something was done that brings no news.
+    Nothing,
+}
+
+/// The store does not answer.
+#[derive(Default)]
+struct Trouble {
+    pause: Option<Pause>,
+    /// No claim before this, by the local clock.
+    not_before: Option<Moment>,
+}
+
+impl<'a> Life<'a> {
+    pub(super) fn new(runner: &'a mut Runner, session: &'a Session) -> Self {
+        Self {
+            settings: &runner.settings,
+            shared: &runner.shared,
+            wish: &mut runner.wish,
+            state: &runner.state,
+            owned: &runner.owned,
+            session,
+            owners: JoinSet::new(),
+            asked: FuturesUnordered::new(),
+            asking: Asking::default(),
+            look: Look { due: true, messages: false, strays: false },
+            next_due: None,
+            trouble: Trouble::default(),
+            hands_back: false,
+        }
+    }
+
+    /// Runs until `stop`, or until nobody wants it to be there. True when the session was ended in the store.
+    pub(super) async fn run(mut self, stop: &CancellationToken) -> bool {
+        info!(instance = self.session.instance, process = self.session.process, lease_s = self.settings.lease.as_secs(), "the engine runs");
+        let mut beat = tokio::time::interval(self.settings.lease / 3);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // A session exists before it claims.
+        self.beat();
+        beat.tick().await;
+        loop {
+            let wish = *self.wish.borrow_and_update();
+            if stop.is_cancelled() || !wish.run {
+                break;
+            }
+            if wish.intake {
+                self.hands_back = false;
+                self.claim();
+            } else if self.settings.handoff && !self.hands_back {
+                self.hands_back = true;
+                self.order(Mail::hand_back);
+                self.leave_later();
+            }
+            self.tell(wish.intake || self.asking.claim);
+            self.ask_strays();
+            self.ask_messages();
+            self.wait_for_news();
+            let timer = self.next_due.filter(|_| wish.intake).map(|due| due.since(self.shared.clock.now()).max(LEAST_WAIT));
+            // Safe to cancel: answers and ends that are not taken stay where they are, and a timer is made anew.
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                changed = self.wish.changed() => if changed.is_err() { break },
+                _ = beat.tick() => self.beat(),
+                Some(answer) = self.asked.next(), if !self.asked.is_empty() => self.hear(answer),
+                Some(ended) = self.owners.join_next(), if !self.owners.is_empty() => {
+                    self.gone(ended);
+                    while let Some(ended) = self.owners.try_join_next() {
+                        self.gone(ended);
+                    }
+                }
+                () = tokio::time::sleep(timer.unwrap_or_default()), if timer.is_some() => {
+                    self.next_due = None;
+                    self.look.due = true;
+                    self.ask_next_due();
+                }
+                _ = look.tick() => {
+                    (self.look.due, self.look.messages) = (true, true);
+                    self.ask_next_due();
+                }
+            }
+        }
+        self.leave().await
+    }
+
+    /// Gives everything back and ends the session.
+    async fn leave(mut self) -> bool {
+        self.hands_back = true;
+        self.order(Mail::hand_back);
+        let deadline = tokio::time::sleep(self.settings.stop_within);
+        let grace = tokio::time::sleep(self.settings.handoff_grace.min(self.settings.stop_within));
+        tokio::pin!(deadline, grace);
+        let (mut left, mut over) = (false, false);
+        let mut beat = tokio::time::interval(self.settings.lease / 3);
+        while !self.owners.is_empty() || self.asking.claim {
+            // Safe to cancel, as above.
+            tokio::select! {
+                Some(ended) = self.owners.join_next(), if !self.owners.is_empty() => self.gone(ended),
+                Some(answer) = self.asked.next(), if !self.asked.is_empty() => {
+                    self.hear(answer);
+                    self.order(if over { Mail::abandon } else if left { Mail::leave } else { Mail::hand_back });
+                }
+                _ = beat.tick() => self.beat(),
+                () = &mut grace, if !left => {
+                    left = true;
+                    self.order(Mail::leave);
+                }
+                () = &mut deadline, if !over => {
+                    over = true;
+                    warn!(executions = self.owners.len(), limit_s = self.settings.stop_within.as_secs(), "attempts under way did not end in time; whoever takes their executions treats them as lost");
+                    self.order(Mail::abandon);
+                    if self.owners.is_empty() {
+                        break;
+                    }
+                }
+            }
+        }
+        match tokio::time::timeout(END_SESSION_WITHIN, self.shared.store.end_session(self.session)).await {
+            Ok(Ok(())) => {
+                info!("the engine's session is ended");
+                true
+            }
+            Ok(Err(_)) | Err(_) => {
+                warn!(
+                    lease_s = self.settings.lease.as_secs(),
+                    "the session could not be ended; it ends with its lease, or when this host's next process starts"
+                );
+                false
+            }
+        }
+    }
+
+    /// After the grace, has attempts stopped that may begin anew elsewhere.
+    fn leave_later(&mut self) {
+        let mails: Vec<Arc<Mail>> = self.mails();
+        let grace = self.settings.handoff_grace;
+        self.asked.push(Box::pin(async move {
+            tokio::time::sleep(grace).await;
+            mails.iter().for_each(|mail| mail.leave());
+            Answer::Nothing
+        }));
+    }
+
+    fn mails(&self) -> Vec<Arc<Mail>> {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner).values().map(|owned| Arc::clone(&owned.mail)).collect()
+    }
+
+    fn order(&self, order: fn(&Mail)) {
+        self.mails().iter().for_each(|mail| order(mail));
+    }
+
+    fn tell(&self, claims: bool) {
+        let connected = self.trouble.pause.is_none();
+        self.state.send_if_modified(|state| {
+            let changed = state.claims != claims || state.connected != connected;
+            state.claims = claims;
+            state.connected = connected;
+            changed
+        });
+    }
+
+    fn beat(&mut self) {
+        if std::mem::replace(&mut self.asking.beat, true) {
+            return;
+        }
+        let (shared, session, lease) = (Arc::clone(self.shared), self.session.clone(), self.settings.lease);
+        self.asked.push(Box::pin(async move {
+            let beat = shared.store.beat(&session, lease).await;
+            let before = shared.clock.local();
+            let now = shared.store.now().await;
+            Answer::Beat(beat.and_then(|ours| now.map(|now| (ours, before, now))))
+        }));
+    }
+
+    fn claim(&mut self) {
+        let room = self.settings.owned.saturating_sub(self.owners.len());
+        // A full house waits until a fair part of it is free, so that a claim is worth its call.
+        let worth = room >= (self.settings.owned / 8).clamp(1, CLAIM_MOST / 4);
+        let held = self.trouble.not_before.is_some_and(|at| self.shared.clock.local().mono < at.mono);
+        if !self.look.due || !worth || held || self.asking.claim || !self.shared.clock.is_set() {
+            return;
+        }
+        self.look.due = false;
+        self.asking.claim = true;
+        let max = room.min(CLAIM_MOST);
+        let (store, session) = (Arc::clone(&self.shared.store), self.session.clone());
+        self.asked.push(Box::pin(async move { Answer::Claimed(max, store.claim(&session, max).await) }));
+    }
+
+    fn ask_messages(&mut self) {
+        if !self.look.messages || self.asking.messages || self.owners.is_empty() {
+            return;
+        }
+        self.look.messages = false;
+        self.asking.messages = true;
+        let (store, session) = (Arc::clone(&self.shared.store), self.session.clone());
+        self.asked.push(Box::pin(async move { Answer::Messages(store.with_messages(&session).await) }));
+    }
+
+    /// After an unanswered claim, takes up what the store gave us and nobody here knows of.
+    fn ask_strays(&mut self) {
+        let held = self.trouble.not_before.is_some_and(|at| self.shared.clock.local().mono < at.mono);
+        if !self.look.strays || self.asking.strays || self.asking.claim || held {
+            return;
+        }
+        self.look.strays = false;
+        self.asking.strays = true;
+        let known: HashSet<ExecutionId> = self.owned.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+        let (store, session) = (Arc::clone(&self.shared.store), self.session.clone());
+        self.asked.push(Box::pin(async move { Answer::Strays(strays(&*store, &session, &known).await) }));
+    }
+
+    fn ask_next_due(&mut self) {
+        if std::mem::replace(&mut self.asking.due, true) {
+            return;
+        }
+        let store = Arc::clone(&self.shared.store);
+        self.asked.push(Box::pin(async move { Answer::NextDue(store.next_due().await) }));
+    }
+
+    fn wait_for_news(&mut self) {
+        let held = self.trouble.pause.is_some();
+        if held || std::mem::replace(&mut self.asking.news, true) {
+            return;
+        }
+        let (store, session) = (Arc::clone(&self.shared.store), self.session.clone());
+        self.asked.push(Box::pin(async move {
+            store.wait(&session, LOOK_EVERY * 10).await;
+            Answer::News
+        }));
+    }
+
+    fn hear(&mut self, answer: Answer) {
+        match answer {
+            Answer::Beat(beat) => {
+                self.asking.beat = false;
+                if let Some((ours, before, now)) = self.heard(beat) {
+                    self.shared.clock.set(before, now);
+                    if !ours {
+                        error!(
+                            instance = self.session.instance,
+                            "another process runs the engine under this instance's name; nothing is claimed (runbooks/instance-name-taken.md)"
+                        );
+                    }
+                }
+            }
+            Answer::Claimed(asked, claimed) => {
+                self.asking.claim = false;
+                self.look.strays |= claimed.is_err();
+                if let Some(claimed) = self.heard(claimed) {
+                    self.look.due |= claimed.len() >= asked;
+                    for claimed in claimed {
+                        self.take(claimed);
+                    }
+                }
+            }
+            Answer::Strays(strays) => {
+                self.asking.strays = false;
+                self.look.strays |= strays.is_err();
+                self.heard(strays).into_iter().flatten().for_each(|stray| self.take(stray));
+            }
+            Answer::Messages(messages) => {
+                self.asking.messages = false;
+                if let Some(ids) = self.heard(messages) {
+                    let owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
+                    ids.iter().filter_map(|id| owned.get(id)).for_each(|owned| owned.mail.messages());
+                }
+            }
+            Answer::NextDue(due) => {
+                self.asking.due = false;
+                if let Some(due) = self.heard(due).flatten() {
+                    self.due_at(due);
+                }
+            }
+            Answer::News => {
+                self.asking.news = false;
+                (self.look.due, self.look.messages) = (true, true);
+            }
+            Answer::Nothing => {}
+        }
+    }
+
+    /// Keeps account of whether the store answers; one line when it stops and one when it is back.
+    fn heard<T>(&mut self, answer: Result<T, StoreError>) -> Option<T> {
+        match answer {
+            Ok(answer) => {
+                if self.trouble.pause.take().is_some() {
+                    self.trouble.not_before = None;
+                    (self.look.due, self.look.messages) = (true, true);
+                    info!("the store answers again");
+                }
+                Some(answer)
+            }
+            Err(error) => {
+                let pause = self.trouble.pause.get_or_insert_with(|| {
+                    warn!(%error, "the store does not answer; what is under way goes on, nothing new begins until it does (runbooks/store-unavailable.md)");
+                    Pause::new(0)
+                });
+                self.trouble.not_before = Some(self.shared.clock.local().plus(pause.next()));
+                self.look.due = true;
+                None
+            }
+        }
+    }
+
+    fn take(&mut self, claimed: Claimed) {
+        let mail = Arc::new(Mail::default());
+        if self.hands_back {
+            mail.hand_back();
+        }
+        let field = |name: &str| claimed.record.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str());
+        let kind = if field("type") == Some("ORCHESTRATION") { ExecutionType::Orchestration } else { ExecutionType::Pipeline };
+        let owned = Owned { application: field("application").unwrap_or_default().to_owned(), kind, mail: Arc::clone(&mail) };
+        let id = claimed.lease.execution.clone();
+        let before = self.owned.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), owned);
+        if let Some(before) = before {
+            // We lost it and got it back before its first owner noticed: its fence will tell it.
+            before.mail.abandon();
+        }
+        debug!(execution = %id, epoch = claimed.lease.epoch, adopted = claimed.adopted, "claimed");
+        let shared = Arc::clone(self.shared);
+        let owner = owner::own(shared, claimed, Arc::clone(&mail));
+        self.owners.spawn(owner.map(move |exit| (id, mail, exit)));
+    }
+
+    fn gone(&mut self, ended: Result<(ExecutionId, Arc<Mail>, Exit), tokio::task::JoinError>) {
+        let (id, mail, exit) = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                // Its lease goes on with ours, so that nobody runs into the same defect in a loop; a restart of the process gives it to another owner.
+                error!(%error, "the owner of an execution broke off; the execution stands still until this process ends (runbooks/engine-defect.md)");
+                return;
+            }
+        };
+        let mut owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
+        // We may have come to own it again before its first owner was fenced.
+        if owned.get(&id).is_some_and(|now| Arc::ptr_eq(&now.mail, &mail)) {
+            owned.remove(&id);
+        }
+        drop(owned);
+        match exit {
+            Exit::Parked(Some(due)) => self.due_at(due),
+            Exit::Parked(None) | Exit::Finished | Exit::Fenced | Exit::Abandoned => {}
+        }
+    }
+
+    fn due_at(&mut self, due: Timestamp) {
+        self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+    }
+}
+
+async fn strays(store: &dyn Store, session: &Session, known: &HashSet<ExecutionId>) -> Result<Vec<Claimed>, StoreError> {
+    let ours = store.active_by_instance().await?.into_iter().filter(|activity| activity.instance == session.instance);
+    let mut strays = Vec::new();
+    for listing in ours.flat_map(|activity| activity.executions).filter(|listing| !known.contains(&listing.id)) {
+        match store.claim_one(session, &listing.id).await {
+            Ok(claimed) => strays.extend(claimed),
+            // What was got is worked on; the rest is looked for again.
+            Err(_) if !strays.is_empty() => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(strays)
+}

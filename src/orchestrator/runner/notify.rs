@@ -1,0 +1,147 @@
+//! Tells people: notices leave the outbox by email, to a Slack-compatible webhook, or to a webhook of anybody's.
+//!
+//! What must stay true: an execution never waits for this; a notice is told at least once, or given up with a line in the log; every delivery is
+//! bounded, and those that fail come again later and later.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use serde_json::Value;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+use tracing::info;
+use tracing::warn;
+
+use super::Shared;
+use super::pause::spread;
+use crate::orchestrator::engine::seed;
+use crate::orchestrator::store::Outgoing;
+use crate::orchestrator::store::StoreError;
+
+/// Without a ring, the outbox is looked at so often: for what other instances left behind.
+const EVERY: Duration = Duration::from_secs(15);
+/// Notices taken at once, and under way at once.
+const AT_ONCE: usize = 8;
+/// A notice that is taken comes back after this, should we die.
+const LEASE: Duration = Duration::from_secs(120);
+/// One delivery.
+const WITHIN: Duration = Duration::from_secs(30);
+/// The first pause before another try, and the longest.
+const AGAIN_FIRST: Duration = Duration::from_secs(5);
+const AGAIN_LONGEST: Duration = Duration::from_secs(900);
+/// Tries before a notice is given up: about half a day.
+const TRIES: u32 = 50;
+
+/// Why a notice was not delivered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct NotTold {
+    /// For people.
+    pub why: String,
+    /// Another try may help.
+    pub again: bool,
+}
+
+/// A way to people.
+#[async_trait]
+pub trait Channel: Send + Sync + 'static {
+    /// The `type` of notification blocks it serves, in lower case.
+    fn serves(&self) -> &'static str;
+
+    /// Delivers a notice.
+    async fn tell(&self, notice: &Outgoing) -> Result<(), NotTold>;
+}
+
+/// Subject and text of a notice, for people.
+pub fn text(out: &Outgoing) -> (String, String) {
+    let detail = |key: &str| out.notice.details.get(key).and_then(Value::as_str);
+    let status = detail("status").unwrap_or_else(|| out.listing.status.word()).to_lowercase().replace('_', " ");
+    let subject = match detail("stage") {
+        Some(stage) => format!("{}: {} / {stage}: {}", out.listing.application, out.listing.name, what(&out.notice.event, &status)),
+        None => format!("{}: {}: {}", out.listing.application, out.listing.name, what(&out.notice.event, &status)),
+    };
+    // A text for this event, or one for all of them.
+    let message = out.notice.to.get("message");
+    let own = message.and_then(|message| message.get(&out.notice.event)?.get("text")?.as_str()).or(message.and_then(Value::as_str));
+    let mut lines: Vec<String> = own.into_iter().map(str::to_owned).collect();
+    lines.extend(detail("instructions").map(str::to_owned));
+    lines.push(format!("execution {}", out.listing.id));
+    (subject, lines.join("\n\n"))
+}
+
+fn what(event: &str, status: &str) -> String {
+    match event {
+        "manualJudgment" => "waits for a judgment".to_owned(),
+        "manualJudgmentContinue" => "was judged: continue".to_owned(),
+        "manualJudgmentStop" => "was judged: stop".to_owned(),
+        _ => match event.rsplit('.').next() {
+            Some("starting") => "started".to_owned(),
+            Some(_) | None => status.to_owned(),
+        },
+    }
+}
+
+/// Delivers notices until it is stopped.
+pub(super) async fn run(shared: Arc<Shared>, channels: Vec<Arc<dyn Channel>>, bell: Arc<Notify>, stop: CancellationToken) {
+    let mut failing = false;
+    loop {
+        // Safe to cancel: what was taken and not told comes back by its lease.
+        let round = tokio::select! {
+            () = stop.cancelled() => return,
+            round = round(&shared, &channels) => round,
+        };
+        match round {
+            Ok(true) => continue,
+            Ok(false) => failing = false,
+            Err(error) if !failing => {
+                failing = true;
+                warn!(%error, "the outbox cannot be read; notices wait");
+            }
+            Err(_) => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = bell.notified() => {}
+            () = tokio::time::sleep(EVERY) => {}
+        }
+    }
+}
+
+/// True when there may be more.
+async fn round(shared: &Shared, channels: &[Arc<dyn Channel>]) -> Result<bool, StoreError> {
+    let taken = shared.store.outbox(AT_ONCE, LEASE).await?;
+    let full = taken.len() >= AT_ONCE;
+    let deliveries = taken.into_iter().map(|out| deliver(shared, channels, out));
+    let done: Vec<Result<(), StoreError>> = futures::stream::iter(deliveries).buffer_unordered(AT_ONCE).collect().await;
+    done.into_iter().collect::<Result<Vec<()>, _>>()?;
+    Ok(full)
+}
+
+async fn deliver(shared: &Shared, channels: &[Arc<dyn Channel>], out: Outgoing) -> Result<(), StoreError> {
+    let kind = out.notice.to.get("type").and_then(Value::as_str).unwrap_or_default().to_lowercase();
+    let told = match channels.iter().find(|channel| channel.serves() == kind) {
+        Some(channel) => match tokio::time::timeout(WITHIN, channel.tell(&out)).await {
+            Ok(told) => told,
+            Err(_) => Err(NotTold { why: format!("no answer within {} s", WITHIN.as_secs()), again: true }),
+        },
+        None => Err(NotTold { why: format!("notifications of type {kind:?} are not set up here"), again: false }),
+    };
+    match told {
+        Ok(()) => {
+            info!(notice = out.id, event = out.notice.event, kind, "told");
+            shared.store.outbox_done(&out.id).await
+        }
+        Err(NotTold { why, again }) if again && out.tries < TRIES => {
+            let pause = AGAIN_FIRST.saturating_mul(1 << out.tries.min(10)).min(AGAIN_LONGEST);
+            warn!(notice = out.id, event = out.notice.event, kind, why, tries = out.tries + 1, "a notice was not delivered; again later");
+            shared.store.outbox_again(&out.id, shared.clock.now().plus(spread(pause, seed::of(&out.id) ^ u64::from(out.tries)))).await
+        }
+        Err(NotTold { why, .. }) => {
+            error!(notice = out.id, event = out.notice.event, kind, why, "a notice is given up (runbooks/notice-given-up.md)");
+            shared.store.outbox_done(&out.id).await
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Schedules, notices, the past.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use serde_json::json;
+
+use super::super::notify::NotTold;
+use super::super::scheduler;
+use super::super::*;
+use super::MOMENT;
+use super::SECOND;
+use super::rig::Fleet;
+use super::rig::START;
+use crate::model::Timestamp;
+use crate::orchestrator::store::Outgoing;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn every_minute(missed: &str) -> Value {
+    json!({"name": "tick", "stages": [{"type": "noop"}],
+        "triggers": [{"type": "cron", "enabled": true, "id": "t", "cronExpression": "0 * * * * ?", "missed": missed}]})
+}
+
+async fn times(fleet: &Fleet) -> Vec<Timestamp> {
+    let mut times: Vec<Timestamp> = fleet.all().await.iter().map(|l| l.build_time).collect();
+    times.sort();
+    times
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cron_fires_once_a_time_whoever_is_there() {
+    let fleet = Fleet::new(Duration::ZERO);
+    fleet.save("tick", every_minute("skip")).await;
+    let one = fleet.boot("i-1");
+    let _two = fleet.boot("i-2");
+    tokio::time::sleep(5 * MINUTE).await;
+    assert_eq!(fleet.all().await.len(), 5);
+    one.kill().await;
+    tokio::time::sleep(5 * MINUTE).await;
+    let times = times(&fleet).await;
+    assert_eq!(times.len(), 10, "none is lost with its scheduler");
+    let minutes: BTreeSet<i64> = times.iter().map(|t| t.0 / 60_000).collect();
+    assert_eq!(minutes.len(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_nobody_was_there_for_are_skipped_or_made_up_for_once() {
+    for (missed, expected) in [("skip", 0), ("run-once", 1)] {
+        let fleet = Fleet::new(Duration::ZERO);
+        fleet.save("tick", every_minute(missed)).await;
+        let one = fleet.boot("i-1");
+        tokio::time::sleep(SECOND).await;
+        one.kill().await;
+        // START is 20 s past a minute: an hour later, nothing is in time for 40 s.
+        tokio::time::sleep(60 * MINUTE + 15 * SECOND).await;
+        let _again = fleet.boot("i-1");
+        tokio::time::sleep(5 * SECOND).await;
+        assert_eq!(fleet.all().await.len(), expected, "{missed}; START = {START}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_late_triggers_than_may_fire_at_once_wait_for_a_person() {
+    let fleet = Fleet::new(Duration::ZERO);
+    for n in 0..4 {
+        fleet.save(&format!("tick{n}"), every_minute("run-once")).await;
+    }
+    let few = |settings: Settings| Settings { safeguard: 3, ..settings };
+    let one = fleet.boot_with("i-1", few);
+    tokio::time::sleep(SECOND).await;
+    one.kill().await;
+    tokio::time::sleep(60 * MINUTE + 15 * SECOND).await;
+    let _again = fleet.boot_with("i-1", few);
+    tokio::time::sleep(5 * SECOND).await;
+    assert_eq!(fleet.all().await.len(), 0);
+    let held = scheduler::held(&*fleet.store).await.unwrap().expect("a hold");
+    assert_eq!((held.count, held.some.len()), (4, 4));
+    scheduler::decide(&*fleet.store, &held, scheduler::Decision::Fire).await.unwrap();
+    tokio::time::sleep(3 * SECOND).await;
+    assert_eq!(fleet.all().await.len(), 4, "each once");
+    assert_eq!(scheduler::held(&*fleet.store).await.unwrap(), None);
+}
+
+/// Fails twice, then tells.
+#[derive(Default)]
+struct Reluctant(Mutex<Vec<(u32, String)>>);
+
+#[async_trait]
+impl Channel for Reluctant {
+    fn serves(&self) -> &'static str {
+        "slack"
+    }
+
+    async fn tell(&self, notice: &Outgoing) -> Result<(), NotTold> {
+        self.0.lock().unwrap().push((notice.tries, notify::text(notice).0));
+        if notice.tries < 2 { Err(NotTold { why: "busy".into(), again: true }) } else { Ok(()) }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_notice_is_told_until_it_is_heard_and_holds_up_nobody() {
+    let fleet = Fleet::new(Duration::ZERO);
+    let channel = Arc::new(Reluctant::default());
+    let _one = fleet.boot_telling("i-1", channel.clone());
+    let notify =
+        json!([{"type": "Slack", "address": "#ops", "when": ["pipeline.complete"]}, {"type": "sms", "when": ["pipeline.complete"]}]);
+    fleet.start(json!({"name": "p", "application": "app", "stages": [{"type": "noop"}], "notifications": notify})).await;
+    fleet.until_ended(1, SECOND).await;
+    tokio::time::sleep(MOMENT + 2 * MINUTE).await;
+    let told = channel.0.lock().unwrap().clone();
+    assert_eq!(told.iter().map(|(tries, _)| *tries).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(told[0].1, "app: p: succeeded");
+    assert!(fleet.store.outbox(10, SECOND).await.unwrap().is_empty(), "the one of a type nobody serves is given up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_past_is_removed_but_for_the_last_of_each_pipeline() {
+    let fleet = Fleet::new(Duration::ZERO);
+    let _one = fleet.boot_with("i-1", |settings| Settings { history: Some(History { age: 10 * MINUTE, keep: 2 }), ..settings });
+    for _ in 0..250 {
+        fleet.start(super::chain(1)).await;
+    }
+    fleet.until_ended(250, 5 * SECOND).await;
+    tokio::time::sleep(12 * MINUTE).await;
+    assert_eq!(fleet.all().await.len(), 2);
+}

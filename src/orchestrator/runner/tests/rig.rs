@@ -1,0 +1,383 @@
+//! A fleet on the model store in virtual time: instances that crash, networks that are cut, and a ledger of what tasks really did.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::super::effects::Performers;
+use super::super::effects::executions;
+use super::super::effects::executions::Executions;
+use super::super::start;
+use super::super::*;
+use crate::host::clock::VirtualClock;
+use crate::model::Timestamp;
+use crate::orchestrator::engine::definition::Definition;
+use crate::orchestrator::engine::effect::AttemptKey;
+use crate::orchestrator::engine::effect::Effect;
+use crate::orchestrator::engine::effect::Outcome;
+use crate::orchestrator::engine::event::Message;
+use crate::orchestrator::engine::execution::Execution;
+use crate::orchestrator::engine::stage::Failure;
+use crate::orchestrator::engine::stage::Lost;
+use crate::orchestrator::engine::stage::StageKind;
+use crate::orchestrator::engine::stage::Step;
+use crate::orchestrator::engine::stage::TaskKind;
+use crate::orchestrator::engine::stage::TaskResult;
+use crate::orchestrator::engine::stage::TaskSpec;
+use crate::orchestrator::engine::stage::TaskView;
+use crate::orchestrator::engine::stage::View;
+use crate::orchestrator::engine::stage::noop::Noop;
+use crate::orchestrator::engine::status::Status;
+use crate::orchestrator::store::Admission;
+use crate::orchestrator::store::Claimed;
+use crate::orchestrator::store::Created;
+use crate::orchestrator::store::DefinitionVersion;
+use crate::orchestrator::store::InstanceActivity;
+use crate::orchestrator::store::Lease;
+use crate::orchestrator::store::Listing;
+use crate::orchestrator::store::NewExecution;
+use crate::orchestrator::store::Outgoing;
+use crate::orchestrator::store::Query;
+use crate::orchestrator::store::Record;
+use crate::orchestrator::store::Retention;
+use crate::orchestrator::store::SaveError;
+use crate::orchestrator::store::StoreError;
+use crate::orchestrator::store::Write;
+use crate::orchestrator::store::WriteError;
+use crate::orchestrator::store::model::ModelStore;
+use crate::orchestrator::store::record;
+
+pub(super) const START: Timestamp = Timestamp(1_700_000_000_000);
+
+/// What tasks really did: each attempt with the instance that began it, and whether it came to its end.
+#[derive(Default)]
+pub(super) struct Ledger {
+    entries: Mutex<Vec<Entry>>,
+    turn: AtomicU64,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) key: AttemptKey,
+    pub(super) instance: String,
+    pub(super) ended: bool,
+}
+
+impl Ledger {
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        self.entries.lock().unwrap().clone()
+    }
+
+    /// Attempts that began more than once: a fence that did not hold.
+    pub(super) fn twice(&self) -> Vec<AttemptKey> {
+        let mut count: BTreeMap<AttemptKey, u32> = BTreeMap::new();
+        self.entries().into_iter().for_each(|entry| *count.entry(entry.key).or_default() += 1);
+        count.into_iter().filter(|(_, n)| *n > 1).map(|(key, _)| key).collect()
+    }
+
+    /// Tasks that came to their end, by how often.
+    pub(super) fn ended(&self) -> BTreeMap<String, u32> {
+        let mut count: BTreeMap<String, u32> = BTreeMap::new();
+        self.entries().into_iter().filter(|e| e.ended).for_each(|e| *count.entry(e.key.idempotency_key()).or_default() += 1);
+        count
+    }
+}
+
+/// Writes what it does into the ledger, and takes the time it is told (`longest_ms` of the fleet, by chance).
+struct Hand {
+    ledger: Arc<Ledger>,
+    instance: String,
+    longest: Duration,
+}
+
+#[async_trait]
+impl Performer for Hand {
+    async fn perform(&self, key: &AttemptKey, _: Effect, stop: &CancellationToken) -> Outcome {
+        let nth = {
+            let mut entries = self.ledger.entries.lock().unwrap();
+            entries.push(Entry { key: key.clone(), instance: self.instance.clone(), ended: false });
+            entries.len() - 1
+        };
+        let turn = self.ledger.turn.fetch_add(1, Ordering::Relaxed);
+        let time = self.longest.mul_f64((pause::mix(turn + 1) >> 54) as f64 / 1024.0);
+        tokio::select! {
+            () = tokio::time::sleep(time), if !time.is_zero() => {}
+            () = stop.cancelled() => return Outcome::Failed { error: "stopped".into(), retryable: true },
+            () = std::future::ready(()), if time.is_zero() => {}
+        }
+        self.ledger.entries.lock().unwrap()[nth].ended = true;
+        Outcome::Done { output: Value::Null }
+    }
+}
+
+/// A stage of one task that must not be done twice: an attempt whose owner is gone fails it.
+#[derive(Debug)]
+struct Once;
+
+impl StageKind for Once {
+    fn name(&self) -> &'static str {
+        "once"
+    }
+
+    fn tasks(&self, _: &View<'_>) -> Vec<TaskSpec> {
+        vec![TaskSpec::new("once", "once")]
+    }
+
+    fn task(&self, _: &str) -> Option<&dyn TaskKind> {
+        Some(self)
+    }
+}
+
+impl TaskKind for Once {
+    fn step(&self, _: &TaskView<'_>, outcome: Option<&Outcome>) -> Step {
+        match outcome {
+            None => Step::Perform { result: TaskResult::default(), effect: Effect::Call { name: "noop".to_owned(), input: Value::Null } },
+            Some(Outcome::Done { .. }) => Step::Finish(TaskResult::of(Status::Succeeded)),
+            Some(other) => Step::Fail(Failure::new("Stopped", format!("{other:?}"))),
+        }
+    }
+
+    fn lost(&self, _: &TaskView<'_>) -> Lost {
+        Lost::Fail(Failure::new("Lost", "nobody knows whether it was done"))
+    }
+}
+
+pub(super) fn registry() -> Registry {
+    Registry::standard().with(Noop).with(Once)
+}
+
+/// One instance's way to the store. A cut one gets no answers; a lossy one loses some answers after the store did as asked.
+pub(super) struct Net {
+    pub(super) store: Arc<ModelStore>,
+    cut: AtomicBool,
+    lossy: AtomicBool,
+    turn: AtomicU64,
+}
+
+impl Net {
+    fn gone() -> StoreError {
+        StoreError::Unavailable("cut".into())
+    }
+
+    /// True when the answer to what was done gets lost.
+    fn loses(&self) -> bool {
+        self.lossy.load(Ordering::Relaxed) && pause::mix(self.turn.fetch_add(1, Ordering::Relaxed)) % 8 == 0
+    }
+
+    fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! through {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $answer:ty, $error:ty;)*) => {
+        #[async_trait]
+        impl Store for Net {
+            $(async fn $name(&self, $($arg: $type),*) -> Result<$answer, $error> {
+                if self.is_cut() {
+                    return Err(Net::gone().into());
+                }
+                let answer = self.store.$name($($arg),*).await;
+                if self.is_cut() || self.loses() { Err(Net::gone().into()) } else { answer }
+            })*
+
+            async fn wait(&self, session: &Session, at_most: Duration) {
+                if self.is_cut() {
+                    return tokio::time::sleep(at_most).await;
+                }
+                self.store.wait(session, at_most).await;
+            }
+        }
+    };
+}
+
+through! {
+    now() -> Timestamp, StoreError;
+    beat(session: &Session, lease: Duration) -> bool, StoreError;
+    end_session(session: &Session) -> (), StoreError;
+    create(new: NewExecution) -> Created, StoreError;
+    claim(session: &Session, max: usize) -> Vec<Claimed>, StoreError;
+    claim_one(session: &Session, id: &ExecutionId) -> Option<Claimed>, StoreError;
+    write(write: Write) -> (), WriteError;
+    inbox(lease: &Lease, after: u64) -> Vec<(u64, Message)>, StoreError;
+    post(id: &ExecutionId, message: &Message) -> bool, StoreError;
+    admit(lease: &Lease, pipeline_config_id: &str, limit: u32) -> Admission, StoreError;
+    start_waiting(pipeline_config_id: &str, limit: u32, keep: bool) -> (), StoreError;
+    with_messages(session: &Session) -> Vec<ExecutionId>, StoreError;
+    next_due() -> Option<Timestamp>, StoreError;
+    load(id: &ExecutionId) -> Option<Record>, StoreError;
+    list(query: &Query) -> Vec<Listing>, StoreError;
+    active_by_instance() -> Vec<InstanceActivity>, StoreError;
+    remove(id: &ExecutionId) -> bool, StoreError;
+    expire(retention: Retention) -> usize, StoreError;
+    save_definition(definition: DefinitionVersion, expected: Option<u64>) -> DefinitionVersion, SaveError;
+    definition(id: &str, version: Option<u64>) -> Option<DefinitionVersion>, StoreError;
+    definition_named(application: &str, name: &str) -> Option<DefinitionVersion>, StoreError;
+    definitions(application: Option<&str>, after: Option<&str>, limit: usize) -> Vec<DefinitionVersion>, StoreError;
+    definition_history(id: &str, limit: usize) -> Vec<DefinitionVersion>, StoreError;
+    take_role(role: &str, session: &Session, lease: Duration) -> bool, StoreError;
+    set_mark(name: &str, text: &str) -> (), StoreError;
+    mark(name: &str) -> Option<String>, StoreError;
+    outbox(max: usize, lease: Duration) -> Vec<Outgoing>, StoreError;
+    outbox_done(id: &str) -> (), StoreError;
+    outbox_again(id: &str, at: Timestamp) -> (), StoreError;
+}
+
+/// A process on an instance.
+pub(super) struct Instance {
+    pub(super) handle: Handle,
+    pub(super) net: Arc<Net>,
+    stop: CancellationToken,
+    process: JoinSet<Ended>,
+}
+
+impl Instance {
+    /// The process dies at once.
+    pub(super) async fn kill(mut self) {
+        self.process.shutdown().await;
+    }
+
+    /// SIGTERM, and its end.
+    pub(super) async fn stop(mut self) -> Ended {
+        self.stop.cancel();
+        self.process.join_next().await.unwrap().unwrap()
+    }
+
+    pub(super) fn cut(&self, cut: bool) {
+        self.net.cut.store(cut, Ordering::Relaxed);
+    }
+
+    pub(super) fn lossy(&self, lossy: bool) {
+        self.net.lossy.store(lossy, Ordering::Relaxed);
+    }
+
+    pub(super) fn owned(&self) -> usize {
+        self.handle.owned(0).0
+    }
+}
+
+/// Instances and hosts on one store.
+pub(super) struct Fleet {
+    pub(super) store: Arc<ModelStore>,
+    pub(super) clock: Arc<VirtualClock>,
+    pub(super) ledger: Arc<Ledger>,
+    /// Longest time of an effect.
+    pub(super) longest: Duration,
+    hosts: tempfile::TempDir,
+}
+
+impl Fleet {
+    pub(super) fn new(longest: Duration) -> Self {
+        let clock = Arc::new(VirtualClock::start(START));
+        let store = Arc::new(ModelStore::new(clock.clone()));
+        Self { store, clock, ledger: Arc::default(), longest, hosts: tempfile::tempdir().unwrap() }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now().wall
+    }
+
+    /// Starts the process of this host.
+    pub(super) fn boot(&self, name: &str) -> Instance {
+        self.boot_with(name, |settings| settings)
+    }
+
+    pub(super) fn boot_with(&self, name: &str, change: impl FnOnce(Settings) -> Settings) -> Instance {
+        self.launch(change(Settings::new(name)), vec![])
+    }
+
+    pub(super) fn boot_telling(&self, name: &str, channel: Arc<dyn Channel>) -> Instance {
+        self.launch(Settings::new(name), vec![channel])
+    }
+
+    fn launch(&self, settings: Settings, channels: Vec<Arc<dyn Channel>>) -> Instance {
+        let name = settings.instance.as_str();
+        let net = Arc::new(Net { store: self.store.clone(), cut: false.into(), lossy: false.into(), turn: 0.into() });
+        let hand = Arc::new(Hand { ledger: self.ledger.clone(), instance: name.to_owned(), longest: self.longest });
+        let others = Arc::new(Executions::new(net.clone(), self.clock.clone()));
+        let parts = Parts {
+            store: net.clone(),
+            registry: Arc::new(registry()),
+            performer: Arc::new(Performers::default().with_call("noop", hand).with(&executions::WORDS, others)),
+            clock: self.clock.clone(),
+            memory: Memory::open(&self.hosts.path().join(name)).unwrap(),
+            channels,
+        };
+        let (runner, handle) = Runner::new(parts, settings, Wish { intake: true, run: true });
+        let stop = CancellationToken::new();
+        let mut process = JoinSet::new();
+        process.spawn(runner.run(stop.clone()));
+        Instance { handle, net, stop, process }
+    }
+
+    /// Starts a document, as a person would.
+    pub(super) async fn start(&self, document: Value) -> ExecutionId {
+        let Value::Object(document) = document else { panic!("an object") };
+        let order = start::Order { id: start::new_id(self.now()), ..Default::default() };
+        start::start(&*self.store, &Definition::from_document(document), order, self.now()).await.unwrap().id
+    }
+
+    /// Saves a definition.
+    pub(super) async fn save(&self, id: &str, document: Value) {
+        let version = DefinitionVersion {
+            id: id.into(),
+            application: "app".into(),
+            name: id.into(),
+            version: 0,
+            by: "me".into(),
+            at: START,
+            deleted: false,
+            document,
+        };
+        definitions::save(&*self.store, version, None).await.unwrap();
+    }
+
+    pub(super) async fn load(&self, id: &ExecutionId) -> Execution {
+        record::decode(id, None, &self.store.load(id).await.unwrap().unwrap()).unwrap()
+    }
+
+    pub(super) async fn status(&self, id: &ExecutionId) -> Status {
+        self.load(id).await.status()
+    }
+
+    /// Lets time pass until this many executions of the store have ended, with a limit.
+    pub(super) async fn until_ended(&self, count: usize, limit: Duration) -> Vec<Listing> {
+        let deadline = self.now().plus(limit);
+        loop {
+            let all = self.all().await;
+            if all.iter().filter(|l| l.status.is_complete()).count() >= count {
+                return all;
+            }
+            assert!(
+                self.now() < deadline,
+                "not ended within {limit:?}: {:?}",
+                all.iter().filter(|l| !l.status.is_complete()).take(3).collect::<Vec<_>>()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub(super) async fn all(&self) -> Vec<Listing> {
+        let mut all: Vec<Listing> = Vec::new();
+        loop {
+            let query = Query { limit: 1000, before: all.last().map(|l| l.id.clone()), ..Query::default() };
+            let page = self.store.list(&query).await.unwrap();
+            let full = page.len() == 1000;
+            all.extend(page);
+            if !full {
+                return all;
+            }
+        }
+    }
+}
+
+/// A chain of one stage with so many tasks.
+pub(super) fn chain(tasks: u32) -> Value {
+    json!({"name": "chain", "application": "app", "stages": [{"type": "noop", "tasks": tasks}]})
+}
