@@ -254,7 +254,7 @@ impl Owner {
                     self.left = true;
                     false
                 }
-                _ => true,
+                Command::Abort { .. } | Command::Undo { .. } | Command::Notify(_) | Command::Ended { .. } | Command::Reopened => true,
             });
         }
         let begins = begin.iter().any(|command| !matches!(command, Command::Abort { .. }));

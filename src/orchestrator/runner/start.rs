@@ -114,10 +114,9 @@ pub fn plan(definition: &Definition, order: Order, now: Timestamp) -> Result<Exe
     if definition.is_disabled() && initial.get("enabled") != Some(&Value::Bool(true)) {
         return Err(Error::Disabled(name));
     }
-    let (trigger, authentication) = trigger(order.trigger, order.authentication);
+    let (mut trigger, authentication) = trigger(order.trigger, order.authentication);
     let given = trigger.get("parameters").and_then(Value::as_object).cloned().unwrap_or_default();
     let parameters = parameters::resolve(&definition.parameters(), &given).map_err(Error::Wrong)?;
-    let mut trigger = trigger;
     trigger.insert("parameters".to_owned(), parameters.into());
     let text = |key: &str| definition.document().get(key).and_then(Value::as_str).map(str::to_owned);
     let summary = Summary {

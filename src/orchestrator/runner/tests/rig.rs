@@ -167,7 +167,7 @@ impl Net {
 
     /// True when the answer to what was done gets lost.
     fn loses(&self) -> bool {
-        self.lossy.load(Ordering::Relaxed) && pause::mix(self.turn.fetch_add(1, Ordering::Relaxed)) % 8 == 0
+        self.lossy.load(Ordering::Relaxed) && pause::mix(self.turn.fetch_add(1, Ordering::Relaxed)).is_multiple_of(8)
     }
 
     fn is_cut(&self) -> bool {
