@@ -13,18 +13,14 @@ use super::*;
 const WRITERS: usize = 8;
 const KILLED_AFTER: usize = 150;
 
-/// Not a test by itself: the process that is killed. It is told the file on its standard input, and says there what was acknowledged.
-#[test]
-#[ignore = "the victim of acknowledged_writes_outlive_kill_9"]
-fn victim() {
-    let mut path = String::new();
-    std::io::stdin().read_line(&mut path).unwrap();
-    if path.trim().is_empty() {
-        return;
-    }
+/// Names the file to the process that is killed, which is this test once more.
+const VICTIM: &str = "BELLROCK_TEST_VICTIM";
+
+/// Writes without end, and says on its standard output what was acknowledged.
+fn be_the_victim(path: &Path) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let store = open(Path::new(path.trim())).await;
+        let store = open(path).await;
         let me = session("victim", "1");
         assert!(store.beat(&me, Duration::from_secs(600)).await.unwrap());
         join_all((0..WRITERS).map(|n| store.create(new(&format!("e{n}"))))).await;
@@ -45,18 +41,21 @@ fn victim() {
     });
 }
 
-#[tokio::test]
-async fn acknowledged_writes_outlive_kill_9() {
+#[test]
+#[expect(clippy::disallowed_methods, reason = "how the test tells its own second process from itself")]
+fn acknowledged_writes_outlive_kill_9() {
+    if let Some(path) = std::env::var_os(VICTIM) {
+        return be_the_victim(Path::new(&path));
+    }
     let (_directory, path) = directory();
-    let name = format!("{}::victim", module_path!().split_once("::").unwrap().1);
+    let name = format!("{}::acknowledged_writes_outlive_kill_9", module_path!().split_once("::").unwrap().1);
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &name, "--ignored", "--nocapture"])
-        .stdin(Stdio::piped())
+        .args(["--exact", &name, "--nocapture"])
+        .env(VICTIM, &path)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    writeln!(child.stdin.take().unwrap(), "{}", path.display()).unwrap();
     let mut acknowledged: BTreeMap<String, u32> = BTreeMap::new();
     let mut seen = 0;
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
@@ -71,8 +70,11 @@ async fn acknowledged_writes_outlive_kill_9() {
         }
     }
     assert!(!child.wait().unwrap().success() && seen >= KILLED_AFTER, "{seen}");
+    tokio::runtime::Runtime::new().unwrap().block_on(look_at_what_is_left(&path, &acknowledged));
+}
 
-    let store = open(&path).await;
+async fn look_at_what_is_left(path: &Path, acknowledged: &BTreeMap<String, u32>) {
+    let store = open(path).await;
     let sound: String = store.writer.call(|tx| Ok(tx.connection.query_row("PRAGMA integrity_check", [], |row| row.get(0))?)).await.unwrap();
     assert_eq!(sound, "ok");
     store.end_session(&session("victim", "1")).await.unwrap();
