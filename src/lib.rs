@@ -29,11 +29,14 @@
 //! | [`cloud`] | the cloud as traits; `aws` is the real one, the only place of SDK types | model |
 //! | `cloud::sim` | the simulated region. Its core is *pure*; `local` fronts it in-process, `serve` over HTTP | model; `local`: orchestrator, host; `serve`: host, supervise |
 //! | [`host`] | this machine: clock, service manager, processes | model, supervise |
-//! | [`orchestrator`] | busy? taking new work? stop. The only place of Redis types | model, cloud, host, supervise |
+//! | [`orchestrator`] | busy? taking new work? stop. The only place of Redis and SQLite types | model, cloud, host, supervise |
+//! | `orchestrator::engine` | our own pipelines: [`advance`](orchestrator::engine::advance::advance) takes an execution and an event to changes and commands; stage types, expressions, windows, documents. *Pure* | model |
+//! | `orchestrator::store` | where executions live and who owns which: a trait, one contract, three that keep it (Redis, a file, memory) | as orchestrator |
+//! | `orchestrator::runner` | the shell round the engine: claims, writes, carries out effects, hands back; crons, notices, history | as orchestrator |
 //! | [`rollback`] | plan (*pure*), carry out, verify, journal | model, cloud, host, supervise |
 //! | [`observe`], [`act`] | the shells on either side of decide | model, decide, cloud, host, orchestrator; act: observe |
 //! | [`journal`] | what an agent must remember over a crash, synced before it acts | model, decide |
-//! | [`http`] | health, status, orders on the unix socket | model, decide, orchestrator, supervise |
+//! | [`http`] | health, status, orders on the unix socket; `api`: the engine's calls, as Gate has them | model, decide, orchestrator, supervise |
 //! | [`daemon`] | puts the agent together, owns its loop | all but cli, rollback, drill |
 //! | [`drill`] | rehearsals with a verdict | all but cli |
 //! | [`cli`] | one file per command | all |
@@ -55,6 +58,10 @@
 //! * *Time is an argument.* One file reads the clock. Everything else can be run through a night in milliseconds.
 //! * *Every wait ends.* Each call, queue and retry has a bound; when it is reached somebody is told, with a code that has a page in `runbooks/`.
 //!
+//! * *Waiting owns nothing.* An execution with nothing under way belongs to no instance; one with work under way to exactly one, whose writes are
+//!   fenced by an epoch. So a drain hands work back in moments, and a dead instance's work is adopted when its lease runs out.
+//! * *An attempt is recorded before its effect.* An effect may be repeated after a crash, under the same key, and only where its kind says that this does no harm.
+//!
 //! # Words
 //!
 //! | word | meaning |
@@ -71,6 +78,10 @@
 //! | look, deed | an action that reads, an action with an effect outside |
 //! | settle, quiet | the pause after intake is closed; the time idleness has to last before it is believed |
 //! | soak, keep | how long a superseded group is kept for a rollback; how many of its instances |
+//! | execution, stage, task, attempt | Orca's: a pipeline on its way, its steps, their parts; one try of a task at an effect |
+//! | effect, outcome | what a task wants done outside, as data; what came of it |
+//! | session, lease, epoch | one life of an agent process; how long silence is allowed it; which ownership of an execution a write belongs to |
+//! | park, adopt, hand off | give an execution back until something happens; take it from a session that is gone; give it back because of a drain |
 //! | singleton | a cluster that must have one instance at most, such as the polling one: handed over, never doubled |
 
 pub mod act;

@@ -1,6 +1,6 @@
 //! The API of the embedded engine: Gate's calls where Gate has them, so that what people already use goes on working.
 //!
-//! What must stay true: nobody does more than their [`Role`](auth::Role); every request has a size, a time and a rate; a call that changes an
+//! What must stay true: nobody does more than their [`Role`]; every request has a size, a time and a rate; a call that changes an
 //! execution goes to its inbox and is answered when it is there, since its owner may be another instance; lists have pages.
 //!
 //! The document of all calls is at `/openapi.json`, made from these types.

@@ -1,4 +1,4 @@
-//! Counts what an evaluation costs, and stops it. See [`limit`](super::limit).
+//! Counts what an evaluation costs, and stops it. See [`limit`].
 
 use std::cell::Cell;
 
