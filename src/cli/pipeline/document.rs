@@ -67,6 +67,17 @@ fn read(path: &Path, bytes: &mut Vec<u8>) -> io::Result<()> {
     source.take(definition::MAX_BYTES as u64 + 1).read_to_end(bytes).map(drop)
 }
 
+/// A definition that may run, or everything that forbids it.
+pub(super) fn sound(path: &Path) -> Result<Definition, Failure> {
+    let checked = check(path);
+    checked.definition.ok_or_else(|| {
+        let what = format!("{} is no pipeline that could run", path.display());
+        let mut failure = Failure::refused("pipeline-wrong", what).help("`bellrock pipeline check` lists the warnings too");
+        failure.causes = checked.problems.iter().filter(|problem| problem.is_error()).map(Problem::to_string).collect();
+        failure
+    })
+}
+
 /// Any JSON object, within the same bounds.
 pub(super) fn object(path: &Path) -> Result<Map<String, Value>, Failure> {
     let mut bytes = Vec::new();

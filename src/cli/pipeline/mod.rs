@@ -1,5 +1,5 @@
-//! `bellrock pipeline …`: what people do with pipelines. Those that need no engine (`check`, `next-window`, `eval`) have a file each; those that ask
-//! an agent's engine are together by subject: definitions, starting and watching, orders to an execution.
+//! `bellrock pipeline …`: what people do with pipelines. Those that need no engine (`check`, `next-window`, `eval`) have a file each; `run`
+//! brings its own; those that ask an agent's engine are together by subject: definitions, starting and watching, orders to an execution.
 //!
 //! To add one: a line in [`What`], a line in [`run`], and its `Args` where its subject is.
 
@@ -11,6 +11,7 @@ mod eval;
 mod next_window;
 mod orders;
 mod progress;
+mod run;
 mod watch;
 
 use std::io::Write;
@@ -38,6 +39,7 @@ use with_statuses;
 #[derive(Debug, clap::Args)]
 #[command(after_help = with_statuses!("Examples:\n  \
     bellrock pipeline check examples/*.json\n  \
+    bellrock pipeline run examples/smoke-test.json\n  \
     bellrock pipeline save examples/release.json\n  \
     bellrock pipeline start shop release --param version=1.2.0 --wait"))]
 pub(super) struct Args {
@@ -53,6 +55,8 @@ enum What {
     NextWindow(next_window::Args),
     /// Evaluate an expression over an execution or any JSON.
     Eval(eval::Args),
+    /// Run a pipeline here and now, without an agent.
+    Run(run::Args),
     /// Save a pipeline in the agent's store.
     Save(definitions::SaveArgs),
     /// List the pipelines in the store.
@@ -86,6 +90,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         What::Check(args) => check::run(args, context),
         What::NextWindow(args) => next_window::run(args, context),
         What::Eval(args) => eval::run(args, context),
+        What::Run(args) => run::run(args, context),
         What::Save(args) => wait(definitions::save(args, context)),
         What::List(args) => wait(definitions::list(args, context)),
         What::History(args) => wait(definitions::history(args, context)),

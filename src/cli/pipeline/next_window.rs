@@ -9,7 +9,6 @@ use super::document::Windowed;
 use crate::cli::Context;
 use crate::cli::Exit;
 use crate::cli::Failure;
-use crate::orchestrator::engine::problem::Problem;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -28,14 +27,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
-    let checked = document::check(&args.file);
-    let Some(definition) = checked.definition else {
-        let problems: Vec<&Problem> = checked.problems.iter().filter(|problem| problem.is_error()).collect();
-        let what = format!("{} is no pipeline that could run", args.file.display());
-        let mut failure = Failure::refused("pipeline-wrong", what).help("`bellrock pipeline check` lists the warnings too");
-        failure.causes = problems.into_iter().map(Problem::to_string).collect();
-        return Err(failure);
-    };
+    let definition = document::sound(&args.file)?;
     let windows = document::windows(&definition, &args.standpoint);
     context.print(|| text(&windows), &windows)?;
     Ok(Exit::Done)

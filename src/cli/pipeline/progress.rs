@@ -26,16 +26,21 @@ const LINE: usize = 300;
 /// Tells what is new.
 pub(super) struct Narrator<'a> {
     context: &'a Context,
-    /// Put behind commands that are shown to people.
-    options: String,
+    /// Put behind commands that are shown to people; `None` = this process asks them itself.
+    options: Option<String>,
     /// Status last told, by id.
     told: BTreeMap<String, Status>,
 }
 
 impl<'a> Narrator<'a> {
-    /// One that has told nothing yet.
+    /// For an execution elsewhere; commands that are shown to people end with `options`.
     pub(super) fn new(context: &'a Context, options: String) -> Self {
-        Self { context, options, told: BTreeMap::new() }
+        Self { context, options: Some(options), told: BTreeMap::new() }
+    }
+
+    /// For an execution in this process, which asks for judgments itself.
+    pub(super) fn here(context: &'a Context) -> Self {
+        Self { context, options: None, told: BTreeMap::new() }
     }
 
     /// True when this was told.
@@ -43,8 +48,8 @@ impl<'a> Narrator<'a> {
         self.told.get(id).is_some_and(|told| told.word() == status)
     }
 
-    /// Tells what was not told yet.
-    pub(super) fn tell(&mut self, execution: &Execution) -> Result<(), Failure> {
+    /// Tells what was not told yet; true when there was something.
+    pub(super) fn tell(&mut self, execution: &Execution) -> Result<bool, Failure> {
         let id = execution.id.as_str();
         let whole = self.is_news(id, execution.status());
         if whole && !execution.status().is_complete() {
@@ -52,6 +57,7 @@ impl<'a> Narrator<'a> {
         }
         let news = execution.stages().iter().filter(|s| s.status() != Status::NotStarted && self.is_news(s.id.as_str(), s.status()));
         let mut news: Vec<&Stage> = news.collect();
+        let any = whole || !news.is_empty();
         news.sort_by_key(|stage| stage.head().end_time.or(stage.head().start_time));
         for stage in news {
             self.line(execution, Some(stage))?;
@@ -61,7 +67,7 @@ impl<'a> Narrator<'a> {
             self.line(execution, None)?;
         }
         self.told.insert(id.to_owned(), execution.status());
-        Ok(())
+        Ok(any)
     }
 
     fn is_news(&self, id: &str, status: Status) -> bool {
@@ -75,9 +81,9 @@ impl<'a> Narrator<'a> {
         }
         let mut lines = vec![step.text()];
         lines.extend(step.details.iter().map(|detail| format!("{:22}{detail}", "")));
-        if let Some(stage) = stage.filter(|stage| asks(stage)) {
+        if let (Some(stage), Some(options)) = (stage.filter(|stage| asks(stage)), &self.options) {
             let input = if orders::inputs(stage).is_empty() { "" } else { " --input INPUT" };
-            let judge = format!("bellrock pipeline judge {} {} continue{input}{}", execution.id, stage.head().ref_id, self.options);
+            let judge = format!("bellrock pipeline judge {} {} continue{input}{options}", execution.id, stage.head().ref_id);
             lines.push(format!("{:22}answer with: {judge}", ""));
         }
         self.context.print_line(|| lines.join("\n"), &())
