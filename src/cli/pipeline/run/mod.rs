@@ -99,7 +99,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
             waits: false,
             engine: &engine,
         };
-        running.until(run.to_the_end()).await
+        running.until(run.follow()).await
     });
     // A question that nobody answered must not hold the process.
     runtime.shutdown_background();
@@ -132,7 +132,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn to_the_end(&mut self) -> Result<End, Failure> {
+    async fn follow(&mut self) -> Result<End, Failure> {
         let mut pause = FIRST_LOOK;
         loop {
             let execution = self.look().await?;
