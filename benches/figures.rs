@@ -142,6 +142,7 @@ fn idle(binary: &Path) -> Result<Vec<Figure>> {
             .env_clear()
             .env("AWS_ENDPOINT_URL", endpoint)
             .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("{endpoint}/imds/{id}"))
+            .env("BELLROCK_ORCHESTRATOR_KIND", "endpoint")
             .env("BELLROCK_ORCHESTRATOR_URL", format!("{endpoint}/orchestrators/{id}"))
             .env("BELLROCK_FLEET_STATE_DIR", &folder)
             .env("BELLROCK_HTTP_SOCKET", folder.join("agent.sock"))

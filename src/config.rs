@@ -4,6 +4,7 @@
 //! comes in as a map. What must stay true: a [`Config`] that exists is in order; everything that is wrong is reported at once, with its
 //! place; nothing unknown is passed over; and what is in force can be shown, key by key, with where it came from.
 
+mod engine;
 mod keys;
 mod kind;
 mod orchestrator;
@@ -16,6 +17,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 
+pub use engine::Engine;
+pub use engine::Store;
 pub use kind::parse_duration;
 pub use kind::show_duration;
 pub use report::Place;
@@ -38,8 +41,8 @@ pub struct Config {
     pub fleet: Fleet,
     /// How AWS is called.
     pub aws: aws::Settings,
-    /// How the orchestrator is looked at and switched.
-    pub orchestrator: endpoint::Settings,
+    /// Who runs the orchestrator, and how.
+    pub orchestrator: Orchestrator,
     /// What `decide` may know.
     pub policy: Policy,
     /// The Spinnaker that retires instances; `Some` exactly when `policy.via` says so.
@@ -49,6 +52,15 @@ pub struct Config {
     /// What it says, and how.
     pub log: Log,
     settings: Vec<Setting>,
+}
+
+/// Who runs the orchestrator.
+#[derive(Clone, Debug)]
+pub enum Orchestrator {
+    /// The agent does.
+    Embedded(Box<Engine>),
+    /// Something else does; this is how it is looked at and switched.
+    Endpoint(Box<endpoint::Settings>),
 }
 
 /// This host and its fleet.
@@ -148,19 +160,25 @@ impl Config {
         let mut policy = Policy::default();
         let fleet = keys::fleet(&mut sheet, &mut policy);
         let aws = keys::aws(&mut sheet);
-        let orchestrator = orchestrator::orchestrator(&mut sheet, &mut policy);
+        let orchestrator = orchestrator::orchestrator(&mut sheet, &mut policy, &fleet);
         keys::drain(&mut sheet, &mut policy);
         let gate = keys::terminate(&mut sheet, &mut policy);
         let http = keys::http(&mut sheet);
         let log = keys::log(&mut sheet);
-        keys::combinations(&mut sheet, &policy, &orchestrator.sources);
+        let sources = match &orchestrator {
+            Orchestrator::Endpoint(settings) => settings.sources.as_slice(),
+            Orchestrator::Embedded(_) => &[],
+        };
+        keys::combinations(&mut sheet, &policy, sources);
         let (settings, problems) = sheet.finish();
         if problems.is_empty() { Ok(Self { fleet, aws, orchestrator, policy, gate, http, log, settings }) } else { Err(Problems(problems)) }
     }
 
     /// Keys that differ in `new` and that a running agent cannot take over: they shape what it is made of, not what it decides.
     pub fn needs_restart(&self, new: &Config) -> Vec<&'static str> {
-        let differs = |(old, new): (&Setting, &Setting)| (old.exact != new.exact && !keys::is_policy(new.key)).then_some(new.key);
+        let differs = |(old, new): (&Setting, &Setting)| {
+            (old.exact != new.exact && (old.used || new.used) && !keys::is_policy(new.key)).then_some(new.key)
+        };
         self.settings.iter().zip(&new.settings).filter_map(differs).collect()
     }
 

@@ -3,9 +3,12 @@
 //! What must stay true: one agent to a host (a lock in the state directory); a port that cannot be had does not stop a drain; a reload that
 //! cannot take effect whole changes nothing.
 
+mod engine;
+
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use fs2::FileExt;
@@ -24,6 +27,7 @@ use crate::cloud::Identity;
 use crate::cloud::aws;
 use crate::cloud::aws::Aws;
 use crate::cloud::aws::Imds;
+use crate::config;
 use crate::config::Config;
 use crate::daemon;
 use crate::daemon::Lines;
@@ -40,6 +44,7 @@ use crate::http;
 use crate::http::Surface;
 use crate::journal::FileAudit;
 use crate::journal::FileJournal;
+use crate::journal::Journal;
 use crate::model::Clock;
 use crate::observe::Eyes;
 use crate::orchestrator::Orchestrator;
@@ -47,9 +52,11 @@ use crate::orchestrator::endpoint::Endpoint;
 use crate::orchestrator::gate;
 use crate::supervise::Ended;
 use crate::supervise::Supervisor;
+use engine::Engine;
+use engine::Place;
 
-/// The daemon's own limit for the deed under way, and some air; below systemd's `TimeoutStopSec`.
-const STOP_WITHIN: Duration = daemon::STOP_WITHIN.saturating_add(Duration::from_secs(5));
+/// The daemon's own limit for the deed under way, the engine's for giving back what it owns, and some air; below systemd's `TimeoutStopSec`.
+const STOP_WITHIN: Duration = daemon::STOP_WITHIN.saturating_add(Duration::from_secs(15));
 /// Commands that wait for the loop; further ones are turned away. A person asks one at a time.
 const COMMANDS: usize = 8;
 
@@ -95,7 +102,11 @@ async fn serve(config: Config, context: &Context) -> Result<(), Failure> {
     let (policy, policies) = watch::channel(config.policy.clone());
     let (status, statuses) = watch::channel(Status::default());
     let (asked, commands) = mpsc::channel(COMMANDS);
-    let surface = Surface { status: statuses.clone(), commands: asked };
+    let api = match &config.orchestrator {
+        config::Orchestrator::Embedded(_) => Some(Arc::new(OnceLock::new())),
+        config::Orchestrator::Endpoint(_) => None,
+    };
+    let surface = Surface { status: statuses.clone(), commands: asked, api: api.clone() };
 
     let mut tasks = Supervisor::new(stop.clone());
     let (listen, over_tcp, stopped) = (config.http.listen, surface.clone(), stop.clone());
@@ -105,9 +116,11 @@ async fn serve(config: Config, context: &Context) -> Result<(), Failure> {
     let reader = Reader { config: config.clone(), file: context.config.clone(), env: context.env.clone(), policy };
     tasks.essential("signals", listen_to(signals, reader, manager.clone(), stop.clone()));
     let beat = manager.clone();
-    let lines = Lines { policy: policies, commands, stop, status, beat: Box::new(move || beat.ping()) };
+    // The loop may end before the rest is asked to stop: when the engine beside it does.
+    let lines = Lines { policy: policies, commands, stop: stop.child_token(), status, beat: Box::new(move || beat.ping()) };
+    let env = context.env.clone();
     let told = tell(manager.clone(), statuses);
-    tasks.essential("agent", async move { tokio::join!(work(config, boot, lines), told).0 });
+    tasks.essential("agent", async move { tokio::join!(work(config, env, boot, lines, api), told).0 });
 
     manager.ready();
     let ended = tasks.run(STOP_WITHIN).await;
@@ -117,25 +130,56 @@ async fn serve(config: Config, context: &Context) -> Result<(), Failure> {
     })
 }
 
-/// Learns who we are, puts the parts together, runs the loop.
-async fn work(config: Config, boot: String, mut lines: Lines) -> Ended {
+/// The routes of the API, once there is an engine behind them.
+type Routes = Option<Arc<OnceLock<axum::Router>>>;
+
+/// Learns who we are, puts the parts together, runs the loop, and the engine beside it.
+async fn work(config: Config, env: std::collections::BTreeMap<String, String>, boot: String, mut lines: Lines, api: Routes) -> Ended {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let metadata = Arc::new(Imds::new());
     let Some(identity) = daemon::identify(&*metadata, &mut lines).await else { return Ok(()) };
-    let (eyes, hands) = adapters(&config, &identity, metadata, clock.clone()).await?;
-    let journal = Box::new(FileJournal::new(config.fleet.state_dir.join("journal")));
+    let mut journal = Box::new(FileJournal::new(config.fleet.state_dir.join("journal")));
+    let own = identity.own.id();
+    let (orchestrator, engine): (Arc<dyn Orchestrator>, Option<Engine>) = match &config.orchestrator {
+        config::Orchestrator::Endpoint(settings) => {
+            let endpoint = Endpoint::new((**settings).clone(), own, clock.clone()).map_err(|e| e.to_string())?;
+            (Arc::new(endpoint), None)
+        }
+        config::Orchestrator::Embedded(settings) => {
+            // A journal that cannot be read holds the loop, which tells; until then nothing is claimed.
+            let draining = journal.load(own, &boot).map_or(true, |found| found.is_some_and(|(durable, _)| durable.drain.is_some()));
+            let place = Place { instance: own.as_str(), state_dir: &config.fleet.state_dir, env: &env, draining };
+            let engine = Engine::start(settings, place, clock.clone()).await?;
+            if let Some(api) = api {
+                // Set once: this is the only place, and it is passed once.
+                let _ = api.set(engine.api.clone());
+            }
+            (engine.orchestrator.clone(), Some(engine))
+        }
+    };
+    let (eyes, hands) = adapters(&config, &identity, metadata, orchestrator).await?;
     let audit = Box::new(FileAudit::new(config.fleet.state_dir.join("audit.jsonl")));
-    daemon::run(Parts { identity, eyes, hands, clock, journal, audit, boot }, lines).await;
-    Ok(())
+    let end_loop = lines.stop.clone();
+    let looping = daemon::run(Parts { identity, eyes, hands, clock, journal, audit, boot }, lines);
+    match engine {
+        Some(engine) => engine.beside(looping, end_loop).await,
+        None => {
+            looping.await;
+            Ok(())
+        }
+    }
 }
 
-async fn adapters(config: &Config, identity: &Identity, metadata: Arc<Imds>, clock: Arc<dyn Clock>) -> Result<(Eyes, Hands), String> {
+async fn adapters(
+    config: &Config,
+    identity: &Identity,
+    metadata: Arc<Imds>,
+    orchestrator: Arc<dyn Orchestrator>,
+) -> Result<(Eyes, Hands), String> {
     // Our group is where we are; looking for a region elsewhere could only find another one.
     let region = config.aws.region.clone().or_else(|| Some(identity.region.clone()));
     let aws = Aws::connect(&aws::Settings { region, ..config.aws.clone() }).await.map_err(|e| e.to_string())?;
     let autoscaling = Arc::new(aws);
-    let endpoint = Endpoint::new(config.orchestrator.clone(), identity.own.id(), clock).map_err(|e| e.to_string())?;
-    let orchestrator: Arc<dyn Orchestrator> = Arc::new(endpoint);
     let tasks = match &config.gate {
         Some(settings) => Some(Arc::new(gate::Gate::new(settings.clone()).map_err(|e| e.to_string())?) as Arc<dyn gate::Tasks>),
         None => None,

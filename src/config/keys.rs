@@ -215,6 +215,6 @@ pub(super) fn bounded(sheet: &mut Sheet<'_>, key: &'static str, value: Duration,
     );
 }
 
-fn at_least_one(sheet: &mut Sheet<'_>, key: &'static str, value: u32, why: &str) {
+pub(super) fn at_least_one(sheet: &mut Sheet<'_>, key: &'static str, value: u32, why: &str) {
     sheet.check(key, value > 0, format!("0: {why}"), "allowed: 1 or more");
 }

@@ -98,6 +98,62 @@ text_kind!(
     exact |u: &RedisUrl| u.0.clone()
 );
 
+/// Where the engine's store is, in the forms of a fleet's Redis; a password in it is not shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StoreUrl(pub(super) String);
+
+const STORE_SCHEMES: [&str; 6] = ["redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"];
+
+text_kind!(
+    StoreUrl,
+    "an address such as \"redis://cache:6379/0\", \"redis+sentinel://a:26379,b:26379/name/0\" or \"redis+cluster://a:6379,b:6379\"",
+    |t: &str| {
+        let (scheme, rest) = t.split_once("://")?;
+        (STORE_SCHEMES.contains(&scheme) && !rest.is_empty()).then(|| StoreUrl(t.to_owned()))
+    },
+    |u: &StoreUrl| {
+        // Several hosts are no address of the standard's, so the secret is cut out by hand.
+        let secret = u.0.split_once("://").and_then(|(scheme, rest)| {
+            let (who, places) = rest.rsplit_once('@')?;
+            Some(format!("{scheme}://{}:***@{places}", who.split(':').next().unwrap_or_default()))
+        });
+        secret.unwrap_or_else(|| u.0.clone())
+    },
+    exact |u: &StoreUrl| u.0.clone()
+);
+
+/// A time zone of the IANA database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Zone(pub(super) jiff::tz::TimeZone);
+
+text_kind!(Zone, "a time zone such as \"Europe/Berlin\" or \"UTC\"", |t: &str| jiff::tz::TimeZone::get(t).ok().map(Zone), |z: &Zone| {
+    z.0.iana_name().unwrap_or("UTC").to_owned()
+});
+
+/// A list of names, which may be empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Names(pub(super) Vec<String>);
+
+impl Kind for Names {
+    fn allowed() -> String {
+        "a list of names such as [\"one\", \"two\"] (in the environment: one,two)".into()
+    }
+
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        let names: Vec<String> = value.as_array()?.iter().map(|name| name.get_ref().as_str().map(str::to_owned)).collect::<Option<_>>()?;
+        names.iter().all(|name| !name.trim().is_empty()).then_some(Self(names))
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+        names.iter().all(|name| !name.is_empty()).then_some(Self(names))
+    }
+
+    fn show(&self) -> String {
+        format!("[{}]", self.0.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", "))
+    }
+}
+
 fn names_a_program(argv: &[String]) -> bool {
     argv.first().is_some_and(|program| !program.trim().is_empty())
 }

@@ -7,6 +7,9 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Fleet;
+use super::Orchestrator;
+use super::engine;
 use super::keys::bounded;
 use super::kind::HttpUrl;
 use super::kind::Kind;
@@ -34,7 +37,10 @@ const SOURCES: &str = "orchestrator.activity.sources";
 const SWITCH: &str = "orchestrator.intake.switch";
 
 /// Who runs the orchestrator.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Runs {
+    /// The agent does.
+    Embedded,
     /// Something else does.
     Endpoint,
 }
@@ -63,7 +69,7 @@ enum AuthWord {
     Basic,
 }
 
-choice!(Runs { "endpoint" => Runs::Endpoint });
+choice!(Runs { "embedded" => Runs::Embedded, "endpoint" => Runs::Endpoint });
 choice!(SourceWord {
     "active-by-instance" => SourceWord::ActiveByInstance,
     "metrics" => SourceWord::Metrics,
@@ -98,8 +104,32 @@ text_kind!(
 text_kind!(Series, "a series such as 'threadpool_activeCount{id=\"messageHandlerPool\"}'", |t: &str| t.parse().ok(), |s: &Series| s
     .to_string());
 
-pub(super) fn orchestrator(sheet: &mut Sheet<'_>, policy: &mut Policy) -> Settings {
-    let Runs::Endpoint = sheet.read("orchestrator.kind", Runs::Endpoint);
+/// How long the engine may take to give back what it owns.
+const HAND_BACK: Duration = Duration::from_secs(30);
+
+pub(super) fn orchestrator(sheet: &mut Sheet<'_>, policy: &mut Policy, fleet: &Fleet) -> Orchestrator {
+    let embedded = sheet.read("orchestrator.kind", Runs::Embedded) == Runs::Embedded;
+    let inside = engine::engine(sheet, embedded, &fleet.state_dir);
+    if embedded {
+        // What the engine says of itself is exact and new: nothing has to settle, and two looks are enough.
+        policy.activity_every = SECOND;
+        policy.sample_max_age = 2 * SECOND;
+        policy.settle = SECOND;
+        policy.quiet = 4 * SECOND;
+    }
+    sheet.within(Some(Chosen { holds: !embedded, by: "orchestrator.kind", what: "\"endpoint\"" }));
+    let outside = endpoint(sheet, policy);
+    sheet.within(None);
+    let inside = engine::tables(sheet, embedded, inside);
+    if embedded {
+        policy.stop_grace = Some(HAND_BACK);
+        Orchestrator::Embedded(Box::new(inside))
+    } else {
+        Orchestrator::Endpoint(Box::new(outside))
+    }
+}
+
+fn endpoint(sheet: &mut Sheet<'_>, policy: &mut Policy) -> Settings {
     let HttpUrl(base) = sheet.read("orchestrator.url", HttpUrl("http://127.0.0.1:8083".into()));
     let usual = Settings::default();
     let limits = web::Limits {
@@ -159,11 +189,14 @@ pub(super) fn auth(sheet: &mut Sheet<'_>, keys: [&'static str; 4], within: Chose
 }
 
 fn sources(sheet: &mut Sheet<'_>, policy: &mut Policy, base: &str) -> Vec<Source> {
+    // How often to look is asked of whoever runs it.
+    let within = sheet.within(None);
     policy.activity_every = sheet.read("orchestrator.activity.every", policy.activity_every);
     bounded(sheet, "orchestrator.activity.every", policy.activity_every, SECOND, 600 * SECOND);
     policy.activity_every_idle = sheet.read("orchestrator.activity.every_idle", policy.activity_every_idle);
     bounded(sheet, "orchestrator.activity.every_idle", policy.activity_every_idle, SECOND, 3600 * SECOND);
     policy.sample_max_age = sheet.read("orchestrator.activity.sample_max_age", policy.sample_max_age);
+    sheet.within(within);
     let words = sheet.read(SOURCES, Words(vec![SourceWord::ActiveByInstance])).0;
     sheet.check(
         SOURCES,

@@ -25,6 +25,8 @@ pub(super) struct Sheet<'a> {
     written: DeTable<'a>,
     env: &'a BTreeMap<String, String>,
     used: BTreeSet<&'static str>,
+    /// What the keys that are read now belong to, beside their own choice.
+    within: Option<Chosen>,
     settings: Vec<Setting>,
     problems: Vec<Problem>,
     /// Lines where the text is no TOML: what else seems wrong there is an echo.
@@ -61,6 +63,7 @@ impl<'a> Sheet<'a> {
             written: table.into_inner(),
             env,
             used: BTreeSet::new(),
+            within: None,
             settings: Vec::new(),
             problems: Vec::new(),
             broken: BTreeSet::new(),
@@ -73,6 +76,11 @@ impl<'a> Sheet<'a> {
             sheet.problems.push(Problem { place, key: String::new(), wrong: error.message().to_owned(), allowed: String::new() });
         }
         sheet
+    }
+
+    /// Keys that are read from now on belong to `within` as well. Answers what they belonged to until now.
+    pub(super) fn within(&mut self, within: Option<Chosen>) -> Option<Chosen> {
+        std::mem::replace(&mut self.within, within)
     }
 
     /// The value of a key, or `default` when it is not written (or wrong, which is noted).
@@ -102,7 +110,7 @@ impl<'a> Sheet<'a> {
     /// The value of a key that `chosen` cannot do without.
     pub(super) fn needed<T: Kind>(&mut self, chosen: &Chosen, key: &'static str) -> Option<T> {
         let value = self.chosen(chosen, key);
-        if chosen.holds && !self.is_written(key) {
+        if chosen.holds && self.within.as_ref().is_none_or(|within| within.holds) && !self.is_written(key) {
             self.wrong(chosen.by, format!("{} needs {key}", chosen.what), format!("allowed there: {}", T::allowed()));
         }
         value
@@ -111,8 +119,11 @@ impl<'a> Sheet<'a> {
     fn settle<T: Kind>(&mut self, chosen: &Chosen, key: &'static str, value: Option<&T>, from: Place) {
         let written = from != Place::Default;
         let exact = Exact(value.map(Kind::exact));
-        self.settings.push(Setting { key, value: value.map(Kind::show), from, used: chosen.holds, exact });
-        if written && !chosen.holds {
+        let beyond = self.within.as_ref().filter(|within| !within.holds).map(Chosen::name);
+        self.settings.push(Setting { key, value: value.map(Kind::show), from, used: chosen.holds && beyond.is_none(), exact });
+        if let Some(beyond) = beyond.filter(|_| written) {
+            self.wrong(key, "has no effect here", format!("set {beyond}"));
+        } else if written && !chosen.holds {
             self.wrong(key, "has no effect here", format!("it belongs to {}", chosen.name()));
         }
     }
@@ -131,7 +142,7 @@ impl<'a> Sheet<'a> {
     }
 
     /// Whether the file or the environment says anything of this key, right or wrong.
-    fn is_written(&self, key: &str) -> bool {
+    pub(super) fn is_written(&self, key: &str) -> bool {
         self.env.get(&variable(key)).is_some_and(|text| !text.is_empty()) || find(&self.written, key).is_some()
     }
 

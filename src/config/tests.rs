@@ -24,8 +24,31 @@ fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
 }
 
-fn parse(text: &str, pairs: &[(&str, &str)]) -> Result<Config, Problems> {
+fn plain(text: &str, pairs: &[(&str, &str)]) -> Result<Config, Problems> {
     Config::parse(Path::new("b.toml"), text, &env(pairs))
+}
+
+/// Of an agent beside an orchestrator, unless the text says otherwise.
+fn parse(text: &str, pairs: &[(&str, &str)]) -> Result<Config, Problems> {
+    let mut env = env(pairs);
+    if !text.contains("kind = ") {
+        env.insert("BELLROCK_ORCHESTRATOR_KIND".to_owned(), "endpoint".to_owned());
+    }
+    Config::parse(Path::new("b.toml"), text, &env)
+}
+
+fn endpoint(config: &Config) -> &crate::orchestrator::endpoint::Settings {
+    match &config.orchestrator {
+        Orchestrator::Endpoint(settings) => settings,
+        Orchestrator::Embedded(_) => panic!("the engine is embedded"),
+    }
+}
+
+fn engine(config: &Config) -> &Engine {
+    match &config.orchestrator {
+        Orchestrator::Embedded(engine) => engine,
+        Orchestrator::Endpoint(_) => panic!("something else runs the orchestrator"),
+    }
 }
 
 fn good(text: &str) -> Config {
@@ -40,13 +63,104 @@ fn assert_problems(text: &str, pairs: &[(&str, &str)], expected: &[&str]) {
 }
 
 #[test]
-fn nothing_written_is_the_default_policy() {
+fn nothing_written_is_the_engine_in_a_file_of_this_machine() {
+    let config = plain("", &[]).unwrap();
+    assert_eq!(engine(&config).store, Store::File("/var/lib/bellrock/engine.db".into()));
+    assert_eq!((config.policy.settle, config.policy.quiet), (Duration::from_secs(1), Duration::from_secs(4)));
+    assert!(config.policy.stop_grace.is_some());
+    assert!(config.effective().iter().all(|s| s.from == Place::Default));
+    let elsewhere = plain("[fleet]\nstate_dir = \"/srv/b\"", &[]).unwrap();
+    assert_eq!(engine(&elsewhere).store, Store::File("/srv/b/engine.db".into()));
+}
+
+#[test]
+fn every_key_of_the_engine_can_be_configured() {
+    let text = r#"
+        [orchestrator]
+        kind = "embedded"
+        redis = "redis+sentinel://me:hush@a:26379,b:26379/main/2"
+        redis_read = "redis://me:hush@replica"
+        redis_prefix = "{b}:"
+        lease = "9s"
+        owned = 50
+        handoff = false
+        zone = "Europe/Berlin"
+        [orchestrator.webhooks]
+        hosts = ["*.example.com"]
+        local = ["localhost"]
+        [orchestrator.jobs]
+        environment = []
+        [orchestrator.history]
+        age = "never"
+        "#;
+    let config = plain(text, &[]).unwrap();
+    let redis = crate::orchestrator::store::redis::Settings {
+        url: "redis+sentinel://me:hush@a:26379,b:26379/main/2".into(),
+        read: Some("redis://me:hush@replica".into()),
+        prefix: "{b}:".into(),
+        timeout: Duration::from_secs(3),
+    };
+    let expected = Engine {
+        store: Store::Redis(redis),
+        lease: Duration::from_secs(9),
+        owned: 50,
+        handoff: false,
+        zone: jiff::tz::TimeZone::get("Europe/Berlin").unwrap(),
+        reach: crate::orchestrator::runner::effects::http::Reach { hosts: vec!["*.example.com".into()], local: vec!["localhost".into()] },
+        job_environment: Vec::new(),
+        history: None,
+    };
+    assert_eq!(*engine(&config), expected);
+    let shown: Vec<&String> = config.effective().iter().filter_map(|s| s.value.as_ref()).collect();
+    assert!(shown.iter().all(|value| !value.contains("hush")), "a password is shown");
+    assert!(shown.iter().any(|value| value.contains("me:***@a:26379,b:26379/main/2")));
+}
+
+#[test]
+fn keys_of_the_other_kind_are_reported_with_the_kind_they_need() {
+    for (text, expected) in [
+        (
+            "[orchestrator]\nurl = \"http://h\"\n[orchestrator.activity]\nsources = [\"json\"]\n[orchestrator.stop]\nunit = \"orca\"",
+            vec![
+                "b.toml:2:7: orchestrator.url: has no effect here; set orchestrator.kind = \"endpoint\"",
+                "b.toml:4:11: orchestrator.activity.sources: has no effect here; set orchestrator.kind = \"endpoint\"",
+                "b.toml:6:8: orchestrator.stop.unit: has no effect here; set orchestrator.kind = \"endpoint\"",
+            ],
+        ),
+        (
+            "[orchestrator]\nkind = \"endpoint\"\nstore = \"/x\"",
+            vec!["b.toml:3:9: orchestrator.store: has no effect here; it belongs to orchestrator.kind = \"embedded\""],
+        ),
+        (
+            "[orchestrator]\nredis_prefix = \"x\"\nlease = \"1s\"",
+            vec![
+                "b.toml:2:16: orchestrator.redis_prefix: has no effect here; it belongs to orchestrator.redis",
+                "b.toml:3:9: orchestrator.lease: 1s is too short; allowed: 2s to 5m",
+            ],
+        ),
+        (
+            "[orchestrator]\nredis = \"redis://h\"\nstore = \"/x\"",
+            vec!["b.toml:3:9: orchestrator.store: and orchestrator.redis are two places; only one of them"],
+        ),
+        (
+            "[orchestrator]\nredis = \"redis+cluster://h\"",
+            vec![
+                "b.toml:2:9: orchestrator.redis: the store refused: in a Redis Cluster the prefix of all keys has to hold a hash tag, such as {bellrock}:",
+            ],
+        ),
+    ] {
+        let problems = plain(text, &[]).err().unwrap_or_else(|| panic!("no problem in:\n{text}"));
+        assert_eq!(problems.0.iter().map(Problem::to_string).collect::<Vec<_>>(), expected, "in:\n{text}");
+    }
+}
+
+#[test]
+fn nothing_written_beside_an_orchestrator_is_the_default_policy() {
     let config = good("");
     assert_eq!(config.policy, Policy::default());
-    assert_eq!(config.orchestrator.sources, [Source::ActiveByInstance { base: "http://127.0.0.1:8083".into(), key: Key::Own }]);
-    assert_eq!(config.orchestrator.intake, Switch::SpinnakerAdmin { base: "http://127.0.0.1:8083".into(), poll_age: None });
+    assert_eq!(endpoint(&config).sources, [Source::ActiveByInstance { base: "http://127.0.0.1:8083".into(), key: Key::Own }]);
+    assert_eq!(endpoint(&config).intake, Switch::SpinnakerAdmin { base: "http://127.0.0.1:8083".into(), poll_age: None });
     assert_eq!((&config.gate, config.http.listen), (&None, "127.0.0.1:7010".parse().unwrap()));
-    assert!(config.effective().iter().all(|s| s.from == Place::Default));
 }
 
 #[test]
@@ -104,7 +218,7 @@ fn each_wrong_value_is_reported_where_it_stands() {
         ),
         (
             "[orchestrator]\nkind = \"process\"",
-            "b.toml:2:8: orchestrator.kind: \"process\" is not understood; allowed: one of \"endpoint\"",
+            "b.toml:2:8: orchestrator.kind: \"process\" is not understood; allowed: one of \"embedded\", \"endpoint\"",
         ),
         (
             "[log]\nlevel = \"loud\"",
@@ -220,7 +334,7 @@ fn the_environment_overrides_the_file_key_by_key() {
     assert_eq!(config.policy.settle, Duration::from_secs(20));
     assert_eq!((config.policy.keep, config.policy.dry_run), (2, true));
     assert_eq!(config.aws.region.as_deref(), Some("eu-west-1"));
-    assert_eq!(config.orchestrator.sources[0], Source::Command { argv: vec!["/bin/jobs".into(), "--count".into()] });
+    assert_eq!(endpoint(&config).sources[0], Source::Command { argv: vec!["/bin/jobs".into(), "--count".into()] });
     let from = |key| config.effective().iter().find(|s| s.key == key).unwrap().from.to_string();
     assert_eq!(from("drain.quiet"), "environment BELLROCK_DRAIN_QUIET");
     assert_eq!(from("drain.settle"), "b.toml:3:10");
@@ -299,7 +413,7 @@ fn every_field_of_the_policy_can_be_configured() {
         dry_run: true,
     };
     assert_eq!(config.policy, expected);
-    assert_eq!(config.orchestrator.stop, Some(Hand::Unit("orca".into())));
+    assert_eq!(endpoint(&config).stop, Some(Hand::Unit("orca".into())));
     let gate = config.gate.unwrap();
     assert_eq!((gate.base.as_str(), gate.account.as_str(), gate.user.as_str()), ("https://gate", "mgmt", "bellrock"));
 }
@@ -333,7 +447,7 @@ fn every_source_switch_and_hand_can_be_configured() {
         quiet = "2m"
         "#,
     );
-    let o = &config.orchestrator;
+    let o = endpoint(&config);
     let key = Key::Host("orca-1".into());
     let expected = [
         Source::Redis(Redis { url: "redis://:hush@cache:6379".into(), key: key.clone(), expiry: Duration::from_secs(1800) }),
@@ -355,16 +469,16 @@ fn every_source_switch_and_hand_can_be_configured() {
         |method: &str, url: &str, body: Option<&str>| Request { method: method.into(), url: url.into(), body: body.map(Into::into) };
     let read = ReadBack { url: "http://h/r".into(), pointer: Some("/on".into()), closed: "off".into(), open: Some("on".into()) };
     let expected = Switch::Http { close: request("POST", "http://h/c", Some("{}")), open: request("PUT", "http://h/o", None), read };
-    assert_eq!(good(http).orchestrator.intake, expected);
+    assert_eq!(endpoint(&good(http)).intake, expected);
     let command = "[orchestrator.intake]\nswitch = \"command\"\ncommand = { close = [\"c\"], open = [\"o\"], read = [\"r\"] }";
     let expected = Switch::Command { close: vec!["c".into()], open: vec!["o".into()], read: vec!["r".into()] };
-    assert_eq!(good(command).orchestrator.intake, expected);
-    assert_eq!(good("[orchestrator.intake]\nswitch = \"none\"\naccept_risk = true").orchestrator.intake, Switch::None);
+    assert_eq!(endpoint(&good(command)).intake, expected);
+    assert_eq!(endpoint(&good("[orchestrator.intake]\nswitch = \"none\"\naccept_risk = true")).intake, Switch::None);
 }
 
 #[test]
 fn the_sample_names_every_key_with_its_default() {
-    let sample = good(SAMPLE);
+    let sample = plain(SAMPLE, &[]).unwrap();
     assert!(sample.effective().iter().all(|s| s.from == Place::Default), "the sample sets something");
     let mut section = String::new();
     let mut written = BTreeMap::new();

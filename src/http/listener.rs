@@ -1,4 +1,5 @@
-//! A listener whose connections are few and short: a client that holds on to one, or sends a byte a minute, costs little and not for long.
+//! A listener whose connections are few, and live only while they are answered: a client that holds on to one, sends a byte a minute or does not
+//! take what it asked for costs little and not for long.
 
 use std::future::Future;
 use std::io;
@@ -18,7 +19,7 @@ use tokio::time::Sleep;
 
 /// Connections at a time; further ones wait in the kernel's queue. Health checks and a few people need a handful.
 const CONNECTIONS: usize = 32;
-/// Life of a connection, longer than the longest answer takes.
+/// Life of a connection from its beginning or the last byte of an answer: longer than any answer takes, and than a stream of events is silent.
 const LIFE: Duration = Duration::from_secs(30);
 
 pub(super) struct Bounded<L> {
@@ -75,10 +76,14 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Connection<Io> {
 
 impl<Io: AsyncWrite + Unpin> AsyncWrite for Connection<Io> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.over(cx) {
-            Some(over) => over,
-            None => Pin::new(&mut self.io).poll_write(cx, buf),
+        if let Some(over) = self.over(cx) {
+            return over;
         }
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        if matches!(written, Poll::Ready(Ok(_))) {
+            self.end.as_mut().reset(tokio::time::sleep(LIFE).deadline());
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

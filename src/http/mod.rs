@@ -1,6 +1,7 @@
-//! How the agent is asked: `/health` and `/status` on a loopback port, these and `/drain` and `/undrain` on a unix socket.
+//! How the agent is asked: `/health` and `/status` on a loopback port, these and `/drain` and `/undrain` on a unix socket; and on both the [`api`] of
+//! the embedded engine, where there is one.
 //!
-//! What must stay true: nobody gives orders over TCP, where a caller cannot be told from another; on the socket its mode says who may,
+//! What must stay true: nobody orders a drain over TCP, where a caller cannot be told from another; on the socket its mode says who may,
 //! and the kernel, not the caller, says who did. Every request, answer, connection and stop is bounded. A failure here never stops a drain:
 //! the daemon goes on without being asked.
 
@@ -16,8 +17,11 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use axum::Router;
 use tokio::net::TcpListener;
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
@@ -42,6 +46,8 @@ pub struct Surface {
     pub status: watch::Receiver<Status>,
     /// Its inbox. A full one is answered with 503.
     pub commands: mpsc::Sender<Asked>,
+    /// The [`api`] of the engine in this process, once it runs; `None` where something else runs the orchestrator.
+    pub api: Option<Arc<OnceLock<Router>>>,
 }
 
 /// A command, and where the daemon puts its answer: the status after it, or why it is refused.

@@ -20,10 +20,12 @@ use axum::routing::post;
 use axum::serve::IncomingStream;
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
+use tower::ServiceExt;
 
 use super::ANSWER_WITHIN;
 use super::Asked;
 use super::Surface;
+use super::api::auth::Door;
 use super::listener::Bounded;
 use super::views;
 use crate::decide::Command;
@@ -52,13 +54,41 @@ impl Connected<IncomingStream<'_, Bounded<UnixListener>>> for Peer {
 /// For TCP.
 pub(super) fn reads(surface: Surface) -> Router {
     let routes = Router::new().route("/drain", post(only_on_the_socket)).route("/undrain", post(only_on_the_socket));
-    bounded(routes.merge(common())).with_state(surface)
+    bounded(routes.merge(common())).fallback(over_loopback).with_state(surface)
 }
 
 /// For the unix socket.
 pub(super) fn all(surface: Surface) -> Router {
     let routes = Router::new().route("/drain", post(drain)).route("/undrain", post(undrain));
-    bounded(routes.merge(common())).with_state(surface)
+    bounded(routes.merge(common())).fallback(over_the_socket).with_state(surface)
+}
+
+async fn over_loopback(State(surface): State<Surface>, request: Request) -> Response {
+    engine(surface, Door::Loopback, request).await
+}
+
+async fn over_the_socket(State(surface): State<Surface>, ConnectInfo(peer): ConnectInfo<Peer>, request: Request) -> Response {
+    match peer.uid {
+        Some(uid) => engine(surface, Door::Socket(name(uid).await), request).await,
+        None => problem(StatusCode::FORBIDDEN, "nobody", "the kernel does not say who asks"),
+    }
+}
+
+/// What only the engine can answer. Its API has its own limits.
+async fn engine(surface: Surface, door: Door, mut request: Request) -> Response {
+    let Some(api) = surface.api else {
+        return problem(
+            StatusCode::NOT_FOUND,
+            "no_such_call",
+            "there is no such call; pipelines are with the orchestrator beside this agent",
+        );
+    };
+    let Some(routes) = api.get() else {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "starting", "the engine has not started yet");
+    };
+    request.extensions_mut().insert(door);
+    let Ok(response) = routes.clone().oneshot(request).await;
+    response
 }
 
 fn common() -> Router<Surface> {

@@ -18,7 +18,7 @@ struct Agent {
 fn agent() -> Agent {
     let (status, seen) = watch::channel(Status::default());
     let (sender, commands) = mpsc::channel(1);
-    Agent { status, commands, surface: Surface { status: seen, commands: sender }, stop: CancellationToken::new() }
+    Agent { status, commands, surface: Surface { status: seen, commands: sender, api: None }, stop: CancellationToken::new() }
 }
 
 fn ready() -> Status {

@@ -118,7 +118,7 @@ impl Sim {
 /// Two sources by HTTP and one by a command, which is slow so that the phases that rest on a single look can be met.
 fn orchestrator(url: &str) -> String {
     format!(
-        "[orchestrator]\nurl = \"{url}\"\ntimeout = \"2s\"\n\
+        "[orchestrator]\nkind = \"endpoint\"\nurl = \"{url}\"\ntimeout = \"2s\"\n\
          [orchestrator.activity]\nsources = [\"active-by-instance\", \"metrics\", \"command\"]\n\
          every = \"1s\"\nevery_idle = \"1s\"\nsample_max_age = \"1s\"\n\
          [orchestrator.activity.metrics]\nurl = \"{url}/metrics\"\nseries = 'threadpool_activeCount{{id=\"messageHandlerPool\"}}'\n\

@@ -22,6 +22,7 @@ use super::views::Problem as ProblemView;
 use crate::model::Timestamp;
 use crate::orchestrator::engine::execution::ExecutionId;
 use crate::orchestrator::engine::execution::Object;
+use crate::orchestrator::runner::definitions;
 use crate::orchestrator::store::DefinitionVersion;
 use crate::orchestrator::store::SaveError;
 
@@ -123,7 +124,7 @@ async fn save(State(api): ApiState, Admin(caller): Admin, Body(mut document): Bo
     }
     let definition =
         DefinitionVersion { id, application, name, version: 0, by: caller.user, at: Timestamp::default(), deleted: false, document };
-    Ok(Json(shown(api.store.save_definition(definition, expected).await?)))
+    Ok(Json(shown(definitions::save(&*api.store, definition, expected).await?)))
 }
 
 /// Removes a definition; its versions stay readable.
@@ -137,7 +138,7 @@ async fn remove(State(api): ApiState, Admin(caller): Admin, Path((application, p
     };
     let found = found.filter(|d| !d.deleted && d.application == application).ok_or_else(|| missing(&pipeline))?;
     let expected = Some(found.version);
-    api.store.save_definition(DefinitionVersion { deleted: true, by: caller.user, ..found }, expected).await?;
+    definitions::save(&*api.store, DefinitionVersion { deleted: true, by: caller.user, ..found }, expected).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

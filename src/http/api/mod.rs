@@ -7,6 +7,7 @@
 
 pub mod auth;
 mod definitions;
+pub mod desk;
 mod events;
 mod executions;
 mod instance;

@@ -10,7 +10,7 @@
 //! before the supervisor starts and handed to it, so there is no moment between. A key has one job: a second start attaches to the first.
 //!
 //! How it fails: a host that goes down loses the job, and whoever asks is told so. A service manager that ends the whole control group ends jobs
-//! too: the unit has to say `KillMode=process` or `mixed`.
+//! too, `mixed` as well: the unit has to say `KillMode=process`.
 
 mod record;
 pub mod supervisor;

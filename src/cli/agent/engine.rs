@@ -1,0 +1,142 @@
+//! The embedded engine of an agent: put together from the configuration, and run beside the loop.
+//!
+//! What must stay true: the engine ends after the loop, so that what the loop asked of it last is done; one that ends by itself takes the agent with it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::Router;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::chain;
+use crate::config;
+use crate::http::api::Api;
+use crate::http::api::auth::Tokens;
+use crate::http::api::desk::Desk;
+use crate::model::Clock;
+use crate::orchestrator::engine::stage::Registry;
+use crate::orchestrator::runner::Memory;
+use crate::orchestrator::runner::Parts;
+use crate::orchestrator::runner::Runner;
+use crate::orchestrator::runner::Settings;
+use crate::orchestrator::runner::Wish;
+use crate::orchestrator::runner::effects::Performers;
+use crate::orchestrator::runner::effects::executions;
+use crate::orchestrator::runner::effects::executions::Executions;
+use crate::orchestrator::runner::effects::http;
+use crate::orchestrator::runner::effects::http::Http;
+use crate::orchestrator::runner::effects::job;
+use crate::orchestrator::runner::effects::job::Jobs;
+use crate::orchestrator::runner::embedded::Embedded;
+use crate::orchestrator::store::Store;
+use crate::orchestrator::store::embedded::EmbeddedStore;
+use crate::orchestrator::store::redis::RedisStore;
+use crate::supervise::Ended;
+
+/// Where the engine is at home.
+pub(super) struct Place<'a> {
+    /// What `activeByInstance` calls it.
+    pub(super) instance: &'a str,
+    /// The agent's directory.
+    pub(super) state_dir: &'a Path,
+    /// The agent's environment.
+    pub(super) env: &'a BTreeMap<String, String>,
+    /// A drain of this instance is under way, so nothing is claimed.
+    pub(super) draining: bool,
+}
+
+/// An engine at work.
+pub(super) struct Engine {
+    pub(super) orchestrator: Arc<Embedded>,
+    pub(super) api: Router,
+    /// Ends it.
+    stop: CancellationToken,
+    /// The runner.
+    runner: JoinSet<Ended>,
+    /// What the store does beside its calls; for as long as the runner needs it.
+    store: JoinSet<()>,
+}
+
+impl Engine {
+    /// Begins to run it.
+    ///
+    /// # Errors
+    /// The store or the memory of this host cannot be used; for people.
+    pub(super) async fn start(settings: &config::Engine, place: Place<'_>, clock: Arc<dyn Clock>) -> Result<Self, String> {
+        let mut background = JoinSet::new();
+        let store: Arc<dyn Store> = match &settings.store {
+            config::Store::File(path) => {
+                info!(path = %path.display(), "executions live in a file");
+                Arc::new(EmbeddedStore::open(path, clock.clone()).await.map_err(|e| chain(&e))?)
+            }
+            config::Store::Redis(redis) => {
+                info!("executions live in Redis");
+                let life = format!("{}.{}.{}", place.instance, std::process::id(), clock.now().wall.0);
+                let (store, work) = RedisStore::open(redis.clone(), &life).map_err(|e| chain(&e))?;
+                background.spawn(work.run());
+                Arc::new(store)
+            }
+        };
+        let memory = Memory::open(place.state_dir).map_err(|e| format!("{} cannot be used: {e}", place.state_dir.display()))?;
+        let program = std::env::current_exe().map_err(|e| format!("this program cannot find itself: {e}"))?;
+        let named = |name: &String| place.env.get_key_value(name).map(|(name, value)| (name.clone(), value.clone()));
+        let inherited = settings.job_environment.iter().filter_map(named).collect();
+        let performers = Performers::default()
+            .with(&http::WORDS, Arc::new(Http::new(settings.reach.clone()).map_err(|e| chain(&e))?))
+            .with(&job::WORDS, Arc::new(Jobs::new(place.state_dir.join("jobs"), program, inherited)))
+            .with(&executions::WORDS, Arc::new(Executions::new(store.clone(), clock.clone())));
+        let registry = Arc::new(Registry::standard());
+        let parts = Parts {
+            store: store.clone(),
+            registry: registry.clone(),
+            performer: Arc::new(performers),
+            clock: clock.clone(),
+            memory,
+            channels: Vec::new(),
+        };
+        let usual = Settings::new(place.instance);
+        let runs = Settings {
+            lease: settings.lease,
+            owned: settings.owned,
+            handoff: settings.handoff,
+            zone: settings.zone.clone(),
+            history: settings.history,
+            ..usual
+        };
+        let (runner, handle) = Runner::new(parts, runs, Wish { intake: !place.draining, run: true });
+        let desk = Desk { store: store.clone(), registry, runner: handle.clone(), clock: clock.clone(), zone: settings.zone.clone() };
+        // Tokens are for callers from elsewhere, and there is no door for them.
+        let api = Api::new(store, Arc::new(desk), Tokens::default(), clock.clone()).router();
+        let stop = CancellationToken::new();
+        let mut running = JoinSet::new();
+        running.spawn(runner.run(stop.clone()));
+        Ok(Self { orchestrator: Arc::new(Embedded::new(handle, clock)), api, stop, runner: running, store: background })
+    }
+
+    /// Runs beside the loop, which `end_loop` ends, and after it until everything owned is given back.
+    ///
+    /// # Errors
+    /// The engine ended before the loop did.
+    pub(super) async fn beside(mut self, work: impl Future<Output = ()>, end_loop: CancellationToken) -> Ended {
+        let working = async {
+            work.await;
+            self.stop.cancel();
+        };
+        let running = async {
+            let ended = match self.runner.join_next().await {
+                Some(Ok(ended)) => ended,
+                Some(Err(broken)) => Err(format!("the engine broke off: {broken}")),
+                None => Ok(()),
+            };
+            let early = !self.stop.is_cancelled();
+            end_loop.cancel();
+            if early { ended.and(Err("the engine ended by itself".to_owned())) } else { ended }
+        };
+        let ((), ended) = tokio::join!(working, running);
+        self.store.abort_all();
+        ended
+    }
+}
