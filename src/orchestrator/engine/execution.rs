@@ -265,6 +265,9 @@ pub struct Stage {
     tasks: Vec<Task>,
     #[serde(skip)]
     changed: u8,
+    /// The head as it was before it changed; `None` also while all of it is new.
+    #[serde(skip)]
+    was: Option<Box<Head>>,
     #[serde(skip)]
     expressions: Expressions,
 }
@@ -301,7 +304,7 @@ fn object_has_expression(object: &Object) -> bool {
 impl Stage {
     /// A stage of these parts; nothing of it counts as changed.
     pub fn from_parts(id: StageId, head: Head, context: Object, outputs: Object, tasks: Vec<Task>) -> Self {
-        Self { id, head, context, outputs, tasks, changed: 0, expressions: Expressions::Unknown }
+        Self { id, head, context, outputs, tasks, changed: 0, was: None, expressions: Expressions::Unknown }
     }
 
     /// A new stage: all of it counts as changed.
@@ -316,7 +319,10 @@ impl Stage {
 
     /// The small fields, to be changed.
     pub fn head_mut(&mut self) -> &mut Head {
-        self.changed |= Part::Head as u8;
+        if !self.is_changed(Part::Head) {
+            self.changed |= Part::Head as u8;
+            self.was = Some(Box::new(self.head.clone()));
+        }
         &mut self.head
     }
 
@@ -469,6 +475,9 @@ pub struct Execution {
     stages: Vec<Stage>,
     #[serde(skip)]
     changed: bool,
+    /// The summary as it was before it changed; `None` also while all of it is new.
+    #[serde(skip)]
+    was: Option<Box<Summary>>,
     /// Stages were added or removed: their order has to be written.
     #[serde(skip)]
     reordered: bool,
@@ -489,16 +498,29 @@ pub struct Execution {
 }
 
 /// What changed of an execution since it was last asked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
     /// The summary did.
     pub summary: bool,
+    /// The summary as it was; `None` when all of it is new, or nothing of it changed.
+    pub summary_was: Option<Box<Summary>>,
     /// The list of stages did.
     pub order: bool,
-    /// These stages did, in these parts: place in [`Execution::stages`], parts in [`Part::ALL`]'s order.
-    pub stages: Vec<(usize, Vec<Part>)>,
+    /// These stages did, in the order of [`Execution::stages`].
+    pub stages: Vec<StageChanges>,
     /// These stages are no more.
     pub removed: Vec<StageId>,
+}
+
+/// What changed of one stage.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StageChanges {
+    /// Place in [`Execution::stages`].
+    pub at: usize,
+    /// These parts, in [`Part::ALL`]'s order.
+    pub parts: Vec<Part>,
+    /// The head as it was; `None` when all of it is new, or nothing of it changed.
+    pub head_was: Option<Box<Head>>,
 }
 
 impl Changes {
@@ -532,7 +554,9 @@ impl Execution {
 
     /// Its own fields, to be changed.
     pub fn summary_mut(&mut self) -> &mut Summary {
-        self.changed = true;
+        if !std::mem::replace(&mut self.changed, true) {
+            self.was = Some(Box::new(self.summary.clone()));
+        }
         &mut self.summary
     }
 
@@ -676,12 +700,14 @@ impl Execution {
             let stage = &mut self.stages[at];
             let parts: Vec<Part> = Part::ALL.into_iter().filter(|p| stage.is_changed(*p)).collect();
             stage.changed = 0;
+            let head_was = stage.was.take();
             if !parts.is_empty() {
-                stages.push((at, parts));
+                stages.push(StageChanges { at, parts, head_was });
             }
         }
         Changes {
             summary: std::mem::take(&mut self.changed),
+            summary_was: self.was.take(),
             order: std::mem::take(&mut self.reordered),
             stages,
             removed: std::mem::take(&mut self.removed),

@@ -7,6 +7,7 @@
 //! stay as they are. Fails with [`StoreError::Unreadable`] on a status or a form of a newer version, never by guessing.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,6 +17,7 @@ use super::Listing;
 use super::Record;
 use super::StoreError;
 use crate::model::Timestamp;
+use crate::orchestrator::engine::execution::Attempt;
 use crate::orchestrator::engine::execution::Authentication;
 use crate::orchestrator::engine::execution::Changes;
 use crate::orchestrator::engine::execution::Execution;
@@ -25,9 +27,11 @@ use crate::orchestrator::engine::execution::Head;
 use crate::orchestrator::engine::execution::Object;
 use crate::orchestrator::engine::execution::Part;
 use crate::orchestrator::engine::execution::Stage;
+use crate::orchestrator::engine::execution::StageChanges;
 use crate::orchestrator::engine::execution::StageId;
 use crate::orchestrator::engine::execution::Summary;
 use crate::orchestrator::engine::execution::Synthetic;
+use crate::orchestrator::engine::execution::Task;
 use crate::orchestrator::engine::status::Status;
 
 /// Says whether it is a pipeline; Orca has that in the key alone.
@@ -42,7 +46,7 @@ const REQUISITES: &str = "bellrock:requisiteStageRefIds";
 pub struct FieldChanges {
     /// Fields to set.
     pub set: Vec<Field>,
-    /// Fields to remove; most of them are not there.
+    /// Fields to remove: they are there, but for some of those of a stage that went.
     pub remove: Vec<String>,
     /// The ids of the stages in order, when they changed.
     pub stage_index: Option<Vec<String>>,
@@ -51,9 +55,9 @@ pub struct FieldChanges {
 /// All of an execution.
 pub fn encode(execution: &Execution) -> Record {
     let mut fields = FieldChanges::default();
-    fields.summary(execution.summary());
+    fields.summary(execution.summary(), None);
     for stage in execution.stages() {
-        fields.stage(stage, &Part::ALL);
+        fields.stage(stage, &Part::ALL, None);
     }
     Record { fields: fields.set, stage_index: stage_index(execution) }
 }
@@ -62,16 +66,18 @@ pub fn encode(execution: &Execution) -> Record {
 pub fn encode_changes(execution: &Execution, changes: &Changes) -> FieldChanges {
     let mut fields = FieldChanges::default();
     if changes.summary {
-        fields.summary(execution.summary());
-    }
-    for (at, parts) in &changes.stages {
-        fields.stage(execution.stage(*at), parts);
+        fields.summary(execution.summary(), changes.summary_was.as_deref());
     }
     for id in &changes.removed {
-        // A stage of the same id may have come in its place.
-        if execution.place(id).is_none() {
-            fields.remove.extend(STAGE_FIELDS.iter().map(|name| stage_field(id, name)));
-        }
+        fields.remove.extend(STAGE_FIELDS.iter().map(|name| stage_field(id, name)));
+    }
+    for StageChanges { at, parts, head_was } in &changes.stages {
+        fields.stage(execution.stage(*at), parts, head_was.as_deref());
+    }
+    if !changes.removed.is_empty() {
+        // A stage of the same id may have come in the place of one that went.
+        let set: HashSet<&str> = fields.set.iter().map(|(name, _)| name.as_str()).collect();
+        fields.remove.retain(|name| !set.contains(name.as_str()));
     }
     fields.stage_index = changes.order.then(|| stage_index(execution));
     fields
@@ -140,6 +146,59 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("keys are texts, and nothing here refuses to be written")
 }
 
+/// A task as it is stored. It is written again with every task of its stage, so what every reader takes for granted is left out: flags that are not set, and
+/// the attempt of a task that ended (in a loop it stays, since attempts are counted on).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredTask<'a> {
+    id: &'a str,
+    implementing_class: &'a str,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_time: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_time: Option<Timestamp>,
+    status: Status,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    stage_start: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    stage_end: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    loop_start: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    loop_end: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_exception_details: Option<&'a Object>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<&'a Attempt>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due: Option<Timestamp>,
+}
+
+fn tasks(tasks: &[Task]) -> String {
+    let loops = tasks.iter().any(|task| task.loop_start || task.loop_end);
+    let stored = |task| stored(task, loops);
+    json(&tasks.iter().map(stored).collect::<Vec<_>>())
+}
+
+fn stored(task: &Task, loops: bool) -> StoredTask<'_> {
+    StoredTask {
+        id: &task.id,
+        implementing_class: &task.implementing_class,
+        name: &task.name,
+        start_time: task.start_time,
+        end_time: task.end_time,
+        status: task.status,
+        stage_start: task.stage_start,
+        stage_end: task.stage_end,
+        loop_start: task.loop_start,
+        loop_end: task.loop_end,
+        task_exception_details: Some(&task.task_exception_details).filter(|details| !details.is_empty()),
+        attempt: task.attempt.as_ref().filter(|attempt| loops || attempt.in_flight || !task.status.is_complete()),
+        due: task.due,
+    }
+}
+
 fn number(time: Timestamp) -> String {
     time.0.to_string()
 }
@@ -164,82 +223,108 @@ const STAGE_FIELDS: [&str; 16] = [
     "tasks",
 ];
 
+/// One field of a part that changes field by field.
+struct FieldOf<T> {
+    name: &'static str,
+    same: fn(&T, &T) -> bool,
+    /// `None` = no such field is written.
+    text: fn(&T) -> Option<String>,
+}
+
+macro_rules! field {
+    ($name:expr, $field:ident, $text:expr) => {
+        FieldOf { name: $name, same: |a, b| a.$field == b.$field, text: $text }
+    };
+}
+
+/// Of [`Summary`]. An execution's kind never changes, so that no field has to be looked at on its account.
+const SUMMARY: [FieldOf<Summary>; 26] = [
+    field!("application", application, |s| Some(s.application.clone())),
+    field!("name", name, |s| (is_pipeline(s) || !s.name.is_empty()).then(|| s.name.clone())),
+    field!("pipelineConfigId", pipeline_config_id, |s| s.pipeline_config_id.clone()),
+    field!("status", status, |s| Some(s.status.word().to_owned())),
+    field!("buildTime", build_time, |s| Some(number(s.build_time))),
+    field!("startTime", start_time, |s| s.start_time.map(number)),
+    field!("endTime", end_time, |s| s.end_time.map(number)),
+    field!("startTimeExpiry", start_time_expiry, |s| s.start_time_expiry.map(number)),
+    field!("canceled", canceled, |s| Some(s.canceled.to_string())),
+    field!("canceledBy", canceled_by, |s| s.canceled_by.clone()),
+    field!("cancellationReason", cancellation_reason, |s| s.cancellation_reason.clone()),
+    field!("limitConcurrent", limit_concurrent, |s| Some(s.limit_concurrent.to_string())),
+    field!("maxConcurrentExecutions", max_concurrent_executions, |s| Some(s.max_concurrent_executions.to_string())),
+    field!("keepWaitingPipelines", keep_waiting_pipelines, |s| Some(s.keep_waiting_pipelines.to_string())),
+    field!("paused", paused, |s| s.paused.as_ref().map(json)),
+    field!("authentication", authentication, |s| Some(json(&s.authentication))),
+    field!("trigger", trigger, |s| Some(json(&s.trigger))),
+    field!("origin", origin, |s| s.origin.clone()),
+    field!("spelEvaluator", spel_evaluator, |s| s.spel_evaluator.clone()),
+    field!("description", description, |s| s.description.clone()),
+    // Orca's reader of a pipeline takes these two for granted.
+    field!("notifications", notifications, |s| (is_pipeline(s) || !s.notifications.is_empty()).then(|| json(&s.notifications))),
+    field!("initialConfig", initial_config, |s| (is_pipeline(s) || !s.initial_config.is_empty()).then(|| json(&s.initial_config))),
+    field!("source", source, |s| object(&s.source)),
+    field!(TYPE, kind, |s| Some(s.kind.word().to_owned())),
+    field!(TEMPLATE_VARIABLES, template_variables, |s| object(&s.template_variables)),
+    field!(NOTIFIED, notified, |s| (s.notified > 0).then(|| s.notified.to_string())),
+];
+
+/// Of [`Head`].
+const HEAD: [FieldOf<Head>; 13] = [
+    field!("refId", ref_id, |h| Some(h.ref_id.clone())),
+    field!("type", kind, |h| Some(h.kind.clone())),
+    field!("name", name, |h| Some(h.name.clone())),
+    field!("status", status, |h| Some(h.status.word().to_owned())),
+    field!("startTime", start_time, |h| h.start_time.map(number)),
+    field!("endTime", end_time, |h| h.end_time.map(number)),
+    field!("startTimeExpiry", start_time_expiry, |h| h.start_time_expiry.map(number)),
+    field!("scheduledTime", scheduled_time, |h| h.scheduled_time.map(number)),
+    field!("syntheticStageOwner", synthetic_stage_owner, |h| h.synthetic_stage_owner.map(|owner| owner_word(owner).to_owned())),
+    field!("parentStageId", parent_stage_id, |h| h.parent_stage_id.as_ref().map(|p| p.0.clone())),
+    field!("requisiteStageRefIds", requisite_stage_ref_ids, |h| {
+        (!h.requisite_stage_ref_ids.is_empty()).then(|| h.requisite_stage_ref_ids.join(","))
+    }),
+    field!(REQUISITES, requisite_stage_ref_ids, |h| {
+        let joins = h.requisite_stage_ref_ids.iter().all(|r| !r.is_empty() && !r.contains(','));
+        (!joins).then(|| json(&h.requisite_stage_ref_ids))
+    }),
+    field!("lastModified", last_modified, |h| h.last_modified.as_ref().map(json)),
+];
+
+fn is_pipeline(summary: &Summary) -> bool {
+    summary.kind == ExecutionType::Pipeline
+}
+
+fn object(object: &Object) -> Option<String> {
+    (!object.is_empty()).then(|| json(object))
+}
+
 impl FieldChanges {
-    fn put(&mut self, name: String, text: Option<String>) {
-        match text {
-            Some(text) => self.set.push((name, text)),
-            None => self.remove.push(name),
-        }
-    }
-
-    fn summary(&mut self, s: &Summary) {
-        let pipeline = s.kind == ExecutionType::Pipeline;
-        let object = |o: &Object| (!o.is_empty()).then(|| json(o));
-        let fields = [
-            ("application", Some(s.application.clone())),
-            ("name", (pipeline || !s.name.is_empty()).then(|| s.name.clone())),
-            ("pipelineConfigId", s.pipeline_config_id.clone()),
-            ("status", Some(s.status.word().to_owned())),
-            ("buildTime", Some(number(s.build_time))),
-            ("startTime", s.start_time.map(number)),
-            ("endTime", s.end_time.map(number)),
-            ("startTimeExpiry", s.start_time_expiry.map(number)),
-            ("canceled", Some(s.canceled.to_string())),
-            ("canceledBy", s.canceled_by.clone()),
-            ("cancellationReason", s.cancellation_reason.clone()),
-            ("limitConcurrent", Some(s.limit_concurrent.to_string())),
-            ("maxConcurrentExecutions", Some(s.max_concurrent_executions.to_string())),
-            ("keepWaitingPipelines", Some(s.keep_waiting_pipelines.to_string())),
-            ("paused", s.paused.as_ref().map(json)),
-            ("authentication", Some(json(&s.authentication))),
-            ("trigger", Some(json(&s.trigger))),
-            ("origin", s.origin.clone()),
-            ("spelEvaluator", s.spel_evaluator.clone()),
-            ("description", s.description.clone()),
-            // Orca's reader of a pipeline takes these two for granted.
-            ("notifications", (pipeline || !s.notifications.is_empty()).then(|| json(&s.notifications))),
-            ("initialConfig", if pipeline { Some(json(&s.initial_config)) } else { object(&s.initial_config) }),
-            ("source", object(&s.source)),
-            (TYPE, Some(s.kind.word().to_owned())),
-            (TEMPLATE_VARIABLES, object(&s.template_variables)),
-            (NOTIFIED, (s.notified > 0).then(|| s.notified.to_string())),
-        ];
-        for (name, text) in fields {
-            self.put(name.to_owned(), text);
-        }
-    }
-
-    fn stage(&mut self, stage: &Stage, parts: &[Part]) {
-        for part in parts {
-            match part {
-                Part::Head => self.head(&stage.id, stage.head()),
-                Part::Context => self.set.push((stage_field(&stage.id, "context"), json(stage.context()))),
-                Part::Outputs => self.set.push((stage_field(&stage.id, "outputs"), json(stage.outputs()))),
-                Part::Tasks => self.set.push((stage_field(&stage.id, "tasks"), json(&stage.tasks()))),
+    /// What of these fields is not as it was; all of them when they are new.
+    fn compare<T>(&mut self, fields: &[FieldOf<T>], now: &T, was: Option<&T>, full_name: impl Fn(&'static str) -> String) {
+        for FieldOf { name, same, text } in fields {
+            if was.is_some_and(|was| same(was, now)) {
+                continue;
+            }
+            match text(now) {
+                Some(text) => self.set.push((full_name(name), text)),
+                None if was.and_then(text).is_some() => self.remove.push(full_name(name)),
+                None => {}
             }
         }
     }
 
-    fn head(&mut self, id: &StageId, head: &Head) {
-        let requisites = &head.requisite_stage_ref_ids;
-        let joins = requisites.iter().all(|r| !r.is_empty() && !r.contains(','));
-        let fields = [
-            ("refId", Some(head.ref_id.clone())),
-            ("type", Some(head.kind.clone())),
-            ("name", Some(head.name.clone())),
-            ("status", Some(head.status.word().to_owned())),
-            ("startTime", head.start_time.map(number)),
-            ("endTime", head.end_time.map(number)),
-            ("startTimeExpiry", head.start_time_expiry.map(number)),
-            ("scheduledTime", head.scheduled_time.map(number)),
-            ("syntheticStageOwner", head.synthetic_stage_owner.map(|owner| owner_word(owner).to_owned())),
-            ("parentStageId", head.parent_stage_id.as_ref().map(|p| p.0.clone())),
-            ("requisiteStageRefIds", (!requisites.is_empty()).then(|| requisites.join(","))),
-            (REQUISITES, (!joins).then(|| json(requisites))),
-            ("lastModified", head.last_modified.as_ref().map(json)),
-        ];
-        for (name, text) in fields {
-            self.put(stage_field(id, name), text);
+    fn summary(&mut self, now: &Summary, was: Option<&Summary>) {
+        self.compare(&SUMMARY, now, was, str::to_owned);
+    }
+
+    fn stage(&mut self, stage: &Stage, parts: &[Part], head_was: Option<&Head>) {
+        for part in parts {
+            match part {
+                Part::Head => self.compare(&HEAD, stage.head(), head_was, |name| stage_field(&stage.id, name)),
+                Part::Context => self.set.push((stage_field(&stage.id, "context"), json(stage.context()))),
+                Part::Outputs => self.set.push((stage_field(&stage.id, "outputs"), json(stage.outputs()))),
+                Part::Tasks => self.set.push((stage_field(&stage.id, "tasks"), tasks(stage.tasks()))),
+            }
         }
     }
 }

@@ -93,12 +93,14 @@ pub struct Settings {
 pub struct RedisStore {
     shared: Arc<Shared>,
     writer: Writer,
+    creator: Writer,
 }
 
 /// Sends the writes and hears the news of a [`RedisStore`].
 pub struct Background {
     shared: Arc<Shared>,
-    queue: Queue,
+    writes: Queue,
+    creations: Queue,
 }
 
 struct Shared {
@@ -115,7 +117,8 @@ impl Background {
     /// Works for ever: the runtime ends it.
     pub async fn run(mut self) {
         let channel = format!("{}bellrock:news", self.shared.prefix);
-        tokio::join!(self.queue.send(&self.shared), self.shared.news.hear(&self.shared.link, &channel, self.shared.timeout));
+        let (writes, creations) = (self.writes.send(&self.shared), self.creations.send(&self.shared));
+        tokio::join!(writes, creations, self.shared.news.hear(&self.shared.link, &channel, self.shared.timeout));
     }
 }
 
@@ -142,8 +145,9 @@ impl RedisStore {
             guard: Guard::default(),
             news: News::new(),
         });
-        let (writer, queue) = Writer::new();
-        Ok((Self { shared: shared.clone(), writer }, Background { shared, queue }))
+        let (writer, writes) = Writer::new(&script::WRITE);
+        let (creator, creations) = Writer::new(&script::CREATE);
+        Ok((Self { shared: shared.clone(), writer, creator }, Background { shared, writes, creations }))
     }
 
     async fn call(&self, script: &Script, args: impl FnOnce(&mut Cmd)) -> Result<Parts, StoreError> {
@@ -319,18 +323,10 @@ impl Store for RedisStore {
     }
 
     async fn create(&self, new: NewExecution) -> Result<Created, StoreError> {
-        let NewExecution { listing, record, correlation_id, due } = new;
-        let args = |cmd: &mut Cmd| {
-            cmd.arg(&listing.id.0).arg(listing.kind.word()).arg(&listing.application).arg(listing.pipeline_config_id.unwrap_or_default());
-            cmd.arg(correlation_id.unwrap_or_default()).arg(due.0).arg(listing.status.word()).arg(listing.build_time.0);
-            cmd.arg(2 * record.fields.len()).arg(record.stage_index.len());
-            for (name, text) in &record.fields {
-                cmd.arg(name).arg(text);
-            }
-            record.stage_index.iter().for_each(|id| _ = cmd.arg(id));
-        };
-        let mut answer = self.call(&script::CREATE, args).await?;
-        Ok(if answer.is_empty() { Created::New } else { Created::Existing(ExecutionId(answer.text()?)) })
+        match self.creator.send(writer::create(&new), self.shared.timeout * 2).await? {
+            redis::Value::Int(_) => Ok(Created::New),
+            other => Ok(Created::Existing(ExecutionId(reply::text(other)?))),
+        }
     }
 
     async fn claim(&self, session: &Session, max: usize) -> Result<Vec<Claimed>, StoreError> {
@@ -346,7 +342,10 @@ impl Store for RedisStore {
 
     async fn write(&self, write: Write) -> Result<(), WriteError> {
         // Waiting in the queue and the call behind another one.
-        self.writer.write(write, self.shared.timeout * 2).await
+        match self.writer.send(writer::write(&write)?, self.shared.timeout * 2).await? {
+            redis::Value::Int(1) => Ok(()),
+            _ => Err(WriteError::Fenced),
+        }
     }
 
     async fn inbox(&self, lease: &Lease, after: u64) -> Result<Vec<(u64, Message)>, StoreError> {

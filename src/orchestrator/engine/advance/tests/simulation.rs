@@ -17,6 +17,7 @@ use crate::orchestrator::engine::event::Message;
 use crate::orchestrator::engine::execution::Execution;
 use crate::orchestrator::engine::execution::Object;
 use crate::orchestrator::engine::execution::Stage;
+use crate::orchestrator::engine::execution::StageChanges;
 use crate::orchestrator::engine::execution::Summary;
 use crate::orchestrator::engine::status::Status;
 
@@ -109,7 +110,7 @@ impl Shadow {
         if changes.order {
             self.order = execution.stages().iter().map(|s| s.id.0.clone()).collect();
         }
-        for (at, parts) in &changes.stages {
+        for StageChanges { at, parts, .. } in &changes.stages {
             let now = execution.stage(*at);
             let old = self.stages.remove(now.id.as_str()).unwrap_or_default();
             let has = |part| parts.contains(&part);

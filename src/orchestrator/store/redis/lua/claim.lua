@@ -14,6 +14,7 @@ for _, dead in ipairs(C('ZRANGEBYSCORE', SESSIONS, '-inf', t, 'LIMIT', 0, 16)) d
       C('ZREM', owned, id)
     end
   end
+  carry_out()
   if C('EXISTS', owned) == 0 then
     C('ZREM', SESSIONS, dead)
     C('DEL', P .. 'bellrock:mail:' .. dead)
@@ -30,5 +31,6 @@ while #taken < max do
       C('ZREM', DUE, id)
     end
   end
+  carry_out()
 end
 return { n, taken }

@@ -6,4 +6,6 @@ local k, owner, kind = find(ARGV[5])
 if not k or string.sub(owner, 1, 1) == '.' or not is_live(ARGV[4], t) then return { n } end
 local holder = session_of(owner)
 if holder and holder ~= ARGV[4] and is_live(holder, t) then return { n } end
-return { n, take(ARGV[5], k, owner, kind, ARGV[4]) }
+local taken = take(ARGV[5], k, owner, kind, ARGV[4])
+settle()
+return { n, taken }

@@ -13,6 +13,10 @@ for _, scope in ipairs(scopes) do
     end
     if C('EXISTS', ended) == 0 then C('ZREM', P .. 'bellrock:scopes', scope) end
   end
-  if went == step then return { 0, went, scope } end
+  if went == step then
+    settle()
+    return { 0, went, scope }
+  end
 end
+settle()
 return { 0, went, #scopes == 100 and scopes[100] or '' }

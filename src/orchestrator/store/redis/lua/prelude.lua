@@ -40,25 +40,64 @@ local function is_live(session, t)
   return till and tonumber(till) > t
 end
 
--- Only what becomes the first is news: behind one that is due already, whoever was told of that one claims until nothing is left.
-local function make_due(id, at)
-  C('ZADD', DUE, at, id)
-  if C('ZRANGE', DUE, 0, 0)[1] == id then C('PUBLISH', P .. 'bellrock:news', '') end
-end
-
 local function scope_of(application, config)
   return config and 'config:' .. config or 'app:' .. (application or '')
 end
 
-local function each_index(prefix, kind, application, config, command, ...)
-  C(command, prefix .. kind, ...)
-  C(command, prefix .. kind .. ':app:' .. (application or ''), ...)
-  if config then C(command, prefix .. kind .. ':config:' .. config, ...) end
+-- Changes of indexes wait for the end of the script, so that those of many executions are one command a key. No script reads what it put here before `carry_out`.
+local waiting, by_command = {}, {}
+local function later(command, key, a, b)
+  local by_key = by_command[command]
+  if not by_key then
+    by_key = {}
+    by_command[command] = by_key
+  end
+  local list = by_key[key]
+  if not list then
+    list = { n = 0, command = command, key = key }
+    by_key[key] = list
+    waiting[#waiting + 1] = list
+  end
+  local n = list.n + 1
+  list[n] = a
+  if b then
+    n = n + 1
+    list[n] = b
+  end
+  list.n = n
+end
+
+-- What this script made due: news, where it became the first. Behind one that is due already, whoever was told of that one claims until nothing is left.
+local made_due
+local function make_due(id, at)
+  later('ZADD', DUE, at, id)
+  made_due = made_due or {}
+  made_due[id] = true
+end
+
+-- Carries out what waits: before an index is read again, and at the end.
+local function carry_out()
+  for _, list in ipairs(waiting) do
+    for from = 1, list.n, 4000 do C(list.command, list.key, unpack(list, from, math.min(from + 3999, list.n))) end
+  end
+  waiting, by_command = {}, {}
+end
+
+-- At the end of every script that changes an index or makes due.
+local function settle()
+  carry_out()
+  if made_due and made_due[C('ZRANGE', DUE, 0, 0)[1]] then C('PUBLISH', P .. 'bellrock:news', '') end
+end
+
+local function each_index(prefix, kind, application, config, command, a, b)
+  later(command, prefix .. kind, a, b)
+  later(command, prefix .. kind .. ':app:' .. (application or ''), a, b)
+  if config then later(command, prefix .. kind .. ':config:' .. config, a, b) end
 end
 
 local function mark_ended(id, scope, at)
-  C('ZADD', P .. 'bellrock:ended:' .. scope, at, id)
-  C('ZADD', P .. 'bellrock:scopes', 0, scope)
+  later('ZADD', P .. 'bellrock:ended:' .. scope, at, id)
+  later('ZADD', P .. 'bellrock:scopes', 0, scope)
 end
 
 local function in_parts(command, k, from, count)
@@ -67,6 +106,18 @@ local function in_parts(command, k, from, count)
     C(command, k, unpack(ARGV, from, math.min(from + 3999, last)))
     from = from + 4000
   end
+end
+
+-- Does each of ARGV[4] jobs, whose arguments follow their number, and answers each: one that fails does not spoil the others.
+local function each_of(n, one)
+  local answers, i = { n }, 5
+  for job = 1, tonumber(ARGV[4]) do
+    local ok, answer = pcall(one, i + 1, ARGV[i])
+    answers[job + 1] = ok and answer or { type(answer) == 'table' and answer.err or tostring(answer) }
+    i = i + 1 + ARGV[i]
+  end
+  settle()
+  return answers
 end
 
 -- 1 = delivered, 0 = nobody takes it, -1 = full. `moves` is '!' for messages that reach what ended, else ' '.
@@ -98,16 +149,16 @@ end
 -- Hands an execution to a session.
 local function take(id, k, owner, kind, session)
   local old = session_of(owner)
-  if old then
-    C('ZREM', P .. 'bellrock:owned:' .. old, id)
-    C('SREM', P .. 'bellrock:mail:' .. old, id)
+  if old and old ~= session then
+    later('ZREM', P .. 'bellrock:owned:' .. old, id)
+    later('SREM', P .. 'bellrock:mail:' .. old, id)
   end
   local epoch = (tonumber(string.match(owner, '%d+')) or 0) + 1
   C('HSET', k, '_owner', epoch .. ' ' .. session)
-  C('ZREM', DUE, id)
-  C('ZADD', P .. 'bellrock:owned:' .. session, 0, id)
+  later('ZREM', DUE, id)
+  later('ZADD', P .. 'bellrock:owned:' .. session, 0, id)
   local inbox = C('ZRANGE', P .. 'bellrock:inbox:' .. id, 0, 99)
-  if #inbox > 0 then C('SADD', P .. 'bellrock:mail:' .. session, id) end
+  if #inbox > 0 then later('SADD', P .. 'bellrock:mail:' .. session, id) end
   local adopted = (old or string.sub(owner, 1, 1) == '!') and 1 or 0
   return { id, kind, epoch, adopted, C('HGETALL', k), C('LRANGE', k .. ':stageIndex', 0, -1), inbox }
 end

@@ -31,4 +31,5 @@ while not keep do
   C('HDEL', k, '_gate')
   deliver(id, ' ', ARGV[8], t)
 end
+settle()
 return { n }

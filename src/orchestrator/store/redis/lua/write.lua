@@ -1,13 +1,14 @@
--- number of writes; each: arguments that follow, id, epoch and session, session, k(eep) p(ark) or f(inish), due ('' = none), taken, number of field
--- arguments, fields, number of names to remove, names, number of stages (-1 = unchanged), stages, status ('' = the listing did not change),
--- number of notices, number and JSON of each. Answers 1 = written, 0 = fenced, a text = what went wrong with this one alone.
+-- number of writes; each: arguments that follow, id, epoch and session, then what becomes of it: s(et) and the fields, which is all of most writes; or
+-- k(eep) p(ark) f(inish), session, due ('' = none), taken, number of field arguments, fields, number of names to remove, names, number of stages
+-- (-1 = unchanged), stages, status ('' = the listing did not change), number of notices, number and JSON of each.
+-- Answers 1 = written, 0 = fenced, { text } = what went wrong with this one alone.
 local n = guard()
 if n < 0 then return { n } end
 local t
+local FACTS = { 'application', 'pipelineConfigId', '_gate', 'endTime', 'buildTime' }
 
-local function one(i)
-  local id, lease, session, after = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local due, taken = ARGV[i + 4], ARGV[i + 5]
+local function one(i, count)
+  local id, lease, after = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local k, kind = P .. 'pipeline:' .. id, 'pipeline'
   local owner = C('HGET', k, '_owner')
   if owner ~= lease then
@@ -16,9 +17,14 @@ local function one(i)
       owner = C('HGET', k, '_owner')
     end
     if owner ~= lease then
-      return after ~= 'k' and (owner == '-' .. lease or owner == '.' .. lease) and 1 or 0
+      return (after == 'p' or after == 'f') and (owner == '-' .. lease or owner == '.' .. lease) and 1 or 0
     end
   end
+  if after == 's' then
+    in_parts('HSET', k, i + 3, count - 3)
+    return 1
+  end
+  local session, due, taken = ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
   local sets = tonumber(ARGV[i + 6])
   local removes_at = i + 7 + sets
   local removes = tonumber(ARGV[removes_at])
@@ -27,6 +33,7 @@ local function one(i)
   local status_at = stages_at + 1 + math.max(stages, 0)
   local status, notices = ARGV[status_at], tonumber(ARGV[status_at + 1])
   local before = status ~= '' and C('HGET', k, 'status')
+  local facts
   if sets > 0 then in_parts('HSET', k, i + 7, sets) end
   if removes > 0 then in_parts('HDEL', k, removes_at + 1, removes) end
   if stages >= 0 then
@@ -34,11 +41,11 @@ local function one(i)
     in_parts('RPUSH', k .. ':stageIndex', stages_at + 1, stages)
   end
   if status ~= '' and ENDS[status] ~= ENDS[before or ''] then
-    local v = C('HMGET', k, 'application', 'pipelineConfigId')
+    facts = C('HMGET', k, unpack(FACTS))
     if ENDS[status] then
-      each_index(OPEN, kind, v[1], v[2], 'ZREM', id)
+      each_index(OPEN, kind, facts[1], facts[2], 'ZREM', id)
     else
-      each_index(OPEN, kind, v[1], v[2], 'ZADD', 0, id)
+      each_index(OPEN, kind, facts[1], facts[2], 'ZADD', 0, id)
     end
   end
   if taken == '0' and after == 'k' and notices == 0 then return 1 end
@@ -66,15 +73,15 @@ local function one(i)
   end
   if after == 'k' then return 1 end
   unread = unread or C('ZCARD', box)
-  C('ZREM', P .. 'bellrock:owned:' .. session, id)
+  later('ZREM', P .. 'bellrock:owned:' .. session, id)
   if unread > 0 then C('SREM', P .. 'bellrock:mail:' .. session, id) end
   if after == 'p' then
     if unread > 0 then due = t end
     if due ~= '' then make_due(id, due) end
     return 1
   end
-  local v = C('HMGET', k, '_gate', 'application', 'pipelineConfigId', 'endTime', 'buildTime')
-  leave_gate(id, k, kind, v[1], v[2])
+  facts = facts or C('HMGET', k, unpack(FACTS))
+  leave_gate(id, k, kind, facts[3], facts[1])
   local again = false
   for _, message in ipairs(unread > 0 and C('ZRANGE', box, 0, -1) or {}) do
     if string.match(message, '^%d+(.)') == '!' then again = true else C('ZREM', box, message) end
@@ -83,15 +90,9 @@ local function one(i)
     C('HSET', k, '_owner', '-' .. lease)
     make_due(id, t)
   else
-    mark_ended(id, scope_of(v[2], v[3]), v[4] or v[5] or 0)
+    mark_ended(id, scope_of(facts[1], facts[2]), facts[4] or facts[5] or 0)
   end
   return 1
 end
 
-local answers, i = { n }, 5
-for w = 1, tonumber(ARGV[4]) do
-  local ok, answer = pcall(one, i + 1)
-  answers[w + 1] = ok and answer or (type(answer) == 'table' and answer.err or tostring(answer))
-  i = i + 1 + ARGV[i]
-end
-return answers
+return each_of(n, one)
