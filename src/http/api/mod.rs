@@ -14,6 +14,7 @@ mod instance;
 mod limit;
 mod tasks;
 pub mod views;
+mod webhooks;
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -51,6 +52,7 @@ use crate::orchestrator::engine::execution::ExecutionId;
 use crate::orchestrator::engine::execution::ExecutionType;
 use crate::orchestrator::engine::execution::Object;
 use crate::orchestrator::engine::problem::Problem;
+use crate::orchestrator::runner::webhooks::Webhooks;
 use crate::orchestrator::store::Store;
 use crate::orchestrator::store::StoreError;
 use crate::orchestrator::store::record;
@@ -147,12 +149,14 @@ pub struct Api {
     tokens: Arc<Tokens>,
     clock: Arc<dyn Clock>,
     limits: Arc<Mutex<Limits>>,
+    webhooks: Arc<Webhooks>,
 }
 
 impl Api {
     /// An API over these.
     pub fn new(store: Arc<dyn Store>, engine: Arc<dyn Engine>, tokens: Tokens, clock: Arc<dyn Clock>) -> Self {
-        Self { store, engine, tokens: Arc::new(tokens), clock, limits: Arc::default() }
+        let webhooks = Arc::new(Webhooks::new(Arc::clone(&store), Arc::clone(&clock)));
+        Self { store, engine, tokens: Arc::new(tokens), clock, limits: Arc::default(), webhooks }
     }
 
     /// Its routes, for requests that carry their [`Door`] as an extension.
@@ -176,13 +180,18 @@ impl Api {
             }
             Denied::Forbidden => Failure::new(StatusCode::FORBIDDEN, "not_yours", format!("this call needs the role {}", needed.word())),
         })?;
+        self.take_turn(&caller.user)?;
+        Ok(caller)
+    }
+
+    /// Counts a request of this caller.
+    fn take_turn(&self, caller: &str) -> Result<(), Failure> {
         let now = self.clock.now().mono;
-        let taken = self.limits.lock().unwrap_or_else(PoisonError::into_inner).take(&caller.user, now);
+        let taken = self.limits.lock().unwrap_or_else(PoisonError::into_inner).take(caller, now);
         taken.map_err(|wait| Failure {
             retry_after: Some(wait),
             ..Failure::new(StatusCode::TOO_MANY_REQUESTS, "too_often", "ask less often")
-        })?;
-        Ok(caller)
+        })
     }
 
     /// An execution of this kind.
@@ -208,6 +217,7 @@ fn routes() -> OpenApiRouter<Api> {
         .merge(tasks::routes())
         .merge(events::routes())
         .merge(instance::routes())
+        .merge(webhooks::routes())
 }
 
 /// The OpenAPI document as text, for people and for tests.

@@ -313,3 +313,26 @@ fn the_document_names_every_call_and_what_it_needs() {
         assert!(paths.contains_key(path), "{path}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_webhook_starts_what_listens_once_for_each_event_if_its_token_is_right() {
+    let rig = Rig::new();
+    let hook = json!({"type": "webhook", "enabled": true, "source": "build", "token": "secret"});
+    let pipeline = json!({"application": "shop", "name": "deploy", "id": "c-1", "stages": [], "triggers": [hook]});
+    assert_eq!(rig.ask(Method::POST, "/pipelines", Some(pipeline)).await.0, StatusCode::OK);
+    let call = async |source: &str, token: &str| {
+        let request =
+            Request::post(format!("/webhooks/webhook/{source}")).header(CONTENT_TYPE, "application/json").extension(Door::Network);
+        let request = request.header("x-webhook-token", token).header("x-github-delivery", "e-1").body(Body::from("{}")).unwrap();
+        let response = rig.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = axum::body::to_bytes(response.into_body(), BODY_LIMIT).await.unwrap();
+        (status, serde_json::from_slice::<Value>(&body).unwrap())
+    };
+    assert_eq!(call("build", "guess").await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(call("other", "secret").await.0, StatusCode::NOT_FOUND);
+    let (status, fired) = call("build", "secret").await;
+    assert_eq!((status, &fired["eventId"]), (StatusCode::OK, &json!("e-1")));
+    assert_eq!(fired["executions"].as_array().unwrap().len(), 1);
+    assert_eq!(call("build", "secret").await.1, fired);
+}

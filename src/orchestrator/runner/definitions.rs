@@ -70,24 +70,43 @@ pub(super) struct Index {
     pub(super) all: Vec<Triggered>,
     /// Places in `all` and in its triggers, by the id of the pipeline that is followed.
     followers: HashMap<String, Vec<(usize, usize)>>,
+    /// The same by the source of webhooks.
+    listeners: HashMap<String, Vec<(usize, usize)>>,
 }
 
 impl Index {
     fn new(all: Vec<Triggered>) -> Self {
-        let mut followers: HashMap<String, Vec<(usize, usize)>> = HashMap::new();
+        let mut index = Self::default();
         for (at, triggered) in all.iter().enumerate() {
             for (nth, trigger) in triggered.triggers.iter().enumerate() {
-                if let On::Pipeline { pipeline, .. } = &trigger.on {
-                    followers.entry(pipeline.clone()).or_default().push((at, nth));
-                }
+                let (map, key) = match &trigger.on {
+                    On::Cron { .. } => continue,
+                    On::Pipeline { pipeline, .. } => (&mut index.followers, pipeline),
+                    On::Webhook { source } => (&mut index.listeners, source),
+                };
+                map.entry(key.clone()).or_default().push((at, nth));
             }
         }
-        Self { all, followers }
+        index.all = all;
+        index
     }
 
     /// Triggers that follow the pipeline of this id.
     pub(super) fn followers(&self, pipeline: &str) -> impl Iterator<Item = (&Triggered, &Trigger)> {
-        self.followers.get(pipeline).into_iter().flatten().map(|(at, nth)| (&self.all[*at], &self.all[*at].triggers[*nth]))
+        self.at(&self.followers, pipeline)
+    }
+
+    /// Triggers that listen to this source.
+    pub(super) fn listeners(&self, source: &str) -> impl Iterator<Item = (&Triggered, &Trigger)> {
+        self.at(&self.listeners, source)
+    }
+
+    fn at<'a>(
+        &'a self,
+        places: &'a HashMap<String, Vec<(usize, usize)>>,
+        key: &str,
+    ) -> impl Iterator<Item = (&'a Triggered, &'a Trigger)> + use<'a> {
+        places.get(key).into_iter().flatten().map(|(at, nth)| (&self.all[*at], &self.all[*at].triggers[*nth]))
     }
 }
 

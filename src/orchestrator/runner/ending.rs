@@ -13,6 +13,7 @@ use super::Shared;
 use super::definitions::Triggered;
 use super::definitions::definition;
 use super::start;
+use crate::model::Timestamp;
 use crate::orchestrator::engine::definition::Definition;
 use crate::orchestrator::engine::definition::triggers::End;
 use crate::orchestrator::engine::definition::triggers::On;
@@ -20,6 +21,7 @@ use crate::orchestrator::engine::definition::triggers::Trigger;
 use crate::orchestrator::engine::event::Message;
 use crate::orchestrator::engine::execution::Execution;
 use crate::orchestrator::engine::execution::ExecutionId;
+use crate::orchestrator::store::Store;
 use crate::orchestrator::store::StoreError;
 
 /// True when nobody is known to wait for the end: then it is one write.
@@ -73,24 +75,29 @@ async fn follow(ended: &Execution, follower: &Triggered, trigger: &Trigger, shar
     let started_at = summary.start_time.unwrap_or(summary.build_time).0;
     document.insert("correlationId".to_owned(), format!("{}_{}_{}_{started_at}", ended.id, trigger.id, follower.id).into());
     let order = start::Order { id: start::id_of(&event, at), trigger: document, ..start::Order::default() };
-    fire(&definition(&version), order, follower, shared).await
+    fire(&definition(&version), order, follower, &*shared.store, shared.clock.now()).await.map(drop)
 }
 
-/// Starts a pipeline that a trigger asks for. What is wrong with the start is kept as an execution that failed.
-pub(super) async fn fire(definition: &Definition, order: start::Order, of: &Triggered, shared: &Shared) -> Result<(), StoreError> {
-    let now = shared.clock.now();
-    match start::start(&*shared.store, definition, order.clone(), now).await {
+/// Starts a pipeline that a trigger asks for; the execution. What is wrong with the start is kept as an execution that failed.
+pub(super) async fn fire(
+    definition: &Definition,
+    order: start::Order,
+    of: &Triggered,
+    store: &dyn Store,
+    now: Timestamp,
+) -> Result<Option<ExecutionId>, StoreError> {
+    match start::start(store, definition, order.clone(), now).await {
         Ok(started) => {
             info!(application = of.application, pipeline = of.name, execution = %started.id, existed = started.existed, "a trigger fired");
-            Ok(())
+            Ok(Some(started.id))
         }
         Err(start::Error::Store(error)) => Err(error),
         // Disabled between the look at the triggers and the start.
-        Err(start::Error::Disabled(_)) => Ok(()),
+        Err(start::Error::Disabled(_)) => Ok(None),
         Err(why @ start::Error::Wrong(_)) => {
             warn!(application = of.application, pipeline = of.name, %why, "a trigger fired and the pipeline could not be started");
             let failed = start::plan_failed(definition, order, &why, now);
-            start::put(&*shared.store, &failed, None, now).await.map(drop)
+            start::put(store, &failed, None, now).await.map(|started| Some(started.id))
         }
     }
 }

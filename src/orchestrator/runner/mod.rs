@@ -29,6 +29,7 @@ mod pause;
 pub mod scheduler;
 mod session;
 pub mod start;
+pub mod webhooks;
 
 use std::collections::HashMap;
 use std::future::Future;

@@ -296,5 +296,5 @@ async fn start_for(shared: &Shared, of: &Triggered, trigger: &Trigger, time: Tim
     document.insert("correlationId".to_owned(), event.as_str().into());
     let order =
         start::Order { id: start::id_of(&event, time), trigger: document, origin: Some("cron".to_owned()), ..start::Order::default() };
-    ending::fire(&definition(&version), order, of, shared).await
+    ending::fire(&definition(&version), order, of, &*shared.store, shared.clock.now()).await.map(drop)
 }
