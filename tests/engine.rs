@@ -137,8 +137,12 @@ async fn a_drain_closes_the_engines_intake_and_a_change_of_mind_opens_it() {
         until("the intake to follow", SOON, async || (host.get("/admin/instance/enabled").await["enabled"] == wanted).then_some(())).await;
     };
     enabled(true).await;
-    let (code, answer) = host.post("/drain", &json!({"reason": "kernel update"})).await;
-    assert_eq!(code, 200, "{answer}");
+    // Refused until the agent has seen its group.
+    until("the drain to be taken", SOON, async || {
+        let (code, _) = host.post("/drain", &json!({"reason": "kernel update"})).await;
+        (code == 200).then_some(())
+    })
+    .await;
     enabled(false).await;
     let (code, answer) = host.post("/undrain", &json!({})).await;
     assert_eq!(code, 200, "{answer}");
