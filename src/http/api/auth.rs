@@ -112,7 +112,7 @@ impl Tokens {
         Self::parse(&text).map_err(|e| TokenFileError::Syntax(name, e))
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let file: File = toml::from_str(text).map_err(|e| e.to_string())?;
         let mut tokens = Vec::with_capacity(file.token.len());
         for token in file.token {

@@ -38,8 +38,13 @@ use crate::orchestrator::store::record;
 const PIPELINE: ExecutionType = ExecutionType::Pipeline;
 /// Executions in a list that does not say how many it wants.
 const PAGE: usize = 20;
-/// Most of them: with stages each can be large.
+/// Most of them, as listings.
 const PAGE_MAX: usize = 1000;
+/// Most of them with their stages, and most bytes of one answer: a context alone can have 10 MB.
+const EXPANDED_MAX: usize = 100;
+const ANSWER_MAX: usize = 32 * 1024 * 1024;
+/// What an operator may put into a stage. Whoever may change anything there may run any command, and judge for any role.
+const PATCHED: [&str; 4] = ["judgmentStatus", "judgmentInput", "skipRemainingWait", "manualSkip"];
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -72,12 +77,13 @@ async fn remove(State(api): ApiState, _: Admin, Path(id): Path<String>) -> Answe
     discard(&api, &id, PIPELINE).await
 }
 
-/// Starts a pipeline from its document, once, without storing the document. A `trigger` in it becomes the trigger.
+/// Starts a pipeline from its document, once, without storing the document. A `trigger` in it becomes the trigger. For administrators: a document
+/// may run any command.
 #[utoipa::path(post, path = "/pipelines/start", tag = "executions", request_body = Object,
     responses((status = 202, body = Reference), (status = 400, body = Problem)))]
 async fn start_document(
     State(api): ApiState,
-    Operator(caller): Operator,
+    Admin(caller): Admin,
     Body(mut document): Body<Object>,
 ) -> Answer<(StatusCode, Json<Reference>)> {
     let trigger = trigger(document.remove("trigger"))?;
@@ -127,7 +133,7 @@ async fn resume(State(api): ApiState, Operator(caller): Operator, Path(id): Path
     tell(&api, &id, PIPELINE, Message::Resume { by: caller.user }).await
 }
 
-/// Merges keys into a stage's context: `judgmentStatus`, `judgmentInput`, `skipRemainingWait`, `manualSkip`.
+/// Merges keys into a stage's context: `judgmentStatus`, `judgmentInput`, `skipRemainingWait`, `manualSkip`. Others are for administrators.
 #[utoipa::path(patch, path = "/pipelines/{id}/stages/{stage}", tag = "executions", request_body = Object,
     params(("id" = String, Path), ("stage" = String, Path, description = "id of the stage")),
     responses((status = 202), (status = 404, body = Problem), (status = 409, body = Problem)))]
@@ -137,8 +143,12 @@ async fn patch(
     Path((id, stage)): Path<(String, String)>,
     Body(context): Body<Object>,
 ) -> Answer<StatusCode> {
-    let stage = stage_of(&api, &id, stage).await?;
     let admin = caller.role == Role::Admin;
+    if let Some(key) = context.keys().find(|key| !admin && !PATCHED.contains(&key.as_str())) {
+        let message = format!("{key} is set by administrators only; anybody who operates sets {}", PATCHED.join(", "));
+        return Err(Failure::new(StatusCode::FORBIDDEN, "not_yours", message));
+    }
+    let stage = stage_of(&api, &id, stage).await?;
     let message = Message::Patch { stage, by: caller.user, roles: caller.roles, admin, allowed_accounts: Vec::new(), context };
     tell(&api, &id, PIPELINE, message).await
 }
@@ -198,7 +208,11 @@ async fn list(State(api): ApiState, _: Reader, Query(query): Query<ListQuery>) -
     }
     let mut all = Vec::new();
     for id in ids {
-        all.extend(page(&api, store::Query { pipeline_config_id: Some(id.to_owned()), ..wanted.clone() }, expand).await?);
+        let limit = wanted.limit - all.len();
+        if limit == 0 {
+            break;
+        }
+        all.extend(page(&api, store::Query { pipeline_config_id: Some(id.to_owned()), limit, ..wanted.clone() }, expand).await?);
     }
     Ok(Json(all))
 }
@@ -260,20 +274,23 @@ pub(super) fn wanted(query: &ListQuery, kind: ExecutionType) -> Answer<store::Qu
         .map(|word| Status::from_word(&word.to_ascii_uppercase()).ok_or_else(|| Failure::bad(format!("there is no status {word}"))))
         .collect::<Answer<Vec<_>>>()?;
     let limit = query.limit.unwrap_or(PAGE);
-    if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(Failure::bad(format!("limit is 1 to {PAGE_MAX}")));
+    let most = if query.expand == Some(false) { PAGE_MAX } else { EXPANDED_MAX };
+    if !(1..=most).contains(&limit) {
+        return Err(Failure::bad(format!("limit is 1 to {most}; 1 to {PAGE_MAX} with expand=false")));
     }
     let before = query.before.as_deref().map(ExecutionId::from);
     Ok(store::Query { kind: Some(kind), statuses, before, limit, ..store::Query::default() })
 }
 
-/// A page of executions, as JSON.
+/// A page of executions, as JSON. Once it is large, the rest are listings.
 pub(super) async fn page(api: &Api, query: store::Query, expand: bool) -> Answer<Vec<Value>> {
     let mut page = Vec::new();
+    let mut bytes = 0;
     for listing in api.store.list(&query).await? {
-        if !expand {
+        if !expand || bytes > ANSWER_MAX {
             page.push(serde_json::to_value(&listing).expect("a listing is JSON"));
         } else if let Some(found) = api.store.load(&listing.id).await? {
+            bytes += found.fields.iter().map(|(_, value)| value.len()).sum::<usize>();
             page.push(match record::decode(&listing.id, Some(listing.kind), &found) {
                 Ok(execution) => serde_json::to_value(&execution).expect("an execution is JSON"),
                 // One that a newer version wrote does not hide the others.

@@ -49,19 +49,19 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(of_application))
 }
 
-/// Starts a task.
+/// Starts a task. For administrators: a job may run any command.
 #[utoipa::path(post, path = "/tasks", tag = "tasks", request_body = NewTask,
     responses((status = 200, body = Reference), (status = 400, body = Problem)))]
-async fn start(State(api): ApiState, Operator(caller): Operator, Body(task): Body<NewTask>) -> Answer<Json<Reference>> {
+async fn start(State(api): ApiState, Admin(caller): Admin, Body(task): Body<NewTask>) -> Answer<Json<Reference>> {
     begin(&api, caller, None, task).await
 }
 
-/// Starts a task of an application.
+/// Starts a task of an application. For administrators.
 #[utoipa::path(post, path = "/applications/{application}/tasks", tag = "tasks", request_body = NewTask, params(("application" = String, Path)),
     responses((status = 200, body = Reference), (status = 400, body = Problem)))]
 async fn start_in(
     State(api): ApiState,
-    Operator(caller): Operator,
+    Admin(caller): Admin,
     Path(application): Path<String>,
     Body(task): Body<NewTask>,
 ) -> Answer<Json<Reference>> {
@@ -116,6 +116,9 @@ async fn of_application(
     Path(application): Path<String>,
     Query(query): Query<ListQuery>,
 ) -> Answer<Json<Vec<TaskView>>> {
+    if query.expand == Some(false) {
+        return Err(Failure::bad("a list of tasks is always expanded"));
+    }
     let mut page = Vec::new();
     for listing in api.store.list(&store::Query { application: Some(application), ..wanted(&query, TASK)? }).await? {
         if let Some(found) = api.store.load(&listing.id).await? {

@@ -64,20 +64,36 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
+        Self::with("")
+    }
+
+    /// With this token file, in which `SUM` stands for the digest of the token "t".
+    fn with(file: &str) -> Self {
+        let sum = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, b"t");
+        let tokens = Tokens::parse(&file.replace("SUM", &sum.as_ref().iter().map(|b| format!("{b:02x}")).collect::<String>())).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock::start(Timestamp(1_700_000_000_000)));
         let store = Arc::new(ModelStore::new(Arc::clone(&clock)));
         let engine = Arc::new(FakeEngine::default());
-        let router = Api::new(store.clone(), engine.clone(), Tokens::default(), clock).router();
+        let router = Api::new(store.clone(), engine.clone(), tokens, clock).router();
         Self { store, engine, router }
     }
 
     async fn ask_from(&self, door: Door, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
         let request = Request::builder().method(method).uri(path).header(CONTENT_TYPE, "application/json").extension(door);
+        self.answer(request, body).await
+    }
+
+    async fn answer(&self, request: axum::http::request::Builder, body: Option<Value>) -> (StatusCode, Value) {
         let request = request.body(body.map_or_else(Body::empty, |b| Body::from(b.to_string()))).unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status();
         let body = axum::body::to_bytes(response.into_body(), BODY_LIMIT).await.unwrap();
         (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    async fn ask_as(&self, token: &str, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+        let request = Request::builder().method(method).uri(path).header(CONTENT_TYPE, "application/json").extension(Door::Network);
+        self.answer(request.header("authorization", format!("Bearer {token}")), body).await
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
@@ -240,6 +256,22 @@ async fn intake_is_set_by_a_boolean_or_the_text_orca_takes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_operator_judges_and_skips_and_changes_nothing_else() {
+    let rig = Rig::with("[[token]]\nname = \"bot\"\nrole = \"operate\"\nsha256 = \"SUM\"");
+    rig.execution("E1", PIPELINE, Status::Running).await;
+    let patch = |body: Value| rig.ask_as("t", Method::PATCH, "/pipelines/E1/stages/E1-1", Some(body));
+    assert_eq!(patch(json!({ "judgmentStatus": "stop", "judgmentInput": "no" })).await.0, StatusCode::ACCEPTED);
+    for key in ["command", "selectedStageRoles", "requiredJudgmentRoles"] {
+        assert_eq!(patch(json!({ key: [], "judgmentStatus": "continue" })).await.0, StatusCode::FORBIDDEN, "{key}");
+    }
+    for path in ["/tasks", "/applications/shop/tasks", "/pipelines/start", "/pipelines"] {
+        let body = json!({ "application": "shop", "name": "n", "stages": [], "job": [{ "type": "runJob" }] });
+        assert_eq!(rig.ask_as("t", Method::POST, path, Some(body)).await.0, StatusCode::FORBIDDEN, "{path}");
+    }
+    assert_eq!(rig.claim().await.inbox.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn lists_have_pages_and_refuse_what_they_do_not_know() {
     let rig = Rig::new();
     for id in ["E1", "E2", "E3"] {
@@ -248,7 +280,7 @@ async fn lists_have_pages_and_refuse_what_they_do_not_know() {
     let ids = |body: &Value| body.as_array().unwrap().iter().map(|e| e["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
     assert_eq!(ids(&rig.get("/applications/shop/pipelines?limit=2").await.1), ["E3", "E2"]);
     assert_eq!(ids(&rig.get("/applications/shop/pipelines?limit=2&before=E2&expand=false").await.1), ["E1"]);
-    for wrong in ["limit=0", "limit=1001", "limit=x", "statuses=odd"] {
+    for wrong in ["limit=0", "limit=101", "limit=1001&expand=false", "limit=x", "statuses=odd"] {
         assert_eq!(rig.get(&format!("/applications/shop/pipelines?{wrong}")).await.0, StatusCode::BAD_REQUEST, "{wrong}");
     }
 }
