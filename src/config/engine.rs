@@ -16,8 +16,8 @@ use super::sheet::Chosen;
 use super::sheet::Sheet;
 use crate::orchestrator::runner::History;
 use crate::orchestrator::runner::effects::http::Reach;
-use crate::orchestrator::store::redis::RedisStore;
-use crate::orchestrator::store::redis::Settings;
+use crate::orchestrator::store::RedisSettings as Settings;
+use crate::orchestrator::store::RedisStore;
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);

@@ -94,7 +94,7 @@ fn every_key_of_the_engine_can_be_configured() {
         age = "never"
         "#;
     let config = plain(text, &[]).unwrap();
-    let redis = crate::orchestrator::store::redis::Settings {
+    let redis = crate::orchestrator::store::RedisSettings {
         url: "redis+sentinel://me:hush@a:26379,b:26379/main/2".into(),
         read: Some("redis://me:hush@replica".into()),
         prefix: "{b}:".into(),

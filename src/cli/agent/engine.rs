@@ -31,9 +31,9 @@ use crate::orchestrator::runner::effects::http::Http;
 use crate::orchestrator::runner::effects::job;
 use crate::orchestrator::runner::effects::job::Jobs;
 use crate::orchestrator::runner::embedded::Embedded;
+use crate::orchestrator::store::RedisStore;
 use crate::orchestrator::store::Store;
 use crate::orchestrator::store::embedded::EmbeddedStore;
-use crate::orchestrator::store::redis::RedisStore;
 use crate::supervise::Ended;
 
 /// Where the engine is at home.

@@ -22,6 +22,9 @@ pub mod model;
 pub mod record;
 pub mod redis;
 
+pub use redis::RedisStore;
+pub use redis::Settings as RedisSettings;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
