@@ -67,11 +67,13 @@ impl Answer<'_> {
         if (200..400).contains(&code) {
             return Verdict::Good;
         }
-        let mut attempts = fields::object(context, "webhook").and_then(|kept| kept.get("attempts")).cloned().unwrap_or_else(|| json!({}));
+        // The context is the author's to write: what is no count of tries counts none.
+        let kept = fields::object(context, "webhook").and_then(|kept| kept.get("attempts")?.as_object());
+        let mut attempts = Value::Object(kept.cloned().unwrap_or_default());
         if let Some(retry) = fields::object(context, "retries").and_then(|retries| retries.get(&code.to_string())) {
             let field = |key| retry.as_object().and_then(|fields| fields::number(fields, key));
             let most = retry.as_u64().or_else(|| field("maxAttempts")).unwrap_or(0).min(MAX_ATTEMPTS);
-            let made = attempts.get(code.to_string()).and_then(Value::as_u64).unwrap_or(0) + 1;
+            let made = attempts.get(code.to_string()).and_then(Value::as_u64).unwrap_or(0).saturating_add(1);
             if made >= most {
                 return Verdict::Bad(format!("{}; tried {made} times", self.words()));
             }
@@ -135,5 +137,18 @@ fn name(status: u16) -> &'static str {
             4 => "CLIENT_ERROR",
             _ => "SERVER_ERROR",
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_that_are_no_counts_count_as_none() {
+        let context = json!({"retries": {"503": 3}, "webhook": {"attempts": "many"}});
+        let answer = Answer { status: 503, headers: &[], body: &Value::Null };
+        let verdict = answer.verdict(context.as_object().expect("an object"), &[]);
+        assert_eq!(verdict, Verdict::Again { attempts: json!({"503": 1}), pause: None });
     }
 }
