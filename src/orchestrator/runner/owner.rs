@@ -16,6 +16,7 @@
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,7 @@ use crate::orchestrator::engine::execution::Execution;
 use crate::orchestrator::engine::seed;
 use crate::orchestrator::engine::stage::TaskView;
 use crate::orchestrator::engine::stage::View;
+use crate::orchestrator::engine::status::Status;
 use crate::orchestrator::store::Admission;
 use crate::orchestrator::store::Claimed;
 use crate::orchestrator::store::Lease;
@@ -54,6 +56,7 @@ use crate::orchestrator::store::StoreError;
 use crate::orchestrator::store::Then;
 use crate::orchestrator::store::Write;
 use crate::orchestrator::store::WriteError;
+use crate::orchestrator::store::moves_ended;
 use crate::orchestrator::store::record;
 
 /// What is to come so soon is waited for: giving an execution back and claiming it again costs more.
@@ -68,6 +71,9 @@ const SET_ASIDE: Duration = Duration::from_secs(60);
 const HOST_FIRST: Duration = Duration::from_secs(2);
 /// An execution that waits for a slot asks again after this, and up to twice it: an owner may have died between freeing a slot and handing it on.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// After the store did not say whether a slot is free.
+const ASK_AFTER_ERROR: Duration = Duration::from_secs(1);
 
 /// How an ownership came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,8 +110,20 @@ struct Brake {
     leave: CancellationToken,
 }
 
-/// Takes an execution as far as this instance can.
+/// Takes an execution as far as this instance can. One that a defect of ours breaks off is set aside like one that cannot be read.
 pub(super) async fn own(shared: Arc<Shared>, claimed: Claimed, mail: Arc<Mail>) -> Exit {
+    let lease = claimed.lease.clone();
+    // Nothing that a panic left half done outlives it: the owner is dropped, and the store holds whole writes.
+    match AssertUnwindSafe(work(Arc::clone(&shared), claimed, Arc::clone(&mail))).catch_unwind().await {
+        Ok(exit) => exit,
+        Err(_) => {
+            error!(execution = %lease.execution, "the owner of this execution broke off; it is set aside (runbooks/engine-defect.md)");
+            set_aside(&shared, &mail, lease).await
+        }
+    }
+}
+
+async fn work(shared: Arc<Shared>, claimed: Claimed, mail: Arc<Mail>) -> Exit {
     let Claimed { lease, record, inbox, adopted } = claimed;
     let execution = match record::decode(&lease.execution, None, &record) {
         Ok(execution) => execution,
@@ -123,7 +141,8 @@ pub(super) async fn own(shared: Arc<Shared>, claimed: Claimed, mail: Arc<Mail>) 
         events: VecDeque::new(),
         wake: None,
         turn: 0,
-        waits_for_slot: false,
+        ask_again: None,
+        told: false,
         left: false,
         shared,
         lease,
@@ -152,7 +171,8 @@ async fn set_aside(shared: &Shared, mail: &Mail, lease: Lease) -> Exit {
         Write { lease, set: vec![], remove: vec![], stage_index: None, listing: None, taken: 0, notices: vec![], then: Then::Park { due } };
     match shared.store.write(write).await {
         Ok(()) => Exit::Parked(due),
-        Err(_) => Exit::Abandoned,
+        Err(WriteError::Fenced) => Exit::Fenced,
+        Err(WriteError::Store(_)) => Exit::Abandoned,
     }
 }
 
@@ -171,7 +191,10 @@ struct Owner {
     events: VecDeque<Event>,
     wake: Option<Timestamp>,
     turn: u64,
-    waits_for_slot: bool,
+    /// When to ask for a slot again; `Some` = it was asked for, and there was none.
+    ask_again: Option<Timestamp>,
+    /// It had ended before this ownership, and all who wait for that have heard of it.
+    told: bool,
     /// Something of it is for the next instance to begin, now: what was stopped here, or not begun.
     left: bool,
 }
@@ -184,6 +207,8 @@ impl Owner {
             return self.give_back(Some(self.shared.clock.now().plus(HOST_FIRST))).await;
         }
         let over = self.execution.status().is_complete();
+        // Only these outlive a finish; what an owner left untold brings it back as adopted, or with other messages, or none.
+        self.told = over && !adopted && !inbox.is_empty() && inbox.iter().all(|(_, message)| moves_ended(message));
         if !over || !inbox.is_empty() {
             self.events.push_back(if adopted || lost_attempts != Elsewhere::None { Event::Adopted } else { Event::Tick });
             self.take_messages(inbox);
@@ -234,20 +259,26 @@ impl Owner {
     async fn settle(&mut self, commands: Vec<Command>) -> Result<Option<Exit>, Exit> {
         let mut notices = Vec::new();
         let mut begin = Vec::new();
-        let mut ended = false;
+        // Also one whose last owner wrote the end and died before it told anybody.
+        let ended = self.execution.status().is_complete();
+        if self.execution.status() != Status::NotStarted && self.execution.status() != Status::Buffered {
+            self.ask_again = None;
+        }
         for command in commands {
             match command {
                 Command::Notify(notice) => notices.push(notice),
-                Command::Ended { .. } => ended = true,
-                Command::Reopened => ended = false,
+                Command::Reopened => self.told = false,
+                Command::Ended { .. } => {}
+                // It waits already: asking in this ownership gives the same answer.
+                Command::Admit { .. } if self.ask_again.is_some() => {}
                 Command::Admit { .. } | Command::Perform { .. } | Command::Abort { .. } | Command::Undo { .. } => begin.push(command),
             }
         }
         let hand_back = self.mail.orders().hand_back;
         if hand_back {
             begin.retain(|command| match command {
-                Command::Perform { key, .. } => {
-                    self.recall(&key.clone());
+                Command::Perform { key, effect } => {
+                    self.recall(key, effect);
                     false
                 }
                 Command::Admit { .. } => {
@@ -260,7 +291,7 @@ impl Owner {
         let begins = begin.iter().any(|command| !matches!(command, Command::Abort { .. }));
         let quiet = self.flight.is_empty() && self.reports.is_empty() && !begins;
         let then = match ended {
-            true if quiet && ending::concerns_nobody(&self.execution, &self.shared) => Then::Finish,
+            true if quiet && (self.told || ending::concerns_nobody(&self.execution, &self.shared)) => Then::Finish,
             false if quiet => self.park(),
             true | false => Then::Keep,
         };
@@ -289,9 +320,7 @@ impl Owner {
         let due = match self.wake {
             _ if self.left => Some(now),
             Some(wake) if wake <= now.plus(KEEP) && !self.mail.orders().hand_back => return Then::Keep,
-            Some(wake) => Some(wake),
-            None if self.waits_for_slot => Some(now.plus(spread(ASK_AGAIN, seed::of(self.execution.id.as_str()) ^ self.turn))),
-            None => None,
+            Some(_) | None => self.wake.into_iter().chain(self.ask_again).min(),
         };
         Then::Park { due }
     }
@@ -314,7 +343,16 @@ impl Owner {
             Command::Admit { pipeline_config_id, limit } => {
                 let shared = Arc::clone(&self.shared);
                 let lease = self.lease.clone();
-                self.flight.push(Box::pin(async move { Report::Admission(shared.store.admit(&lease, &pipeline_config_id, limit).await) }));
+                let keep = self.execution.summary().keep_waiting_pipelines;
+                self.flight.push(Box::pin(async move {
+                    let admission = match shared.store.admit(&lease, &pipeline_config_id, limit).await {
+                        // A slot that was freed and never handed on would stay free for ever: who waits hands it on.
+                        Ok(Admission::Wait) => shared.store.start_waiting(&pipeline_config_id, limit, keep).await.map(|()| Admission::Wait),
+                        Ok(Admission::Go) => Ok(Admission::Go),
+                        Err(error) => Err(error),
+                    };
+                    Report::Admission(admission)
+                }));
             }
             Command::Notify(_) | Command::Ended { .. } | Command::Reopened => {}
         }
@@ -387,13 +425,17 @@ impl Owner {
             }
             Report::Undone => {}
             Report::Admission(Ok(Admission::Go)) => {
-                self.waits_for_slot = false;
+                self.ask_again = None;
                 self.events.push_back(Event::Message(Message::Admitted));
             }
-            Report::Admission(Ok(Admission::Wait)) => self.waits_for_slot = true,
+            Report::Admission(Ok(Admission::Wait)) => {
+                let pause = spread(ASK_AGAIN, seed::of(self.execution.id.as_str()) ^ self.lease.epoch);
+                self.ask_again = Some(self.shared.clock.now().plus(pause));
+            }
             Report::Admission(Err(error)) => {
                 warn!(execution = %self.execution.id, %error, "the store did not say whether a slot is free; it is asked again");
-                self.wake = Some(self.shared.clock.now().plus(Duration::from_secs(1)));
+                // Given back meanwhile: if it was refused because another session owns it, that write learns so.
+                self.ask_again = Some(self.shared.clock.now().plus(ASK_AFTER_ERROR));
             }
             Report::Inbox(Ok(messages)) => self.take_messages(messages),
             Report::Inbox(Err(error)) => {
@@ -430,14 +472,15 @@ impl Owner {
     }
 
     /// Takes back an attempt that was asked for and is not going to begin here.
-    fn recall(&mut self, key: &AttemptKey) {
+    fn recall(&mut self, key: &AttemptKey, effect: &Effect) {
         let now = self.shared.clock.now();
         let Some(at) = self.execution.place(&key.stage) else { return };
         let task = self.execution.stage_mut(at).tasks_mut().iter_mut().find(|task| task.id == key.task);
         if let Some(task) = task
             && let Some(attempt) = task.attempt.as_mut().filter(|attempt| attempt.number == key.number)
         {
-            attempt.in_flight = false;
+            // One that asks for a job stays lost: begun without asking, the job would run a second time.
+            attempt.in_flight = matches!(effect, Effect::AttachJob { .. });
             task.due = Some(now);
         }
         self.left = true;
@@ -471,7 +514,9 @@ impl Owner {
             }
         }
         let mut pause = Pause::new(self.lease.epoch);
-        while let Err(error) = ending::tell(&self.execution, &self.shared).await {
+        while !self.told
+            && let Err(error) = ending::tell(&self.execution, &self.shared).await
+        {
             if self.mail.orders().hand_back {
                 return self.give_back(Some(self.shared.clock.now())).await;
             }

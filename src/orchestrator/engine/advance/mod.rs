@@ -183,6 +183,8 @@ impl<'w> Run<'_, 'w> {
 
     fn finish(mut self) -> Advance {
         self.out.wake = match self.execution.status() {
+            // One that is run again has started once: its expiry has no say any more.
+            Status::NotStarted | Status::Buffered if self.execution.summary().start_time.is_some() => None,
             Status::NotStarted | Status::Buffered => self.execution.summary().start_time_expiry.map(|t| t.plus(Duration::from_millis(1))),
             Status::Running => self.execution.graph().next_wake(),
             _ => None,
