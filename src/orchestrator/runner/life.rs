@@ -48,6 +48,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const CLAIM_MOST: usize = 250;
 /// What is due is taken a moment later rather than too early.
 const LEAST_WAIT: Duration = Duration::from_millis(1);
+/// The store's clock as it is known here is ahead of it by no more, unless the store is slow.
+const CLOCKS_DIFFER: Duration = Duration::from_millis(50);
 /// Ending a session at a stop is tried for so long; after it, the lease runs out by itself.
 const END_SESSION_WITHIN: Duration = Duration::from_secs(2);
 
@@ -65,6 +67,8 @@ pub(super) struct Life<'a> {
     look: Look,
     /// When something is due that nobody will tell of.
     next_due: Option<Timestamp>,
+    /// The last claim was made then, and brought nothing.
+    empty_at: Option<Timestamp>,
     trouble: Trouble,
     /// What is owned is to be given back, and what a claim under way brings too.
     hands_back: bool,
@@ -92,7 +96,13 @@ struct Look {
 /// What the store said.
 enum Answer {
     Beat(Result<(bool, Moment, Timestamp), StoreError>),
-    Claimed(usize, Result<Vec<Claimed>, StoreError>),
+    Claimed {
+        /// So many were asked for.
+        max: usize,
+        /// When, by the store's clock as far as it is known here.
+        at: Timestamp,
+        claimed: Result<Vec<Claimed>, StoreError>,
+    },
     /// Some of what the store holds to be ours and nobody here works on.
     Strays(Result<Vec<Claimed>, StoreError>),
     Messages(Result<Vec<ExecutionId>, StoreError>),
@@ -125,6 +135,7 @@ impl<'a> Life<'a> {
             asking: Asking::default(),
             look: Look { due: true, messages: false, strays: false },
             next_due: None,
+            empty_at: None,
             trouble: Trouble::default(),
             hands_back: false,
         }
@@ -145,6 +156,7 @@ impl<'a> Life<'a> {
             if stop.is_cancelled() || !wish.run {
                 break;
             }
+            self.ask_strays();
             if wish.intake {
                 self.hands_back = false;
                 self.claim();
@@ -154,10 +166,12 @@ impl<'a> Life<'a> {
                 self.leave_later();
             }
             self.tell(wish.intake || self.asking.claim);
-            self.ask_strays();
             self.ask_messages();
             self.wait_for_news();
-            let timer = self.next_due.filter(|_| wish.intake).map(|due| due.since(self.shared.clock.now()).max(LEAST_WAIT));
+            let timer = self
+                .next_due
+                .filter(|due| wish.intake && self.may_claim() && !self.was_refused(*due))
+                .map(|due| due.since(self.shared.clock.now()).max(LEAST_WAIT));
             // Safe to cancel: answers and ends that are not taken stay where they are, and a timer is made anew.
             tokio::select! {
                 biased;
@@ -275,18 +289,32 @@ impl<'a> Life<'a> {
     }
 
     fn claim(&mut self) {
-        let room = self.settings.owned.saturating_sub(self.owners.len());
-        // A full house waits until a fair part of it is free, so that a claim is worth its call.
-        let worth = room >= (self.settings.owned / 8).clamp(1, CLAIM_MOST / 4);
-        let held = self.trouble.not_before.is_some_and(|at| self.shared.clock.local().mono < at.mono);
-        if !self.look.due || !worth || held || self.asking.claim || !self.shared.clock.is_set() {
+        if !self.look.due || !self.may_claim() {
             return;
         }
+        let room = self.room();
         self.look.due = false;
         self.asking.claim = true;
         let max = room.min(CLAIM_MOST);
-        let (store, session) = (Arc::clone(&self.shared.store), self.session.clone());
-        self.asked.push(Box::pin(async move { Answer::Claimed(max, store.claim(&session, max).await) }));
+        let (store, session, at) = (Arc::clone(&self.shared.store), self.session.clone(), self.shared.clock.now());
+        self.asked.push(Box::pin(async move { Answer::Claimed { max, at, claimed: store.claim(&session, max).await } }));
+    }
+
+    fn room(&self) -> usize {
+        self.settings.owned.saturating_sub(self.owners.len())
+    }
+
+    /// A claim now would be made, and no other one could bring the same execution.
+    fn may_claim(&self) -> bool {
+        // A full house waits until a fair part of it is free, so that a claim is worth its call.
+        let worth = self.room() >= (self.settings.owned / 8).clamp(1, CLAIM_MOST / 4);
+        let held = self.trouble.not_before.is_some_and(|at| self.shared.clock.local().mono < at.mono);
+        worth && !held && !self.asking.claim && !self.asking.strays && self.shared.clock.is_set()
+    }
+
+    /// What is due then was not given to us by the last claim, so asking at once would not bring it either.
+    fn was_refused(&self, due: Timestamp) -> bool {
+        self.empty_at.is_some_and(|at| due.plus(CLOCKS_DIFFER) < at)
     }
 
     fn ask_messages(&mut self) {
@@ -346,11 +374,12 @@ impl<'a> Life<'a> {
                     }
                 }
             }
-            Answer::Claimed(asked, claimed) => {
+            Answer::Claimed { max, at, claimed } => {
                 self.asking.claim = false;
                 self.look.strays |= claimed.is_err();
                 if let Some(claimed) = self.heard(claimed) {
-                    self.look.due |= claimed.len() >= asked;
+                    self.look.due |= claimed.len() >= max;
+                    self.empty_at = claimed.is_empty().then_some(at);
                     for claimed in claimed {
                         self.take(claimed);
                     }
@@ -429,8 +458,8 @@ impl<'a> Life<'a> {
         let (id, mail, exit) = match ended {
             Ok(ended) => ended,
             Err(error) => {
-                // Its lease goes on with ours, so that nobody runs into the same defect in a loop; a restart of the process gives it to another owner.
-                error!(%error, "the owner of an execution broke off; the execution stands still until this process ends (runbooks/engine-defect.md)");
+                // An owner sets aside what it breaks off at; only a defect in that comes here, and then the lease goes on with ours.
+                error!(%error, "an execution could not be set aside; it stands still until this process ends (runbooks/engine-defect.md)");
                 return;
             }
         };
@@ -442,7 +471,9 @@ impl<'a> Life<'a> {
         drop(owned);
         match exit {
             Exit::Parked(Some(due)) => self.due_at(due),
-            Exit::Parked(None) | Exit::Finished | Exit::Fenced | Exit::Abandoned => {}
+            // The store still holds it to be ours.
+            Exit::Abandoned => self.look.strays = true,
+            Exit::Parked(None) | Exit::Finished | Exit::Fenced => {}
         }
     }
 

@@ -307,6 +307,10 @@ impl Runner {
             if ended {
                 self.memory.remember(None).map_err(|error| format!("the session cannot be forgotten: {error}"))?;
             }
+            if self.wish.has_changed().is_err() {
+                // Nobody holds a handle: what was wished last would be wished for ever.
+                break;
+            }
         }
         Ok(())
     }
