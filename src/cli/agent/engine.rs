@@ -87,7 +87,7 @@ impl Engine {
         let performers = Performers::default()
             .with(&http::WORDS, Arc::new(Http::new(settings.reach.clone()).map_err(|e| chain(&e))?))
             .with(&job::WORDS, Arc::new(Jobs::new(place.state_dir.join("jobs"), program, inherited)))
-            .with(&executions::WORDS, Arc::new(Executions::new(store.clone(), clock.clone())));
+            .with(&executions::WORDS, Arc::new(Executions::new(store.clone())));
         let registry = Arc::new(Registry::standard());
         let parts = Parts {
             store: store.clone(),

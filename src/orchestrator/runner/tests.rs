@@ -1,4 +1,5 @@
 mod chores;
+mod owner;
 mod rig;
 
 use serde_json::json;

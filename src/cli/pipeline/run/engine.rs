@@ -93,7 +93,7 @@ impl Engine {
         let performers = Performers::default()
             .with(&http::WORDS, Arc::new(web))
             .with(&job::WORDS, Arc::new(job::Jobs::new(beside.join("jobs"), program, inherited)))
-            .with(&executions::WORDS, Arc::new(executions::Executions::new(Arc::clone(&opened), Arc::clone(&clock))));
+            .with(&executions::WORDS, Arc::new(executions::Executions::new(Arc::clone(&opened))));
         let parts = Parts {
             store: Arc::clone(&opened),
             registry: Arc::new(Registry::standard()),

@@ -7,8 +7,8 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::Performer;
-use crate::model::Clock;
 use crate::model::Timestamp;
+use crate::orchestrator::engine::context::merged_outputs;
 use crate::orchestrator::engine::effect::AttemptKey;
 use crate::orchestrator::engine::effect::Effect;
 use crate::orchestrator::engine::effect::Outcome;
@@ -28,13 +28,12 @@ pub const WORDS: [&str; 3] = ["startPipeline", "readExecution", "cancelExecution
 /// Carries out effects on other executions of the same store.
 pub struct Executions {
     store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
 }
 
 impl Executions {
-    /// On this store; `clock` gives new executions their time.
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+    /// On this store, whose clock gives new executions their time.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
     }
 
     async fn start(&self, key: &AttemptKey, application: &str, pipeline: &str, mut trigger: Object) -> Result<Outcome, StoreError> {
@@ -50,7 +49,8 @@ impl Executions {
         trigger.entry("parentPipelineStageId").or_insert_with(|| key.stage.as_str().into());
         let order = start::Order { id: id.clone(), trigger, ..start::Order::default() };
         let definition = definition(&found);
-        Ok(match start::start(&*self.store, &definition, order, self.clock.now().wall).await {
+        let now = self.store.now().await?;
+        Ok(match start::start(&*self.store, &definition, order, now).await {
             Ok(started) => Outcome::Started { execution: started.id, name: found.name },
             Err(start::Error::Store(error)) => return Err(error),
             // An earlier try may have started it before it was disabled or changed.
@@ -78,12 +78,7 @@ impl Executions {
 /// How an execution stands, for the stage that waits for it.
 fn stand(execution: &Execution) -> Outcome {
     let status = execution.status();
-    let mut outputs = Object::new();
-    if status.is_complete() {
-        for stage in execution.stages() {
-            outputs.extend(stage.outputs().clone());
-        }
-    }
+    let outputs = if status.is_complete() { merged_outputs(execution) } else { Object::new() };
     let failed = execution.stages().iter().enumerate().find(|(_, stage)| stage.status().is_halt()).map(|(at, stage)| {
         json!({"stageId": stage.id, "stageName": stage.head().name, "stageIndex": at, "exception": stage.context().get("exception")})
     });
@@ -93,6 +88,8 @@ fn stand(execution: &Execution) -> Outcome {
 #[async_trait]
 impl Performer for Executions {
     async fn perform(&self, key: &AttemptKey, effect: Effect, stop: &CancellationToken) -> Outcome {
+        // A child that was started and not named could not be called off: its start is not stopped, and is as long as a few calls to the store.
+        let stoppable = !matches!(effect, Effect::StartPipeline { .. });
         let work = async {
             match effect {
                 Effect::StartPipeline { application, pipeline, trigger } => self.start(key, &application, &pipeline, trigger).await,
@@ -112,7 +109,7 @@ impl Performer for Executions {
                 let unreadable = matches!(error, StoreError::Unreadable(_));
                 Outcome::Failed { error: error.to_string(), retryable: !unreadable }
             }),
-            () = stop.cancelled() => Outcome::Failed { error: "it was stopped".to_owned(), retryable: true },
+            () = stop.cancelled(), if stoppable => Outcome::Failed { error: "it was stopped".to_owned(), retryable: true },
         }
     }
 }

@@ -148,8 +148,32 @@ impl TaskKind for Once {
     }
 }
 
+/// A stage whose task panics: a defect of ours.
+#[derive(Debug)]
+struct Broken;
+
+impl StageKind for Broken {
+    fn name(&self) -> &'static str {
+        "broken"
+    }
+
+    fn tasks(&self, _: &View<'_>) -> Vec<TaskSpec> {
+        vec![TaskSpec::new("broken", "broken")]
+    }
+
+    fn task(&self, _: &str) -> Option<&dyn TaskKind> {
+        Some(self)
+    }
+}
+
+impl TaskKind for Broken {
+    fn step(&self, _: &TaskView<'_>, _: Option<&Outcome>) -> Step {
+        panic!("a defect")
+    }
+}
+
 pub(super) fn registry() -> Registry {
-    Registry::standard().with(Noop).with(Once)
+    Registry::standard().with(Noop).with(Once).with(Broken)
 }
 
 /// One instance's way to the store. A cut one gets no answers; a lossy one loses some answers after the store did as asked.
@@ -158,6 +182,7 @@ pub(super) struct Net {
     cut: AtomicBool,
     lossy: AtomicBool,
     turn: AtomicU64,
+    calls: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Net {
@@ -170,6 +195,11 @@ impl Net {
         self.lossy.load(Ordering::Relaxed) && pause::mix(self.turn.fetch_add(1, Ordering::Relaxed)).is_multiple_of(8)
     }
 
+    /// How often the store was asked this.
+    pub(super) fn calls(&self, name: &str) -> u64 {
+        self.calls.lock().unwrap().get(name).copied().unwrap_or_default()
+    }
+
     fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Relaxed)
     }
@@ -180,6 +210,7 @@ macro_rules! through {
         #[async_trait]
         impl Store for Net {
             $(async fn $name(&self, $($arg: $type),*) -> Result<$answer, $error> {
+                *self.calls.lock().unwrap().entry(stringify!($name)).or_default() += 1;
                 if self.is_cut() {
                     return Err(Net::gone().into());
                 }
@@ -249,6 +280,12 @@ impl Instance {
         self.process.join_next().await.unwrap().unwrap()
     }
 
+    /// Nobody wishes for anything any more; its end.
+    pub(super) async fn forsake(mut self) -> Ended {
+        drop(self.handle);
+        self.process.join_next().await.unwrap().unwrap()
+    }
+
     pub(super) fn cut(&self, cut: bool) {
         self.net.cut.store(cut, Ordering::Relaxed);
     }
@@ -298,9 +335,10 @@ impl Fleet {
 
     fn launch(&self, settings: Settings, channels: Vec<Arc<dyn Channel>>) -> Instance {
         let name = settings.instance.as_str();
-        let net = Arc::new(Net { store: self.store.clone(), cut: false.into(), lossy: false.into(), turn: 0.into() });
+        let net =
+            Arc::new(Net { store: self.store.clone(), cut: false.into(), lossy: false.into(), turn: 0.into(), calls: Mutex::default() });
         let hand = Arc::new(Hand { ledger: self.ledger.clone(), instance: name.to_owned(), longest: self.longest });
-        let others = Arc::new(Executions::new(net.clone(), self.clock.clone()));
+        let others = Arc::new(Executions::new(net.clone()));
         let parts = Parts {
             store: net.clone(),
             registry: Arc::new(registry()),
