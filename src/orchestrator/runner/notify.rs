@@ -3,11 +3,16 @@
 //! What must stay true: an execution never waits for this; a notice is told at least once, or given up with a line in the log; every delivery is
 //! bounded, and those that fail come again later and later.
 
+pub mod mail;
+pub mod slack;
+pub mod webhook;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
+use reqwest::Method;
 use serde_json::Value;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -17,9 +22,13 @@ use tracing::warn;
 
 use super::Shared;
 use super::pause::spread;
+use crate::orchestrator::engine::execution::ExecutionType;
 use crate::orchestrator::engine::seed;
 use crate::orchestrator::store::Outgoing;
 use crate::orchestrator::store::StoreError;
+use crate::orchestrator::web;
+use crate::orchestrator::web::Limits;
+use crate::orchestrator::web::Web;
 
 /// Without a ring, the outbox is looked at so often: for what other instances left behind.
 const EVERY: Duration = Duration::from_secs(15);
@@ -68,8 +77,63 @@ pub fn text(out: &Outgoing) -> (String, String) {
     let own = message.and_then(|message| message.get(&out.notice.event)?.get("text")?.as_str()).or(message.and_then(Value::as_str));
     let mut lines: Vec<String> = own.into_iter().map(str::to_owned).collect();
     lines.extend(detail("instructions").map(str::to_owned));
+    let inputs = out.notice.details.get("judgmentInputs").and_then(Value::as_array).into_iter().flatten();
+    let inputs: Vec<&str> = inputs.filter_map(|input| input.get("value")?.as_str()).collect();
+    if !inputs.is_empty() {
+        lines.push(format!("answers: {}", inputs.join(", ")));
+    }
     lines.push(format!("execution {}", out.listing.id));
     (subject, lines.join("\n\n"))
+}
+
+/// Where people see the execution.
+fn link(out: &Outgoing, base: Option<&str>) -> Option<String> {
+    let list = match out.listing.kind {
+        ExecutionType::Pipeline => "pipelines",
+        ExecutionType::Orchestration => "tasks",
+    };
+    base.map(|base| web::join(base, &format!("{list}/{}", out.listing.id)))
+}
+
+/// Subject and text, with the link at the end.
+fn letter(out: &Outgoing, base: Option<&str>) -> (String, String) {
+    let (subject, text) = text(out);
+    match link(out, base) {
+        Some(link) => (subject, format!("{text}\n\n{link}")),
+        None => (subject, text),
+    }
+}
+
+/// A text of the notification block; empty when it has none.
+fn field<'o>(out: &'o Outgoing, key: &str) -> &'o str {
+    out.notice.to.get(key).and_then(Value::as_str).unwrap_or_default().trim()
+}
+
+/// An id that is fit for a header.
+fn plain(id: &str) -> String {
+    id.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
+}
+
+/// Those of a call to a webhook: its answer says no more than its status does.
+fn limits() -> Limits {
+    Limits { total: Duration::from_secs(20), body: 64 << 10, ..Limits::default() }
+}
+
+/// Posts JSON. The URL may be a secret: it is in no message.
+async fn post(web: &Web, url: &str, body: &Value, headers: &[(&'static str, String)]) -> Result<(), NotTold> {
+    let (why, again) = match web.call(Method::POST, url, Some(body.to_string()), headers).await {
+        Ok(answer) if answer.status.is_success() => return Ok(()),
+        Ok(answer) => {
+            let status = answer.status;
+            let again = status.is_server_error() || matches!(status.as_u16(), 401 | 408 | 425 | 429);
+            (format!("the webhook answered {status}: {}", web::excerpt(&answer.body)), again)
+        }
+        Err(web::Error::NotSent { cause, .. }) => (format!("no connection to the webhook: {cause}"), true),
+        Err(web::Error::NoAnswer { cause, .. }) => (format!("no answer from the webhook: {cause}"), true),
+        Err(web::Error::TooLong { limit, .. }) => (format!("the webhook answered more than {limit} bytes"), false),
+        Err(error @ web::Error::Credential { .. }) => (error.to_string(), true),
+    };
+    Err(NotTold { why, again })
 }
 
 fn what(event: &str, status: &str) -> String {
@@ -145,3 +209,6 @@ async fn deliver(shared: &Shared, channels: &[Arc<dyn Channel>], out: Outgoing) 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,8 @@
 //! What must stay true: what is wrong with a start is said at once and all together, and then nothing is started; a start that is repeated under the same
 //! id, or under the correlation id of an execution that has not ended, gives that execution and no second one.
 
+mod expressions;
+
 use serde_json::Value;
 use ulid::Ulid;
 
@@ -110,19 +112,19 @@ pub async fn put(store: &dyn Store, execution: &Execution, correlation_id: Optio
 /// The definition is disabled, or what the trigger brings does not fit.
 pub fn plan(definition: &Definition, order: Order, now: Timestamp) -> Result<Execution, Error> {
     let name = definition.name().unwrap_or_default().to_owned();
-    let initial = object(definition, "initialConfig");
-    if definition.is_disabled() && initial.get("enabled") != Some(&Value::Bool(true)) {
+    if definition.is_disabled() && object(definition, "initialConfig").get("enabled") != Some(&Value::Bool(true)) {
         return Err(Error::Disabled(name));
     }
     let (mut trigger, authentication) = trigger(order.trigger, order.authentication);
     let given = trigger.get("parameters").and_then(Value::as_object).cloned().unwrap_or_default();
     let parameters = parameters::resolve(&definition.parameters(), &given).map_err(Error::Wrong)?;
     trigger.insert("parameters".to_owned(), parameters.into());
+    let definition = &expressions::resolve(definition, &mut trigger, now);
     let text = |key: &str| definition.document().get(key).and_then(Value::as_str).map(str::to_owned);
     let summary = Summary {
         kind: ExecutionType::Pipeline,
         application: definition.application().unwrap_or_default().to_owned(),
-        name,
+        name: definition.name().unwrap_or_default().to_owned(),
         pipeline_config_id: definition.id().map(str::to_owned),
         build_time: now,
         start_time_expiry: definition.start_time_expiry(),
@@ -135,7 +137,7 @@ pub fn plan(definition: &Definition, order: Order, now: Timestamp) -> Result<Exe
         spel_evaluator: definition.spel_evaluator().map(str::to_owned),
         description: text("description"),
         notifications: definition.notifications().to_vec(),
-        initial_config: initial,
+        initial_config: object(definition, "initialConfig"),
         source: object(definition, "source"),
         template_variables: object(definition, "templateVariables"),
         ..Summary::default()

@@ -57,3 +57,32 @@ fn the_id_of_an_event_is_the_same_for_every_try_and_ids_sort_by_time() {
     assert!(new_id(NOW) < new_id(Timestamp(NOW.0 + 1)));
     assert_ne!(new_id(NOW), new_id(NOW));
 }
+
+#[test]
+fn what_the_pipeline_says_of_itself_is_resolved_at_its_start_and_unknown_names_stay() {
+    let of = definition(json!({"name": "p", "id": "c", "spelEvaluator": "v4",
+        "parameterConfig": [{"name": "who", "default": "ops"}, {"name": "twice", "default": "${1 + 1}"}],
+        "description": "for ${parameters.who}: ${trigger.build ?: 'none'}, ${nobody ?: 'x'}", "templateVariables": {"n": "${ 2 * 3 }"},
+        "notifications": [{"type": "slack", "address": "#${parameters['who']}", "when": ["pipeline.failed"]}],
+        "stages": [{"type": "wait", "waitTime": "${ 2 + 3 }"}]}));
+    let execution = plan(&of, order(json!({"build": "7", "payload": {"text": "${1 + 1}"}})), NOW).unwrap();
+    let summary = execution.summary();
+    assert_eq!(summary.description.as_deref(), Some("for ops: 7, ${nobody ?: 'x'}"));
+    assert_eq!(summary.notifications[0]["address"], "#ops");
+    assert_eq!(summary.template_variables["n"], 6);
+    assert_eq!(summary.trigger["parameters"]["twice"], 2);
+    assert_eq!(summary.trigger["payload"]["text"], "${1 + 1}", "what a stranger sent is no expression of the pipeline's");
+    assert_eq!(execution.stage(0).context()["waitTime"], "${ 2 + 3 }", "v4: when the stage is planned");
+}
+
+#[test]
+fn without_v4_stages_are_tried_at_the_start_and_keep_what_cannot_be_known_yet() {
+    let of = definition(json!({"name": "p", "stages": [{"type": "wait", "name": "wait ${parameters.n}", "waitTime": "${ parameters.n }",
+        "of": "${ #stage('later').outputs.x }", "kept": "${ #doNotEval('${later}') }", "page": "${ #fromUrl('https://example.com') }"},
+        {"type": "wait", "waitTime": "${ parameters.n }", "of": "${ #stage('later').outputs.x }"}]}));
+    let execution = plan(&of, order(json!({"parameters": {"n": 9}})), NOW).unwrap();
+    let second = execution.stage(1);
+    assert_eq!((&second.context()["waitTime"], &second.context()["of"]), (&json!(9), &json!("${ #stage('later').outputs.x }")));
+    let first = execution.stage(0);
+    assert_eq!(first.context()["waitTime"], "${ parameters.n }", "a stage that asks for a page is left whole");
+}
