@@ -1,7 +1,7 @@
 //! `bellrock pipeline …`: what people do with pipelines. Those that need no engine (`check`, `next-window`, `eval`) have a file each; `run`
 //! brings its own; those that ask an agent's engine are together by subject: definitions, starting and watching, orders to an execution.
 //!
-//! To add one: a line in [`What`], a line in [`run`], and its `Args` where its subject is.
+//! To add one: a line in [`What`], a line in [`run()`], and its `Args` where its subject is.
 
 mod api;
 mod check;
