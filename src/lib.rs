@@ -57,7 +57,6 @@
 //!   their group is enabled. Not sooner: in a polling cluster the newest instance still polls then.
 //! * *Time is an argument.* One file reads the clock. Everything else can be run through a night in milliseconds.
 //! * *Every wait ends.* Each call, queue and retry has a bound; when it is reached somebody is told, with a code that has a page in `runbooks/`.
-//!
 //! * *Waiting owns nothing.* An execution with nothing under way belongs to no instance; one with work under way to exactly one, whose writes are
 //!   fenced by an epoch. So a drain hands work back in moments, and a dead instance's work is adopted when its lease runs out.
 //! * *An attempt is recorded before its effect.* An effect may be repeated after a crash, under the same key, and only where its kind says that this does no harm.

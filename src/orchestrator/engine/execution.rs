@@ -464,6 +464,17 @@ pub struct Summary {
     pub notified: u64,
 }
 
+impl Summary {
+    /// So many of its definition may run at once, itself among them; `None` = any number.
+    pub fn limit(&self) -> Option<u32> {
+        match self.max_concurrent_executions {
+            _ if self.limit_concurrent => Some(1),
+            0 => None,
+            most => Some(most),
+        }
+    }
+}
+
 /// A pipeline on its way.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]

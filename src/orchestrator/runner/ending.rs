@@ -5,7 +5,6 @@
 //! telling for the first: a follower's id comes from the end it follows.
 
 use serde_json::Value;
-use serde_json::json;
 use tracing::info;
 use tracing::warn;
 
@@ -21,6 +20,7 @@ use crate::orchestrator::engine::definition::triggers::Trigger;
 use crate::orchestrator::engine::event::Message;
 use crate::orchestrator::engine::execution::Execution;
 use crate::orchestrator::engine::execution::ExecutionId;
+use crate::orchestrator::engine::stage::child::parent_summary;
 use crate::orchestrator::store::Store;
 use crate::orchestrator::store::StoreError;
 
@@ -63,14 +63,7 @@ async fn follow(ended: &Execution, follower: &Triggered, trigger: &Trigger, shar
     let mut document = trigger.document.clone();
     document.insert("parameters".to_owned(), Value::Object(trigger.parameters.clone()));
     document.insert("user".to_owned(), trigger.run_as_user.as_deref().unwrap_or(&summary.authentication.user).into());
-    document.insert(
-        "parentExecution".to_owned(),
-        json!({
-            "id": ended.id, "type": summary.kind, "application": summary.application, "name": summary.name, "status": summary.status,
-            "pipelineConfigId": summary.pipeline_config_id, "buildTime": summary.build_time, "startTime": summary.start_time,
-            "endTime": summary.end_time, "canceled": summary.canceled, "authentication": summary.authentication, "trigger": summary.trigger,
-        }),
-    );
+    document.insert("parentExecution".to_owned(), Value::Object(parent_summary(ended)));
     let event = format!("pipeline/{}/{}/{}/{}", ended.id, at.0, follower.id, trigger.id);
     let started_at = summary.start_time.unwrap_or(summary.build_time).0;
     document.insert("correlationId".to_owned(), format!("{}_{}_{}_{started_at}", ended.id, trigger.id, follower.id).into());

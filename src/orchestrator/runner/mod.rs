@@ -48,7 +48,6 @@ use tracing::warn;
 use crate::model::Clock;
 use crate::orchestrator::engine::execution::ExecutionId;
 use crate::orchestrator::engine::execution::ExecutionType;
-use crate::orchestrator::engine::execution::Summary;
 use crate::orchestrator::engine::stage::Registry;
 use crate::orchestrator::store::Session;
 use crate::orchestrator::store::Store;
@@ -332,15 +331,6 @@ impl Runner {
         }
         info!(process = session.process, "the session of the last process on this host is ended; what it owned is due");
         Ok(())
-    }
-}
-
-/// How many executions of its definition may run beside it and with it; `None` = any number.
-fn limit_of(summary: &Summary) -> Option<u32> {
-    match summary.max_concurrent_executions {
-        _ if summary.limit_concurrent => Some(1),
-        0 => None,
-        most => Some(most),
     }
 }
 

@@ -620,7 +620,7 @@ enum Elsewhere {
 /// The slot of an execution that ended is free: the next one of its definition is told.
 async fn hand_on_slot(shared: &Shared, execution: &Execution) {
     let summary = execution.summary();
-    let (Some(config), Some(limit)) = (&summary.pipeline_config_id, super::limit_of(summary)) else { return };
+    let (Some(config), Some(limit)) = (&summary.pipeline_config_id, summary.limit()) else { return };
     if let Err(error) = shared.store.start_waiting(config, limit, summary.keep_waiting_pipelines).await {
         // Those that wait ask again by themselves.
         warn!(execution = %execution.id, %error, "the next execution of this pipeline could not be told that a slot is free");

@@ -191,6 +191,24 @@ async fn a_failed_pipeline_starts_its_follower_once_and_a_successful_one_does_no
     assert_eq!(fleet.all().await.len(), 3, "once");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_chain_of_followers_does_not_carry_all_of_its_ancestors() {
+    let fleet = Fleet::new(Duration::ZERO);
+    for (name, after) in [("second", "first"), ("third", "second")] {
+        let trigger =
+            json!({"type": "pipeline", "enabled": true, "id": "t", "application": "app", "pipeline": after, "status": ["successful"]});
+        fleet.save(name, json!({"name": name, "stages": [{"type": "noop"}], "triggers": [trigger]})).await;
+    }
+    let _one = fleet.boot("i-1");
+    fleet.start(json!({"name": "first", "id": "first", "application": "app", "stages": [{"type": "noop"}]})).await;
+    let all = fleet.until_ended(3, 30 * SECOND).await;
+    let third = all.iter().find(|l| l.name == "third").expect("the third");
+    let trigger = fleet.load(&third.id).await.summary().trigger.clone();
+    assert_eq!(trigger["parentExecution"]["name"], "second");
+    assert_eq!(trigger["parentExecution"]["trigger"]["type"], "pipeline", "what started the parent is told");
+    assert_eq!(trigger["parentExecution"]["trigger"].get("parentExecution"), None, "and not its whole ancestry");
+}
+
 /// Hosts crash, hang, lose answers and come back while executions run; whatever happens, each ends as it should and no attempt begins twice.
 #[tokio::test(start_paused = true)]
 async fn storms_lose_no_execution_and_begin_no_attempt_twice() {

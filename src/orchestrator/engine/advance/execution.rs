@@ -16,9 +16,8 @@ impl Run<'_, '_> {
             return;
         }
         let summary = self.execution.summary();
-        let limit = if summary.limit_concurrent { 1 } else { summary.max_concurrent_executions };
-        match &summary.pipeline_config_id {
-            Some(id) if limit > 0 => {
+        match (&summary.pipeline_config_id, summary.limit()) {
+            (Some(id), Some(limit)) => {
                 let pipeline_config_id = id.clone();
                 self.out.commands.push(Command::Admit { pipeline_config_id, limit });
             }

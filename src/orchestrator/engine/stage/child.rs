@@ -29,6 +29,7 @@ use super::fields;
 use super::fields::Check;
 use super::judgment;
 use super::unexpected;
+use crate::orchestrator::engine::advance::time::next_look;
 use crate::orchestrator::engine::effect::Effect;
 use crate::orchestrator::engine::effect::Outcome;
 use crate::orchestrator::engine::execution::Execution;
@@ -85,26 +86,36 @@ impl StageKind for Pipeline {
     }
 }
 
-/// What a child's trigger says of its parent: all that is small. Contexts of stages, and the parent's own parent, are left out.
-pub fn parent_execution(parent: &Execution) -> Value {
+/// What the trigger of an execution says of the one that started it. That one's own parent is left out: along a chain of triggers each would nest
+/// in the next, until the record is deeper than JSON may be.
+pub fn parent_summary(parent: &Execution) -> Object {
     let summary = parent.summary();
-    let stages: Vec<Value> = parent.stages().iter().map(|s| json!({"id": s.id, "refId": s.head().ref_id, "type": s.head().kind, "name": s.head().name, "status": s.status(), "outputs": s.outputs()})).collect();
     let mut trigger = summary.trigger.clone();
     trigger.remove("parentExecution");
-    json!({
+    let facts = json!({
         "id": parent.id,
         "type": summary.kind,
         "application": summary.application,
         "name": summary.name,
         "pipelineConfigId": summary.pipeline_config_id,
         "status": summary.status,
+        "canceled": summary.canceled,
         "buildTime": summary.build_time,
         "startTime": summary.start_time,
         "endTime": summary.end_time,
         "authentication": summary.authentication,
         "trigger": trigger,
-        "stages": stages,
-    })
+    });
+    let Value::Object(facts) = facts else { unreachable!("it was written as an object") };
+    facts
+}
+
+/// The same with its stages and their outputs, for a child. Contexts of stages are left out.
+pub fn parent_execution(parent: &Execution) -> Value {
+    let stages: Vec<Value> = parent.stages().iter().map(|s| json!({"id": s.id, "refId": s.head().ref_id, "type": s.head().kind, "name": s.head().name, "status": s.status(), "outputs": s.outputs()})).collect();
+    let mut facts = parent_summary(parent);
+    facts.insert("stages".to_owned(), Value::Array(stages));
+    Value::Object(facts)
 }
 
 #[derive(Debug)]
@@ -157,7 +168,7 @@ impl TaskKind for Start {
             }
             Some(Outcome::Failed { error, retryable: true }) => {
                 let result = TaskResult::default().with("lastError", error.as_str());
-                Step::Wait { result, until: Some(fields::later(view, TRY_AGAIN)) }
+                Step::Wait { result, until: Some(next_look(view, TRY_AGAIN)) }
             }
             Some(other) => Step::Fail(unexpected("the pipeline could not be started", other)),
         }
@@ -186,7 +197,7 @@ impl TaskKind for Monitor {
             Some(Outcome::Execution { status, outputs, failed, name }) => match ended(*status) {
                 None => {
                     let result = TaskResult::default().with("status", status.word());
-                    Step::Wait { result, until: Some(fields::later(view, LOOK_AGAIN)) }
+                    Step::Wait { result, until: Some(next_look(view, LOOK_AGAIN)) }
                 }
                 Some(own) => {
                     let mut result = TaskResult { status: own, ..TaskResult::default() }.with("status", status.word());
@@ -205,7 +216,7 @@ impl TaskKind for Monitor {
             )),
             Some(Outcome::Failed { error, retryable: true }) => {
                 let result = TaskResult::default().with("lastError", error.as_str());
-                Step::Wait { result, until: Some(fields::later(view, TRY_AGAIN)) }
+                Step::Wait { result, until: Some(next_look(view, TRY_AGAIN)) }
             }
             Some(other) => Step::Fail(unexpected("the child execution could not be read", other)),
         }

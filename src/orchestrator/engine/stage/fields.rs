@@ -2,12 +2,8 @@
 //!
 //! What must stay true: a field that holds an expression is not judged before the expression is resolved.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
-use super::TaskView;
-use crate::model::Timestamp;
 use crate::orchestrator::engine::execution::Object;
 
 /// A text that is not blank.
@@ -66,12 +62,6 @@ pub(super) fn shown(value: &Value) -> String {
 /// An object, or nothing.
 pub(super) fn object<'a>(fields: &'a Object, key: &str) -> Option<&'a Object> {
     fields.get(key).and_then(Value::as_object)
-}
-
-/// When a task that looks every `period` looks next; the stage's `backoffPeriodMs` makes that longer, never shorter.
-pub(super) fn later(view: &TaskView<'_>, period: Duration) -> Timestamp {
-    let own = view.stage.context.get("backoffPeriodMs").and_then(Value::as_u64).map(Duration::from_millis).unwrap_or_default();
-    view.stage.now.plus(period.max(own))
 }
 
 /// Collects what is wrong with a stage's part of a document.

@@ -26,6 +26,7 @@ use super::View;
 use super::fields;
 use super::fields::Check;
 use super::unexpected;
+use crate::orchestrator::engine::advance::time::next_look;
 use crate::orchestrator::engine::effect::Effect;
 use crate::orchestrator::engine::effect::Outcome;
 use crate::orchestrator::engine::execution::Object;
@@ -293,7 +294,7 @@ impl TaskKind for ClusterSize {
             Some(Outcome::NotFound { .. }) => wanted.judge(&[]),
             Some(Outcome::Failed { error, retryable: true }) => {
                 let result = TaskResult::default().with("lastError", error.as_str());
-                Step::Wait { result, until: Some(fields::later(view, COUNT_AGAIN)) }
+                Step::Wait { result, until: Some(next_look(view, COUNT_AGAIN)) }
             }
             Some(other) => Step::Fail(unexpected("the server groups could not be counted", other)),
         }

@@ -29,6 +29,7 @@ use super::fields::Check;
 use super::json_path;
 use super::json_path::Path;
 use super::unexpected;
+use crate::orchestrator::engine::advance::time::next_look;
 use crate::orchestrator::engine::effect::Effect;
 use crate::orchestrator::engine::effect::Outcome;
 use crate::orchestrator::engine::execution::Object;
@@ -196,7 +197,7 @@ impl Create {
                 said.insert("attempts".to_owned(), attempts);
                 said.insert("error".to_owned(), answer.words().into());
                 let result = TaskResult { context: kept(context, said), ..TaskResult::default() };
-                return Step::Wait { result, until: Some(fields::later(view, pause.unwrap_or(CREATE_AGAIN))) };
+                return Step::Wait { result, until: Some(next_look(view, pause.unwrap_or(CREATE_AGAIN))) };
             }
             Verdict::Bad(why) => return Step::Fail(failed(context, said, why)),
         }
@@ -271,7 +272,7 @@ impl TaskKind for Create {
             Some(Outcome::Failed { error, retryable: true }) => {
                 let said = [("error".to_owned(), error.as_str().into())].into_iter().collect();
                 let result = TaskResult { context: kept(context, said), ..TaskResult::default() };
-                Step::Wait { result, until: Some(fields::later(view, CREATE_AGAIN)) }
+                Step::Wait { result, until: Some(next_look(view, CREATE_AGAIN)) }
             }
             Some(other) => Step::Fail(unexpected("the webhook could not be called", other)),
         }

@@ -18,6 +18,7 @@ use crate::orchestrator::engine::execution::Execution;
 use crate::orchestrator::engine::execution::Object;
 use crate::orchestrator::engine::execution::Stage;
 use crate::orchestrator::engine::execution::StageChanges;
+use crate::orchestrator::engine::execution::StageId;
 use crate::orchestrator::engine::execution::Summary;
 use crate::orchestrator::engine::status::Status;
 
@@ -302,27 +303,9 @@ impl Run {
             29..=31 => drop(self.tell(Event::Message(Message::Resume { by }))),
             32..=34 => {
                 let answer = self.dice.pick(&["SUCCEEDED", "TERMINAL"]);
-                let context = Object::from_iter([("answer".to_owned(), json!(answer))]);
-                self.tell(Event::Message(Message::Patch {
-                    stage: some_stage,
-                    by,
-                    roles: vec![],
-                    admin: false,
-                    allowed_accounts: vec![],
-                    context,
-                }));
+                self.tell(patch(some_stage, by, "answer", json!(answer)));
             }
-            35 if self.dice.one_in(4) => {
-                let context = Object::from_iter([("manualSkip".to_owned(), json!(true))]);
-                self.tell(Event::Message(Message::Patch {
-                    stage: some_stage,
-                    by,
-                    roles: vec![],
-                    admin: false,
-                    allowed_accounts: vec![],
-                    context,
-                }));
-            }
+            35 if self.dice.one_in(4) => drop(self.tell(patch(some_stage, by, "manualSkip", json!(true)))),
             36 if self.dice.one_in(6) => drop(self.tell(Event::Message(Message::Cancel { by, reason: None }))),
             37 => {
                 if let Some((key, outcome)) = self.told.last().cloned() {
@@ -377,4 +360,9 @@ fn whatever_happens_every_rule_holds_and_a_cancel_ends() {
         }
         run.end();
     }
+}
+
+fn patch(stage: StageId, by: String, key: &str, value: Value) -> Event {
+    let context = Object::from_iter([(key.to_owned(), value)]);
+    Event::Message(Message::Patch { stage, by, roles: vec![], admin: false, allowed_accounts: vec![], context })
 }

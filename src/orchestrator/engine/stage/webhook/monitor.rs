@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::answer::Answer;
 use super::answer::Verdict;
 use super::*;
+use crate::orchestrator::engine::advance::time::next_look;
 
 /// How long it is asked when `stageTimeoutMs` does not say.
 const TIMEOUT: Duration = Duration::from_secs(60 * 60);
@@ -94,7 +95,7 @@ fn monitored(context: &Object, said: Map<String, Value>, attempts: Option<Value>
 
 fn wait(view: &TaskView<'_>, said: Map<String, Value>, attempts: Option<Value>, period: Duration) -> Step {
     let result = TaskResult { context: monitored(view.stage.context, said, attempts), ..TaskResult::default() };
-    Step::Wait { result, until: Some(fields::later(view, period)) }
+    Step::Wait { result, until: Some(next_look(view, period)) }
 }
 
 fn finish(view: &TaskView<'_>, mut said: Map<String, Value>, verdict: Result<Status, String>, period: Duration) -> Step {
