@@ -1,0 +1,69 @@
+//! The end of an ownership that is the end of its execution, or that somebody else put an end to.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use tracing::warn;
+
+use super::Exit;
+use super::Owner;
+use crate::orchestrator::engine::execution::Execution;
+use crate::orchestrator::runner::Shared;
+use crate::orchestrator::runner::ending;
+use crate::orchestrator::runner::pause::Pause;
+use crate::orchestrator::store::Then;
+
+/// How long what a cancelled execution wants stopped or undone may take before the execution ends without it.
+const END_WITHIN: Duration = Duration::from_secs(60);
+
+impl Owner {
+    /// Tells those that wait for the end, then gives the execution up. All of it may be done again by another owner after a crash.
+    pub(super) async fn end(&mut self) -> Result<Exit, Exit> {
+        let deadline = tokio::time::sleep(END_WITHIN);
+        tokio::pin!(deadline);
+        while !self.flight.is_empty() {
+            // Safe to cancel: what is still under way is dropped with the ownership.
+            tokio::select! {
+                Some(_of_no_use_any_more) = self.flight.next() => {}
+                () = &mut deadline => {
+                    warn!(execution = %self.execution.id, limit_s = END_WITHIN.as_secs(), "what the ended execution had under way did not stop in time");
+                    break;
+                }
+            }
+        }
+        let mut pause = Pause::new(self.lease.epoch);
+        while !self.told
+            && let Err(error) = ending::tell(&self.execution, &self.shared).await
+        {
+            if self.mail.orders().hand_back {
+                return self.give_back(Some(self.shared.clock.now())).await;
+            }
+            warn!(execution = %self.execution.id, %error, "those that wait for the end of an execution could not be told; again soon");
+            pause.wait().await;
+        }
+        self.write(vec![], Then::Finish).await?;
+        hand_on_slot(&self.shared, &self.execution).await;
+        Ok(Exit::Finished)
+    }
+
+    /// Stops what is under way and waits, for a while, until it has stopped.
+    pub(super) async fn stop_all(&mut self) {
+        for brake in self.brakes.values() {
+            brake.stop.cancel();
+        }
+        let stopped = async { while self.flight.next().await.is_some() {} };
+        if tokio::time::timeout(END_WITHIN, stopped).await.is_err() {
+            warn!(execution = %self.execution.id, "what was under way did not stop in time");
+        }
+    }
+}
+
+/// The slot of an execution that ended is free: the next one of its definition is told.
+pub(super) async fn hand_on_slot(shared: &Shared, execution: &Execution) {
+    let summary = execution.summary();
+    let (Some(config), Some(limit)) = (&summary.pipeline_config_id, summary.limit()) else { return };
+    if let Err(error) = shared.store.start_waiting(config, limit, summary.keep_waiting_pipelines).await {
+        // Those that wait ask again by themselves.
+        warn!(execution = %execution.id, %error, "the next execution of this pipeline could not be told that a slot is free");
+    }
+}
