@@ -46,6 +46,8 @@ use watch::Watch;
 /// How old a describe may be. A write that is not to be seen for so long was lost and is sent again; too short and a stale read looks like
 /// somebody else's change.
 const STALE: Duration = Duration::from_secs(10);
+/// AWS shows what was written, and checks end, within this of when they should.
+const NEWS_WITHIN: Duration = Duration::from_secs(2);
 /// Looks in a row without a group before it counts as gone.
 const GONE: u32 = 8;
 /// How old the survey of versions may be before the first change and before something is taken away.
@@ -130,6 +132,10 @@ pub struct Progress {
     /// Registrations that were asked for, by direction.
     asked: BTreeMap<(Backend, InstanceId, bool), Moment>,
     released: BTreeSet<GroupName>,
+    /// The last write.
+    wrote: Option<Moment>,
+    /// Since when as many restored instances as are wanted have been in service, with only their checks to come.
+    up: Option<Moment>,
     agreeing: u32,
     strikes: u32,
 }
@@ -146,6 +152,8 @@ impl Progress {
             held_before: Duration::ZERO,
             asked: BTreeMap::new(),
             released: BTreeSet::new(),
+            wrote: None,
+            up: None,
             agreeing: 0,
             strikes: 0,
         }
@@ -170,6 +178,16 @@ impl Progress {
             }
             Stage::Close | Stage::Gone | Stage::Verify => all(),
         }
+    }
+
+    /// What was written last is about to show, or the restored instances are about to pass their checks: to look sooner is worth its calls, for a
+    /// few seconds.
+    pub fn is_news_due(&self, plan: &ClusterPlan, at: Moment) -> bool {
+        let due = match self.stage() {
+            Stage::Await => self.up.map(|up| (up, plan.first_health)),
+            _ => self.wrote.map(|wrote| (wrote, Duration::ZERO)),
+        };
+        due.is_some_and(|(since, takes)| at.since(since).abs_diff(takes) <= NEWS_WITHIN)
     }
 
     /// What a rerun would still do, a line each.
@@ -246,6 +264,7 @@ impl Progress {
 
     /// Notes a write so that the next looks are understood. `sure` is false when nobody knows whether it was carried out.
     fn wrote(&mut self, step: &Step, at: Moment, sure: bool) {
+        self.wrote = Some(at);
         match step {
             Step::Hold { group, .. } => {
                 if sure {
@@ -337,6 +356,7 @@ impl Progress {
         if !steps.is_empty() {
             return Some(Next::Do(steps));
         }
+        self.up = if group.healthy_in_service() >= to_usize(look.plan.count) { self.up.or(Some(look.at)) } else { None };
         let (enough, serving) = look.serves(group);
         let settled = self.is_settled(look);
         if enough && settled {

@@ -39,8 +39,10 @@ use crate::model::HOLD_TAG;
 use crate::model::InstanceId;
 use crate::model::Moment;
 
-/// Between looks while waiting: the overhead over what AWS itself needs is at most this and [`AGREE_AFTER`].
+/// Between looks while waiting for what takes its time.
 const LOOK_EVERY: Duration = Duration::from_millis(750);
+/// Between looks while news is due: what is added to the time that AWS itself needs is about this and [`AGREE_AFTER`].
+const LOOK_SOON: Duration = Duration::from_millis(250);
 /// How long after a look its steps may still be begun, by the wall clock.
 const LOOK_HOLDS_MS: i64 = 60_000;
 /// Between looks after two minutes without any news; an account's request bucket is shared (draining.md §4.12).
@@ -169,9 +171,15 @@ pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report
         }
         facts::reread_launches(world.scaling, &mut facts, &wondering).await;
         let quiet = now.since(last_news) > Duration::from_secs(120);
-        let idle = if again { AGREE_AFTER } else { LOOK_EVERY };
+        let soon = work.iter().any(|w| w.is_open() && w.progress.is_news_due(w.plan, now));
+        let idle = match again {
+            true => AGREE_AFTER,
+            false if soon => LOOK_SOON,
+            false if quiet => LOOK_EVERY_LATER,
+            false => LOOK_EVERY,
+        };
         let due = work.iter().filter(|w| w.is_open()).map(|w| w.not_before.unwrap_or(now).since(now)).min().unwrap_or_default();
-        nap(world, due.max(if quiet && !again { LOOK_EVERY_LATER } else { idle })).await;
+        nap(world, due.max(idle)).await;
     }
     finish(world, plan, work, &service, started)
 }
@@ -412,7 +420,10 @@ impl<'a> Service<'a> {
     /// Asks until it has answered often enough in a row, or once failed to. `Some` when it has been silent for too long.
     async fn ask(&mut self, world: &World<'_>) -> Option<String> {
         let since = *self.asked_since.get_or_insert(world.clock.now());
-        for _ in 0..GOOD_ANSWERS {
+        for answer in 0..GOOD_ANSWERS {
+            if answer > 0 {
+                nap(world, BETWEEN_ANSWERS).await;
+            }
             if let Some(problem) = self.ask_once(world).await {
                 world.sink.tell(&Event::Trouble { text: problem.clone() });
                 if world.clock.now().since(since) >= SERVICE_PATIENCE {
@@ -421,7 +432,6 @@ impl<'a> Service<'a> {
                 nap(world, LOOK_EVERY).await;
                 return None;
             }
-            nap(world, BETWEEN_ANSWERS).await;
         }
         self.answered = true;
         None

@@ -91,7 +91,7 @@ async fn the_straight_way_ends_done_with_every_promise_kept_and_little_overhead(
     assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
     assert_rolled_back(&fleet, "straight");
     let over = report(&outcome).took.checked_sub(BOOT + CHECKS).unwrap();
-    assert!(over <= Duration::from_millis(2500), "{over:?} over boot and checks");
+    assert!(over <= Duration::from_millis(2000), "{over:?} over boot and checks");
     assert_eq!(fleet.group("spin-ha-v024").tags["bellrock:capacity"], "3/3/6", "what the retired group had stays on record");
 }
 
@@ -465,5 +465,5 @@ async fn reads_do_not_grow_with_instances_and_few_are_spent_while_booting() {
         reads.push(fleet.reads());
     }
     assert_eq!(reads[0], reads[1]);
-    assert!(reads[0] < 155, "{reads:?}");
+    assert!(reads[0] < 160, "{reads:?}");
 }
