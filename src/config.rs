@@ -169,7 +169,7 @@ impl Config {
             Orchestrator::Endpoint(settings) => settings.sources.as_slice(),
             Orchestrator::Embedded(_) => &[],
         };
-        keys::combinations(&mut sheet, &policy, sources);
+        keys::combinations(&mut sheet, &policy, sources, &aws);
         let (settings, problems) = sheet.finish();
         if problems.is_empty() { Ok(Self { fleet, aws, orchestrator, policy, gate, http, log, settings }) } else { Err(Problems(problems)) }
     }
@@ -180,6 +180,11 @@ impl Config {
             (old.exact != new.exact && (old.used || new.used) && !keys::is_policy(new.key)).then_some(new.key)
         };
         self.settings.iter().zip(&new.settings).filter_map(differs).collect()
+    }
+
+    /// Whether somebody has chosen a value for this key, in the file or the environment.
+    pub fn is_written(&self, key: &str) -> bool {
+        self.settings.iter().any(|setting| setting.key == key && setting.from != Place::Default)
     }
 
     /// Every key with the value in force and where it came from, in the order of the sample.

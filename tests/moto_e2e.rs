@@ -93,7 +93,8 @@ async fn a_superseded_instance_takes_itself_out_of_its_group_in_moto_although_it
 
     let dir = tempfile::tempdir().expect("a temporary directory");
     let orchestrator = format!(
-        "[orchestrator]\nkind = \"endpoint\"\nurl = \"{}\"\n[orchestrator.activity]\nevery = \"1s\"\nevery_idle = \"1s\"\nsample_max_age = \"1s\"\n",
+        "[orchestrator]\nkind = \"endpoint\"\nurl = \"{}\"\n[orchestrator.activity]\nevery = \"1s\"\nevery_idle = \"1s\"\nsample_max_age = \"1s\"\n\
+         [orchestrator.activity.active_by_instance]\nrefreshed = \"1s\"\n",
         around.address
     );
     let env = environment(&moto, &moto.url);

@@ -48,6 +48,8 @@ use crate::journal::Journal;
 use crate::model::Clock;
 use crate::observe::Eyes;
 use crate::orchestrator::Orchestrator;
+use crate::orchestrator::bystander;
+use crate::orchestrator::bystander::Guarded;
 use crate::orchestrator::endpoint::Endpoint;
 use crate::orchestrator::gate;
 use crate::supervise::Ended;
@@ -154,7 +156,11 @@ async fn work(config: Config, env: std::collections::BTreeMap<String, String>, b
                 // Set once: this is the only place, and it is passed once.
                 let _ = api.set(engine.api.clone());
             }
-            (engine.orchestrator.clone(), Some(engine))
+            let orchestrator: Arc<dyn Orchestrator> = match config.is_written("orchestrator.kind") {
+                true => engine.orchestrator.clone(),
+                false => Arc::new(Guarded::new(engine.orchestrator.clone(), bystander::USUAL).map_err(|e| e.to_string())?),
+            };
+            (orchestrator, Some(engine))
         }
     };
     let (eyes, hands) = adapters(&config, &identity, metadata, orchestrator).await?;

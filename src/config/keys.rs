@@ -165,11 +165,9 @@ pub(super) fn log(sheet: &mut Sheet<'_>) -> Log {
     Log { level: sheet.read("log.level", Level::Info), format: sheet.read("log.format", Format::Text) }
 }
 
-/// Orca writes what is behind `activeByInstance` and its keys in Redis so often (spinnaker.md §1.3).
-const ORCA_HEARTBEAT: Duration = Duration::from_secs(60);
-
 /// What no single key can tell.
-pub(super) fn combinations(sheet: &mut Sheet<'_>, policy: &Policy, sources: &[Source]) {
+pub(super) fn combinations(sheet: &mut Sheet<'_>, policy: &Policy, sources: &[Source], aws: &aws::Settings) {
+    const ATTEMPT: &str = "fleet.aws.attempt_timeout";
     const EVERY: &str = "orchestrator.activity.every";
     const MAX_AGE: &str = "orchestrator.activity.sample_max_age";
     if sheet.are_sound(&["drain.quiet", EVERY, MAX_AGE]) {
@@ -179,14 +177,27 @@ pub(super) fn combinations(sheet: &mut Sheet<'_>, policy: &Policy, sources: &[So
         sheet.check("drain.quiet", policy.quiet >= least, wrong, allowed);
     }
     if sheet.are_sound(&[EVERY, MAX_AGE]) && sources.iter().any(|s| matches!(s, Source::Redis(_))) {
-        let least = ORCA_HEARTBEAT + policy.activity_every * 2;
-        let wrong = format!("Orca's keys in Redis are up to {} old, so none would ever count", show_duration(ORCA_HEARTBEAT));
+        let least = orchestrator::ORCA_HEARTBEAT + policy.activity_every * 2;
+        let heartbeat = show_duration(orchestrator::ORCA_HEARTBEAT);
+        let wrong = format!("Orca's keys in Redis are up to {heartbeat} old, so none would ever count");
         sheet.check(
             MAX_AGE,
             policy.sample_max_age >= least,
             wrong,
             format!("allowed: at least 60s + 2 × {EVERY} = {}", show_duration(least)),
         );
+    }
+    if let Some(refreshed) = slowest_map(sources)
+        && sheet.are_sound(&["drain.settle", EVERY])
+    {
+        let least = refreshed + policy.activity_every;
+        let wrong = format!("activeByInstance may show what was so {} ago, before the intake was closed", show_duration(refreshed));
+        let allowed = format!("allowed: at least orchestrator.activity.active_by_instance.refreshed + {EVERY} = {}", show_duration(least));
+        sheet.check("drain.settle", policy.settle >= least, wrong, allowed);
+    }
+    if sheet.are_sound(&[ATTEMPT, "drain.stale_bound"]) {
+        let wrong = format!("a terminate call of {} could end after the next instance's turn began", show_duration(aws.attempt_timeout));
+        sheet.check(ATTEMPT, aws.attempt_timeout <= policy.stale_bound, wrong, "allowed: at most drain.stale_bound");
     }
     if sheet.are_sound(&[EVERY, MAX_AGE]) {
         let wrong = format!("a sample would be too old before the next one, {} later", show_duration(policy.activity_every));
@@ -204,6 +215,17 @@ pub(super) fn combinations(sheet: &mut Sheet<'_>, policy: &Policy, sources: &[So
         let allowed = format!("allowed: more than drain.soak + drain.settle + drain.quiet = {}", show_duration(least));
         sheet.check("drain.deadline", deadline > least, wrong, allowed);
     }
+}
+
+/// How old the counts may be that carry no time, when there is no other source to contradict them (F1, F3). What else Orca shows comes from the same
+/// heartbeat, but for its keys in Redis, which tell when they were written.
+fn slowest_map(sources: &[Source]) -> Option<Duration> {
+    let maps = sources.iter().filter_map(|source| match source {
+        Source::ActiveByInstance { refreshed, .. } => Some(*refreshed),
+        Source::Metrics { .. } | Source::Json { .. } | Source::Redis(_) | Source::Command { .. } => None,
+    });
+    let exact = |source: &Source| !matches!(source, Source::ActiveByInstance { .. });
+    maps.max().filter(|_| !sources.iter().any(exact))
 }
 
 pub(super) fn bounded(sheet: &mut Sheet<'_>, key: &'static str, value: Duration, least: Duration, most: Duration) {

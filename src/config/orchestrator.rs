@@ -104,6 +104,9 @@ text_kind!(
 text_kind!(Series, "a series such as 'threadpool_activeCount{id=\"messageHandlerPool\"}'", |t: &str| t.parse().ok(), |s: &Series| s
     .to_string());
 
+/// Orca writes what is behind `activeByInstance` and its keys in Redis so often (spinnaker.md §1.3).
+pub(super) const ORCA_HEARTBEAT: Duration = Duration::from_secs(60);
+
 /// How long the engine may take to give back what it owns.
 const HAND_BACK: Duration = Duration::from_secs(30);
 
@@ -213,6 +216,8 @@ fn sources(sheet: &mut Sheet<'_>, policy: &mut Policy, base: &str) -> Vec<Source
 
     let by_instance = chosen(SourceWord::ActiveByInstance, "\"active-by-instance\"");
     let active_base = sheet.chosen::<HttpUrl>(&by_instance, "orchestrator.activity.active_by_instance.url");
+    let refreshed = sheet.chosen_or(&by_instance, "orchestrator.activity.active_by_instance.refreshed", ORCA_HEARTBEAT);
+    bounded(sheet, "orchestrator.activity.active_by_instance.refreshed", refreshed, SECOND, 3600 * SECOND);
     let metrics = chosen(SourceWord::Metrics, "\"metrics\"");
     let metrics_url = sheet.needed::<HttpUrl>(&metrics, "orchestrator.activity.metrics.url");
     let series = sheet.needed::<Series>(&metrics, "orchestrator.activity.metrics.series");
@@ -229,7 +234,7 @@ fn sources(sheet: &mut Sheet<'_>, policy: &mut Policy, base: &str) -> Vec<Source
     let source = |word: &SourceWord| match word {
         SourceWord::ActiveByInstance => {
             let base = active_base.as_ref().map_or_else(|| base.to_owned(), |url| url.0.clone());
-            Some(Source::ActiveByInstance { base, key: key.clone() })
+            Some(Source::ActiveByInstance { base, key: key.clone(), refreshed })
         }
         SourceWord::Metrics => Some(Source::Metrics { url: metrics_url.clone()?.0, series: series.clone()? }),
         SourceWord::Json => Some(Source::Json { url: json_url.clone()?.0, pointer: pointer.0.clone() }),

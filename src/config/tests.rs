@@ -158,7 +158,10 @@ fn keys_of_the_other_kind_are_reported_with_the_kind_they_need() {
 fn nothing_written_beside_an_orchestrator_is_the_default_policy() {
     let config = good("");
     assert_eq!(config.policy, Policy::default());
-    assert_eq!(endpoint(&config).sources, [Source::ActiveByInstance { base: "http://127.0.0.1:8083".into(), key: Key::Own }]);
+    assert_eq!(
+        endpoint(&config).sources,
+        [Source::ActiveByInstance { base: "http://127.0.0.1:8083".into(), key: Key::Own, refreshed: Duration::from_secs(60) }]
+    );
     assert_eq!(endpoint(&config).intake, Switch::SpinnakerAdmin { base: "http://127.0.0.1:8083".into(), poll_age: None });
     assert_eq!((&config.gate, config.http.listen), (&None, "127.0.0.1:7010".parse().unwrap()));
 }
@@ -259,6 +262,8 @@ fn each_impossible_combination_is_reported() {
         ("[orchestrator.activity]\nsample_max_age = \"4s\"", "b.toml:2:18: orchestrator.activity.sample_max_age: a sample would be too old before the next one, 5s later; allowed: at least orchestrator.activity.every".into()),
         ("[drain]\nat_deadline = \"force\"", "b.toml:2:15: drain.at_deadline: \"force\" never happens without a deadline; set drain.deadline, or leave \"hold\"".into()),
         ("[drain]\nsoak = \"1h\"\ndeadline = \"1h\"", "b.toml:3:12: drain.deadline: 1h passes before an idle instance could have ended; allowed: more than drain.soak + drain.settle + drain.quiet = 1h1m45s".into()),
+        ("[drain]\nsettle = \"10s\"", "b.toml:2:10: drain.settle: activeByInstance may show what was so 1m ago, before the intake was closed; allowed: at least orchestrator.activity.active_by_instance.refreshed + orchestrator.activity.every = 1m5s".into()),
+        ("[fleet.aws]\nattempt_timeout = \"6s\"", "b.toml:2:19: fleet.aws.attempt_timeout: a terminate call of 6s could end after the next instance's turn began; allowed: at most drain.stale_bound".into()),
         ("[fleet]\nsiblings = \"by-tag\"", "b.toml:2:12: fleet.siblings: \"by-tag\" needs fleet.sibling_tag; allowed there: a text that is not empty".into()),
         ("[fleet]\nsibling_tag = \"x\"", "b.toml:2:15: fleet.sibling_tag: has no effect here; it belongs to fleet.siblings = \"by-tag\"".into()),
         ("[fleet.aws]\ncall_timeout = \"2s\"", "b.toml:2:16: fleet.aws.call_timeout: no attempt could take its 5s; allowed: at least fleet.aws.attempt_timeout".into()),
@@ -374,7 +379,7 @@ fn every_field_of_the_policy_can_be_configured() {
         keep = 1
         budget_percent = 10
         stale_bound = "8s"
-        settle = "12s"
+        settle = "72s"
         quiet = "40s"
         deadline = "6h"
         at_deadline = "force"
@@ -392,7 +397,7 @@ fn every_field_of_the_policy_can_be_configured() {
         metadata_every: seconds(10),
         activity_every: seconds(4),
         activity_every_idle: seconds(30),
-        settle: seconds(12),
+        settle: seconds(72),
         quiet: seconds(40),
         sample_max_age: seconds(10),
         unknown_alert: seconds(420),
@@ -435,7 +440,7 @@ fn every_source_switch_and_hand_can_be_configured() {
         json = { url = "http://h/x", pointer = "/a" }
         metrics = { url = "http://h/m", series = 'busy{pool="x"}' }
         command = { run = ["/bin/jobs"] }
-        active_by_instance = { url = "http://gate" }
+        active_by_instance = { url = "http://gate", refreshed = "10s" }
         [orchestrator.intake.poll_age]
         url = "http://h/m"
         closed_at = "7s"
@@ -454,7 +459,7 @@ fn every_source_switch_and_hand_can_be_configured() {
         Source::Json { url: "http://h/x".into(), pointer: "/a".into() },
         Source::Metrics { url: "http://h/m".into(), series: "busy{pool=\"x\"}".parse().unwrap() },
         Source::Command { argv: vec!["/bin/jobs".into()] },
-        Source::ActiveByInstance { base: "http://gate".into(), key },
+        Source::ActiveByInstance { base: "http://gate".into(), key, refreshed: Duration::from_secs(10) },
     ];
     assert_eq!(o.sources, expected);
     let poll_age = PollAge { closed_at: Duration::from_secs(7), ..PollAge::new("http://h/m", "queue_last_poll_age".parse().unwrap()) };

@@ -122,22 +122,28 @@ impl Endpoint {
     }
 
     async fn stop_by_command(&self, argv: &[String]) -> Result<(), Error> {
-        let before = self.own_process();
+        let before = self.generation().await.ok().flatten();
         let status = command::status(argv, Duration::MAX).await.map_err(|e| Error::NoAnswer(e.to_string()))?;
         if !status.success() {
             return Err(Error::Refused(format!("the stop command ended with {status}")));
         }
         // Success of a command such as `kill` says that it was told, not that it is gone.
-        while before.is_some() && self.own_process() == before {
-            tokio::time::sleep(STOP_POLL).await;
+        if let Some(process) = before {
+            while self.may_run(&process).await {
+                tokio::time::sleep(STOP_POLL).await;
+            }
         }
         Ok(())
     }
 
-    fn own_process(&self) -> Option<process::Process> {
+    /// Whether this process is still there; a service manager that does not answer has not said that it is gone.
+    async fn may_run(&self, process: &Generation) -> bool {
         match &self.settings.generation {
-            Some(GenerationFrom::PidFile(path)) => process::find_by_pid_file(path).ok(),
-            Some(GenerationFrom::Unit(_)) | None => None,
+            Some(GenerationFrom::Unit(unit)) => {
+                let shown = self.systemctl.show(unit, self.settings.command_timeout).await;
+                shown.map_or(true, |shown| shown.generation().as_ref() == Some(process))
+            }
+            Some(GenerationFrom::PidFile(_)) | None => self.generation().await.ok().flatten().as_ref() == Some(process),
         }
     }
 }
@@ -150,7 +156,7 @@ impl Probe {
             Key::Host(host) => Name::Host(host.clone()),
         };
         Ok(match source {
-            Source::ActiveByInstance { base, key } => {
+            Source::ActiveByInstance { base, key, .. } => {
                 Self::ActiveByInstance { url: web::join(base, "executions/activeByInstance"), name: name(key) }
             }
             Source::Metrics { url, series } => Self::Metrics { url: url.clone(), series: series.clone() },

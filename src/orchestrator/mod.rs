@@ -3,6 +3,7 @@
 //! What must stay true: nothing here judges. An answer that is not understood is [`Activity::Unknown`](crate::model::Activity::Unknown),
 //! never idle (F2), and a switch is only closed when a read said so (F11). Every call is bounded in time by its implementation.
 
+pub mod bystander;
 pub mod endpoint;
 pub mod engine;
 pub mod gate;

@@ -58,9 +58,9 @@ impl Agent {
         std::fs::create_dir_all(&dir).expect("a directory of our own");
         let here = format!(
             "[fleet]\nstate_dir = \"{at}/state\"\nagree_over = \"1s\"\ndescribe_every = \"10s\"\nmetadata_every = \"1s\"\n\
-             [fleet.aws]\nattempt_timeout = \"2s\"\ncall_timeout = \"5s\"\n\
+             [fleet.aws]\nattempt_timeout = \"1s\"\ncall_timeout = \"5s\"\n\
              [http]\nlisten = \"127.0.0.1:0\"\nsocket = \"{at}/sock\"\n[log]\nformat = \"json\"\n\
-             [drain]\nsettle = \"1s\"\nquiet = \"3s\"\nstale_bound = \"1s\"\nbudget_percent = 50\n",
+             [drain]\nsettle = \"2s\"\nquiet = \"3s\"\nstale_bound = \"1s\"\nbudget_percent = 50\n",
             at = dir.display()
         );
         std::fs::write(dir.join("bellrock.toml"), here + config).expect("a directory of our own");

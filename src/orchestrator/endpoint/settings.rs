@@ -121,6 +121,8 @@ pub enum Source {
         base: String,
         /// Which entry is ours.
         key: Key,
+        /// The counts are up to this old, and do not say how old.
+        refreshed: Duration,
     },
     /// A page of metrics in Prometheus' text format; the values of all series that match are added up.
     Metrics {

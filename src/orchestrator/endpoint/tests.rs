@@ -19,7 +19,7 @@ fn argv(script: &str) -> Vec<String> {
 }
 
 fn active_by_instance(server: &Server) -> Source {
-    Source::ActiveByInstance { base: server.url("/"), key: Key::Own }
+    Source::ActiveByInstance { base: server.url("/"), key: Key::Own, refreshed: Duration::from_secs(60) }
 }
 
 fn is_unknown(activity: &Activity) -> bool {
@@ -61,7 +61,7 @@ async fn an_answer_too_long_too_late_or_not_there_is_unknown() {
     assert!(is_unknown(&endpoint(active_by_instance(&server)).activity().await.activity));
     server.on(ACTIVE, Reply::Never);
     assert!(is_unknown(&endpoint(active_by_instance(&server)).activity().await.activity));
-    let gone = Source::ActiveByInstance { base: "http://127.0.0.1:1".to_owned(), key: Key::Own };
+    let gone = Source::ActiveByInstance { base: "http://127.0.0.1:1".to_owned(), key: Key::Own, refreshed: Duration::from_secs(60) };
     assert!(is_unknown(&endpoint(gone).activity().await.activity));
 }
 
