@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::cloud::AutoScaling;
 use crate::cloud::Identity;
-use crate::cloud::Resize;
 use crate::decide::Deed;
 use crate::decide::Fault;
 use crate::decide::FaultKind;
@@ -19,12 +18,15 @@ use crate::observe::fault;
 use crate::orchestrator;
 use crate::orchestrator::Orchestrator;
 use crate::orchestrator::gate;
+use crate::orchestrator::gate::Ends;
+use crate::orchestrator::gate::Search;
+use crate::orchestrator::gate::TaskId;
 use crate::orchestrator::gate::TaskState;
 use crate::orchestrator::gate::Tasks;
 use crate::orchestrator::gate::Termination;
 
-/// For the whole of a termination through Spinnaker: looking for a task that is there already, and submitting one.
-const SPINNAKER_LIMIT: Duration = Duration::from_secs(30);
+/// For the submission of a task to Spinnaker.
+const SUBMIT_LIMIT: Duration = Duration::from_secs(30);
 
 /// What can be acted with.
 pub struct Hands {
@@ -52,63 +54,88 @@ impl Hands {
             Deed::StartOrchestrator => self.orchestrator.start().await.map_err(refusal)?,
             Deed::LowerMin { to } => {
                 let group = group.ok_or_else(|| broken("Auto Scaling has not listed our group yet"))?;
-                self.autoscaling.resize(group, Resize { min: Some(to), ..Resize::default() }).await.map_err(fault)?;
+                self.autoscaling.lower_min(group, to).await.map_err(fault)?;
             }
-            Deed::TerminateOwn { drain, lower_min } => return self.terminate(drain, lower_min, reason, identity, group, policy).await,
+            Deed::TerminateOwn { drain, lower_min, others } => {
+                return match policy.via {
+                    Via::Aws => {
+                        let activity = self.autoscaling.terminate_own(&identity.own, true).await.map_err(fault)?;
+                        Ok(Receipt::Activity(activity.id))
+                    }
+                    Via::Spinnaker => self.ask_spinnaker(drain, lower_min, others, reason, identity, group, policy.stale_bound).await,
+                };
+            }
+            Deed::CancelTask { task } => {
+                let tasks = self.tasks.as_ref().ok_or_else(|| broken("no Spinnaker is configured"))?;
+                let task = TaskId::parse(&task).ok_or_else(|| broken("the journal's task is no task id"))?;
+                tasks.cancel(&task).await.map_err(unsubmitted)?;
+            }
         }
         Ok(Receipt::Done)
     }
 
-    async fn terminate(
+    /// `fresh` is how old what justifies it may be when it is submitted.
+    #[expect(clippy::too_many_arguments, reason = "all that a task says")]
+    async fn ask_spinnaker(
         &self,
         drain: Timestamp,
         lower_min: bool,
+        others: usize,
         reason: &str,
         identity: &Identity,
         group: Option<&GroupName>,
-        policy: &Policy,
+        fresh: Duration,
     ) -> Result<Receipt, Fault> {
-        match policy.via {
-            Via::Aws => {
-                let activity = self.autoscaling.terminate_own(&identity.own, true).await.map_err(fault)?;
-                Ok(Receipt::Activity(activity.id))
-            }
-            Via::Spinnaker => {
-                let tasks = self.tasks.as_ref().ok_or_else(|| broken("no Spinnaker is configured"))?;
-                let group = group.ok_or_else(|| broken("Auto Scaling has not listed our group yet"))?;
-                let moniker = Moniker::parse(group.as_str()).ok_or_else(|| broken("the group's name tells no Spinnaker application"))?;
-                let termination = Termination {
-                    own: identity.own.clone(),
-                    group: group.clone(),
-                    application: moniker.app().to_owned(),
-                    region: identity.region.clone(),
-                    adjust_min: lower_min,
-                    reason: reason.to_owned(),
-                    key: format!("{}@{drain}", identity.own.id()),
-                };
-                // Dropping it takes back what was not sent yet; what was sent is found by reading.
-                let limited = tokio::time::timeout(SPINNAKER_LIMIT, ask_spinnaker(tasks.as_ref(), &termination, drain));
-                limited.await.unwrap_or_else(|_| {
-                    let text = format!("Spinnaker did not answer within {} s", SPINNAKER_LIMIT.as_secs());
-                    Err(Fault { what: FaultKind::OutcomeUnknown, text })
-                })
-            }
-        }
+        let tasks = self.tasks.as_ref().ok_or_else(|| broken("no Spinnaker is configured"))?;
+        let group = group.ok_or_else(|| broken("Auto Scaling has not listed our group yet"))?;
+        let moniker = Moniker::parse(group.as_str()).ok_or_else(|| broken("the group's name tells no Spinnaker application"))?;
+        let termination = Termination {
+            own: identity.own.clone(),
+            group: group.clone(),
+            application: moniker.app().to_owned(),
+            region: identity.region.clone(),
+            adjust_min: lower_min,
+            reason: reason.to_owned(),
+            key: gate::key(identity.own.id(), drain),
+        };
+        submit_or_take_up(tasks.as_ref(), &termination, drain, others, fresh).await
     }
 }
 
-/// Takes up a task that ends us already, whoever submitted it (F22); submits one only when a read shows none.
-async fn ask_spinnaker(tasks: &dyn Tasks, termination: &Termination, since: Timestamp) -> Result<Receipt, Fault> {
-    for found in tasks.find(termination, since).await.map_err(unsearched)? {
-        match found.state {
-            TaskState::Running | TaskState::Succeeded => return Ok(Receipt::Task(found.task.to_string())),
-            TaskState::Unknown { why } => return Err(Fault { what: FaultKind::NotNow, text: why }),
-            TaskState::Failed { .. } => {}
+/// Takes up a task that ends us already, whoever submitted it (F22); submits one only when a read shows none, and no more than `others` that end
+/// siblings of ours.
+async fn submit_or_take_up(
+    tasks: &dyn Tasks,
+    termination: &Termination,
+    since: Timestamp,
+    others: usize,
+    fresh: Duration,
+) -> Result<Receipt, Fault> {
+    let not_now = |text: String| Fault { what: FaultKind::NotNow, text };
+    let Termination { own, group, application, key, .. } = termination.clone();
+    let search = Search { own: own.id().clone(), group, application, key, since };
+    let found = tokio::time::timeout(fresh, tasks.find(&search)).await;
+    let found = found.map_err(|_| not_now(format!("Spinnaker's tasks took longer to read than {} s", fresh.as_secs())))?;
+    let mut siblings = 0;
+    for found in found.map_err(unsearched)? {
+        match (found.ends, found.state) {
+            (Ends::Us, TaskState::Running | TaskState::Succeeded) => return Ok(Receipt::Task(found.task.to_string())),
+            (Ends::Us, TaskState::Unknown { why }) => return Err(not_now(why)),
+            (Ends::Sibling, TaskState::Running | TaskState::Unknown { .. }) => siblings += 1,
+            (Ends::Us | Ends::Sibling, TaskState::Failed { .. }) | (Ends::Sibling, TaskState::Succeeded) => {}
         }
     }
-    match tasks.submit(termination).await {
-        Ok(task) => Ok(Receipt::Task(task.to_string())),
-        Err(error) => Err(unsubmitted(error)),
+    if siblings > others {
+        return Err(not_now(format!("Spinnaker is to end {siblings} others of the group already")));
+    }
+    // Dropping it takes back what was not sent yet; what was sent is found by reading.
+    match tokio::time::timeout(SUBMIT_LIMIT, tasks.submit(termination)).await {
+        Ok(Ok(task)) => Ok(Receipt::Task(task.to_string())),
+        Ok(Err(error)) => Err(unsubmitted(error)),
+        Err(_) => {
+            let text = format!("Spinnaker did not answer within {} s", SUBMIT_LIMIT.as_secs());
+            Err(Fault { what: FaultKind::OutcomeUnknown, text })
+        }
     }
 }
 

@@ -206,6 +206,7 @@ impl Agent {
     fn observe(&mut self, seen: Seen) -> Option<String> {
         let before = self.state.phase().word();
         let held_before = self.held();
+        let trouble_before = self.state.fault().map(str::to_owned);
         let now = self.clock.now();
         let mut outcome = decide::step(&mut self.state, &self.policy, Observation { at: now, seen });
         if self.state.durable().version != self.saved
@@ -219,6 +220,13 @@ impl Agent {
         let after = self.state.phase().word();
         if before != after || held_before != self.held() {
             self.moved(before, after);
+        }
+        match (trouble_before.as_deref(), self.state.fault()) {
+            (before, Some(trouble)) if before != Some(trouble) => {
+                warn!(trouble, "a look failed; it is repeated, and what it cannot show counts as unknown (runbooks/agent-blind.md)");
+            }
+            (Some(_), None) => info!("looks succeed again"),
+            _ => {}
         }
         for action in outcome.actions {
             self.begin(action);

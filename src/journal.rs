@@ -18,7 +18,7 @@ use crate::decide::Durable;
 use crate::model::InstanceId;
 use crate::model::Timestamp;
 
-/// Version of the record format this build writes. A record of another version is set aside like a foreign one.
+/// Version of the record format this build writes. A record of our own in another one is an error, and holds the agent.
 const FORMAT: u32 = 1;
 /// The journal is rewritten with its last record alone beyond this size, in bytes: some hundred records.
 const COMPACT_AT: u64 = 64 * 1024;
@@ -110,8 +110,12 @@ impl Journal for FileJournal {
         let Some((line, owner)) = text.lines().rev().find_map(|line| Some((line, serde_json::from_str::<Owner>(line).ok()?))) else {
             return Ok(None);
         };
-        if owner.instance != *own || owner.format != FORMAT {
-            tracing::warn!(journal = %self.path.display(), instance = %owner.instance, format = owner.format, "setting aside a journal that is not ours");
+        if owner.instance == *own && owner.format != FORMAT {
+            // What another version of us has begun is not to be forgotten.
+            return Err(io::Error::other(format!("its format is {}, this version reads {FORMAT}", owner.format)));
+        }
+        if owner.instance != *own {
+            tracing::warn!(journal = %self.path.display(), instance = %owner.instance, "setting aside a journal that is not ours");
             self.set_aside(owner.instance.as_str())?;
             return Ok(None);
         }

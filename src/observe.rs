@@ -22,8 +22,11 @@ use crate::model::Group;
 use crate::model::GroupName;
 use crate::model::InstanceId;
 use crate::model::Moniker;
+use crate::model::Timestamp;
 use crate::orchestrator::Orchestrator;
 use crate::orchestrator::gate;
+use crate::orchestrator::gate::Ends;
+use crate::orchestrator::gate::Search;
 use crate::orchestrator::gate::TaskState;
 use crate::orchestrator::gate::Tasks;
 
@@ -67,6 +70,7 @@ impl Eyes {
                 Answer::Orchestrator { intake, sample: self.orchestrator.activity().await }
             }
             Look::Task(reference) => Answer::Task(self.task(&reference).await),
+            Look::OwnTask { drain } => Answer::OwnTask(self.own_task(&place, drain).await),
         }
     }
 
@@ -106,6 +110,26 @@ impl Eyes {
         let mut groups = self.autoscaling.find_groups(&filter).await?;
         groups.retain(|g| &g.name == name || ours.as_ref().zip(Moniker::parse(g.name.as_str())).is_some_and(|(a, b)| a.is_sibling_of(&b)));
         Ok(groups)
+    }
+
+    /// A task that has ended without success ends nobody any more. One whose state nobody knows might.
+    async fn own_task(&self, place: &Place, drain: Timestamp) -> Result<Option<String>, Fault> {
+        let unknown = |text: String| Fault { what: FaultKind::OutcomeUnknown, text };
+        let tasks = self.tasks.as_ref().ok_or_else(|| unknown("no Spinnaker is configured".to_owned()))?;
+        let group = place.group.clone().ok_or_else(|| unknown("Auto Scaling has not listed our group yet".to_owned()))?;
+        let moniker =
+            Moniker::parse(group.as_str()).ok_or_else(|| unknown("the group's name tells no Spinnaker application".to_owned()))?;
+        let application = moniker.app().to_owned();
+        let search = Search { own: place.own.clone(), group, application, key: gate::key(&place.own, drain), since: drain };
+        let found = tasks.find(&search).await.map_err(|error| unknown(error.to_string()))?;
+        for found in found.into_iter().filter(|found| found.ends == Ends::Us) {
+            match found.state {
+                TaskState::Running | TaskState::Succeeded => return Ok(Some(found.task.to_string())),
+                TaskState::Unknown { why } => return Err(unknown(why)),
+                TaskState::Failed { .. } => {}
+            }
+        }
+        Ok(None)
     }
 
     async fn task(&self, reference: &str) -> Result<TaskRead, Fault> {

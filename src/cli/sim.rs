@@ -28,7 +28,9 @@ use crate::model::Clock;
     bellrock sim --listen 127.0.0.1:4500 --speed 10\n  \
     AWS_ENDPOINT_URL=http://127.0.0.1:4500 aws autoscaling describe-auto-scaling-groups\n  \
     curl -s 127.0.0.1:4500/control | jq .instances\n  \
-    AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:4500/imds/i-… bellrock agent")]
+    AWS_ENDPOINT_URL=http://127.0.0.1:4500 AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:4500/imds/i-… \\\n    \
+    BELLROCK_ORCHESTRATOR_KIND=endpoint BELLROCK_ORCHESTRATOR_URL=http://127.0.0.1:4500/orchestrators/i-… \\\n    \
+    BELLROCK_FLEET_STATE_DIR=/tmp/b BELLROCK_HTTP_SOCKET=/tmp/b/agent.sock bellrock agent")]
 pub(super) struct Args {
     /// Address to listen on; port 0 takes a free one. Loopback only: nothing is authenticated.
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS", value_parser = loopback)]

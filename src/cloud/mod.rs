@@ -52,7 +52,11 @@ pub trait AutoScaling: Send + Sync + 'static {
     /// answer leaves the outcome unknown (draining.md §4.1).
     async fn terminate_own(&self, own: &OwnInstance, decrement: bool) -> Result<ScalingActivity>;
 
-    /// `UpdateAutoScalingGroup` with the sizes that are given. Absolute values, so a repeat is harmless.
+    /// `UpdateAutoScalingGroup` with a smaller min and nothing else. Sent once and at once, like the termination it makes room for: a repetition
+    /// that arrives after a sibling has ended would find min above desired, and AWS would raise desired to it (S7).
+    async fn lower_min(&self, group: &GroupName, to: u32) -> Result<()>;
+
+    /// `UpdateAutoScalingGroup` with the sizes that are given. Absolute values, so a repeat is harmless while nobody else writes sizes.
     async fn resize(&self, group: &GroupName, change: Resize) -> Result<()>;
 
     /// Suspends these processes; an empty list is a no-op (AWS would take it for "all").

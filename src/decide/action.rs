@@ -53,6 +53,11 @@ pub enum Look {
     Orchestrator,
     /// A task in Spinnaker.
     Task(String),
+    /// Whether a task in Spinnaker ends us, whoever submitted it.
+    OwnTask {
+        /// When the drain began: older tasks are of no interest.
+        drain: Timestamp,
+    },
 }
 
 /// A change outside.
@@ -81,6 +86,13 @@ pub enum Deed {
         drain: Timestamp,
         /// Whoever else carries it out may lower min for it: the group is superseded, and its owner lets us.
         lower_min: bool,
+        /// So many others of the group may be on their way out by tasks that AWS does not show yet (S9).
+        others: usize,
+    },
+    /// Call off the task in Spinnaker that is to end us.
+    CancelTask {
+        /// The task.
+        task: String,
     },
 }
 
@@ -89,7 +101,7 @@ impl Deed {
     pub fn needs_journal(&self) -> bool {
         match self {
             Self::StopOrchestrator { .. } | Self::LowerMin { .. } | Self::TerminateOwn { .. } => true,
-            Self::SetIntake { .. } | Self::StartOrchestrator => false,
+            Self::SetIntake { .. } | Self::StartOrchestrator | Self::CancelTask { .. } => false,
         }
     }
 }
@@ -103,6 +115,7 @@ impl fmt::Display for Deed {
             Self::StartOrchestrator => f.write_str("start the orchestrator"),
             Self::LowerMin { to } => write!(f, "lower the group's min to {to}"),
             Self::TerminateOwn { .. } => f.write_str("terminate this instance with decrement"),
+            Self::CancelTask { task } => write!(f, "call off Spinnaker's task {task}"),
         }
     }
 }

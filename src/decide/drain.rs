@@ -83,9 +83,10 @@ impl<'a> Step<'a> {
                 Kind::Group => Look::Group,
                 Kind::Cluster => Look::Cluster,
                 Kind::Orchestrator => Look::Orchestrator,
-                Kind::Task => match followed_task(self.state) {
-                    Some(task) => Look::Task(task.to_owned()),
-                    None => continue,
+                Kind::Task => match (followed_task(self.state), &self.state.durable.drain) {
+                    (Some(task), _) => Look::Task(task.to_owned()),
+                    (None, Some(drain)) => Look::OwnTask { drain: drain.started },
+                    (None, None) => continue,
                 },
             };
             let key = self.key();
@@ -108,11 +109,14 @@ impl<'a> Step<'a> {
                     self.own(asked, own);
                 }
             }
-            Answer::Group(read) => {
-                if let Some((asked, Some(group))) = self.read(Kind::Group, key, read) {
-                    self.groups(asked, vec![group], false);
+            Answer::Group(read) => match self.read(Kind::Group, key, read) {
+                Some((asked, Some(group))) => self.groups(asked, vec![group], false),
+                Some((_, None)) if matches!(self.state.phase, Phase::Validating) => {
+                    let name = self.state.group_name.as_ref().map_or("", GroupName::as_str);
+                    self.again(format!("{name} is absent from the describe"));
                 }
-            }
+                Some((_, None)) | None => {}
+            },
             Answer::Cluster(read) => {
                 if let Some((asked, groups)) = self.read(Kind::Cluster, key, read) {
                     self.groups(asked, groups, true);
@@ -124,8 +128,13 @@ impl<'a> Step<'a> {
                 }
             }
             Answer::Task(read) => {
-                if let Some((_, task)) = self.read(Kind::Task, key, read) {
-                    self.task(task);
+                if let Some((asked, task)) = self.read(Kind::Task, key, read) {
+                    self.task(asked, task);
+                }
+            }
+            Answer::OwnTask(read) => {
+                if let Some((asked, task)) = self.read(Kind::Task, key, read) {
+                    self.own_task(asked, task);
                 }
             }
             Answer::Done(result) => self.done(key, result),
@@ -194,6 +203,8 @@ impl<'a> Step<'a> {
             }
         } else if let Phase::Closing { .. } | Phase::Confirming | Phase::Waiting { .. } | Phase::Held { .. } = self.state.phase {
             self.watch_for_cancel();
+        } else if let Phase::Ending { .. } = self.state.phase {
+            self.watch_the_task();
         }
     }
 
@@ -252,27 +263,27 @@ impl<'a> Step<'a> {
         }
     }
 
-    fn justification(&self) -> Option<Justification> {
+    pub(super) fn justification(&self) -> Option<Justification> {
         let (drain, name) = (self.state.durable.drain.as_ref()?, self.state.group_name.as_ref()?);
         if drain.reason == Reason::TargetTerminated {
             return Some(Justification::Go);
         }
-        let groups = match (&self.state.cluster, &self.state.group) {
-            (Some((_, cluster)), _) if self.is_superseded() => cluster.as_slice(),
-            (_, Some((_, group))) => std::slice::from_ref(group),
-            _ => return None,
-        };
-        Some(justify::justify(self.policy, drain, &self.state.own, name, groups, self.now.wall))
+        let (asked, groups) = self.reads()?;
+        Some(justify::justify(self.policy, drain, &self.state.own, name, groups, asked.wall, self.now.wall))
+    }
+
+    /// What the justification rests on, and when it was asked for.
+    pub(super) fn reads(&self) -> Option<(Moment, &[Group])> {
+        match (&self.state.cluster, &self.state.group) {
+            (Some((asked, cluster)), _) if self.is_superseded() => Some((*asked, cluster)),
+            (_, Some((asked, group))) => Some((*asked, std::slice::from_ref(group))),
+            _ => None,
+        }
     }
 
     /// How long ago the read was asked for that the justification rests on. What it shows may be older still by the staleness bound.
     fn read_age(&self) -> Duration {
-        let asked = match (&self.state.cluster, &self.state.group) {
-            (Some((asked, _)), _) if self.is_superseded() => *asked,
-            (_, Some((asked, _))) => *asked,
-            _ => return Duration::MAX,
-        };
-        self.now.since(asked)
+        self.reads().map_or(Duration::MAX, |(asked, _)| self.now.since(asked))
     }
 
     /// The reads took longer than the staleness bound: nothing may rest on them (F49).
@@ -566,6 +577,10 @@ impl<'a> Step<'a> {
         self.state.order.is_none()
     }
 
+    pub(super) fn is_stopped(&self) -> bool {
+        self.state.durable.drain.as_ref().is_some_and(|d| d.progress.is_stopped())
+    }
+
     fn must_stop(&self) -> bool {
         match self.progress() {
             Some(Progress::Stopping) => true,
@@ -630,6 +645,10 @@ impl<'a> Step<'a> {
                 Some((asked, value))
             }
             Err(fault) => {
+                let needed = matches!((kind, &self.state.phase), (Kind::Group | Kind::Cluster, Phase::Validating));
+                if needed && fault.what == FaultKind::Denied {
+                    self.hold(HeldWhy::Denied, fault.text.clone());
+                }
                 (self.state.fault, self.state.fault_of) = (Some(fault.text), Some(kind));
                 None
             }

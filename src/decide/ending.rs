@@ -11,12 +11,14 @@ use crate::model::Moment;
 use super::action::Deed;
 use super::drain::Step;
 use super::justify;
+use super::justify::Justification;
 use super::observation::Fault;
 use super::observation::FaultKind;
 use super::observation::OwnRead;
 use super::observation::Receipt;
 use super::observation::TaskRead;
 use super::policy::MinSize;
+use super::schedule::followed_task;
 use super::state::HeldWhy;
 use super::state::Phase;
 use super::state::Progress;
@@ -32,6 +34,10 @@ const ALIVE_READS: u32 = 2;
 const ABSENT_READS: u32 = 2;
 /// Reads in a row that show us in service although our end was accepted, before a person is asked: five minutes.
 pub const STILL_ALIVE_READS: u32 = 30;
+/// Spinnaker's task is not to be read for so long: then what is read of AWS counts alone.
+const TASK_SILENT: Duration = Duration::from_secs(300);
+/// Between two orders to call a task off.
+const CANCEL_AGAIN: Duration = Duration::from_secs(10);
 
 impl Step<'_> {
     pub(super) fn terminate(&mut self) {
@@ -42,11 +48,13 @@ impl Step<'_> {
         if !self.may_act() {
             return;
         }
-        let stopped = matches!(self.progress(), Some(Progress::Stopped));
+        let stopped = self.is_stopped();
         let drain = self.state.durable.drain.as_ref().map(|d| d.started).unwrap_or_default();
         let lower_min = self.is_superseded() && self.policy.min_size == MinSize::Lower;
         self.set_progress(Progress::Intent { at: self.now.wall, stopped });
-        self.deed(Deed::TerminateOwn { drain, lower_min });
+        let others = self.reads().and_then(|(_, groups)| groups.iter().find(|g| Some(&g.name) == self.state.group_name.as_ref()));
+        let others = others.map_or(0, |group| justify::others(self.policy, self.is_superseded(), group));
+        self.deed(Deed::TerminateOwn { drain, lower_min, others });
         self.enter(Phase::Terminating);
     }
 
@@ -77,7 +85,7 @@ impl Step<'_> {
         }
         match self.state.phase {
             Phase::Ending { absent, alive } => self.follow(absent, alive, read),
-            Phase::Uncertain { from, alive_reads } => self.settle(asked, from, alive_reads, read),
+            Phase::Uncertain { .. } => self.settle(asked, read),
             Phase::Gone if read.entry.is_some_and(|e| e.state != LifecycleState::Terminated) => {
                 self.enter(Phase::Ending { absent: 0, alive: 0 });
             }
@@ -86,7 +94,7 @@ impl Step<'_> {
     }
 
     fn follow(&mut self, absent: u32, alive: u32, read: OwnRead) {
-        let Some(Progress::Accepted { reference, task }) = self.progress() else { return };
+        let Some(Progress::Accepted { reference, task, .. }) = self.progress() else { return };
         let OwnRead { entry, ending } = read;
         self.state.finding = Some(
             [entry.as_ref().map(|e| e.state.to_string()), ending.as_ref().map(|a| a.text.clone())]
@@ -109,8 +117,9 @@ impl Step<'_> {
             return;
         }
         let failed = ending.filter(|a| a.failed && (reference.is_empty() || task || a.id == reference));
-        // Spinnaker ends us when it gets to it; until its task has ended, life proves nothing.
-        let alive = if task && !self.state.task_ended { 0 } else { alive + 1 };
+        // Spinnaker ends us when it gets to it; until its task has ended, or nobody can tell any more, life proves nothing.
+        let silent = self.now.since(self.state.task_read.unwrap_or(self.state.since)) >= TASK_SILENT;
+        let alive = if task && !self.state.task_ended && !silent { 0 } else { alive + 1 };
         if let Some(failed) = failed.filter(|_| alive >= ALIVE_READS) {
             self.hold(HeldWhy::EndingFailed, failed.text);
         } else if alive >= STILL_ALIVE_READS {
@@ -121,29 +130,81 @@ impl Step<'_> {
     }
 
     /// Reads from `from` on can tell what came of a terminate call.
-    fn settle(&mut self, asked: Moment, from: Moment, alive_reads: u32, read: OwnRead) {
-        let over = read.entry.as_ref().is_none_or(|e| e.state.is_ending());
+    fn settle(&mut self, asked: Moment, read: OwnRead) {
+        let Phase::Uncertain { from, alive_reads, absent_reads, .. } = &mut self.state.phase else { return };
         let activity = read.ending.filter(|a| !a.failed).map(|a| a.id);
+        match &read.entry {
+            None => *absent_reads += 1,
+            Some(_) => *absent_reads = 0,
+        }
+        let over = *absent_reads >= ABSENT_READS || read.entry.as_ref().is_some_and(|e| e.state.is_ending());
         if over || activity.is_some() {
             self.accepted(activity.unwrap_or_default(), false);
-        } else if asked.mono >= from.mono && alive_reads + 1 < ALIVE_READS {
-            self.state.phase = Phase::Uncertain { from, alive_reads: alive_reads + 1 };
-        } else if asked.mono >= from.mono {
+            return;
+        }
+        if read.entry.is_some() && asked.mono >= from.mono {
+            *alive_reads += 1;
+        }
+        self.settled();
+    }
+
+    /// A search for a task in Spinnaker that ends us. One whose submission was lost may be queued for long: nothing is called off before a search has
+    /// shown that there is none (F21).
+    pub(super) fn own_task(&mut self, asked: Moment, task: Option<String>) {
+        let Phase::Uncertain { from, searched, .. } = &mut self.state.phase else { return };
+        match task {
+            Some(task) => self.accepted(task, true),
+            None => {
+                *searched |= asked.mono >= from.mono;
+                self.settled();
+            }
+        }
+    }
+
+    /// The terminate call came to nothing, once all that could contradict it has been read.
+    fn settled(&mut self) {
+        if let Phase::Uncertain { alive_reads, searched: true, .. } = self.state.phase
+            && alive_reads >= ALIVE_READS
+        {
             self.not_sent();
             self.again("the terminate call was not carried out".to_owned());
         }
     }
 
-    pub(super) fn task(&mut self, task: TaskRead) {
+    /// A task is no terminate call yet: what would have stopped the drain before it was submitted calls it off (S1, S11). The drain follows once
+    /// the task reads back as ended; until then the instance may be ended at any moment, and takes no work.
+    pub(super) fn watch_the_task(&mut self) {
+        let Some(task) = followed_task(self.state).map(str::to_owned) else { return };
+        let why = match self.justification() {
+            Some(Justification::Cancel(why) | Justification::Hold(HeldWhy::Rollback, why)) => why,
+            Some(Justification::Anew) => "a rollback came and went".to_owned(),
+            Some(
+                Justification::Go
+                | Justification::LowerMin { .. }
+                | Justification::Wait { .. }
+                | Justification::Hold(..)
+                | Justification::Ending
+                | Justification::NoAnswer(_),
+            )
+            | None => return,
+        };
+        if self.may_act() && self.state.ordered.is_none_or(|at| self.now.since(at) >= CANCEL_AGAIN) {
+            self.state.finding = Some(format!("Spinnaker's task {task} is called off: {why}"));
+            self.deed(Deed::CancelTask { task });
+        }
+    }
+
+    pub(super) fn task(&mut self, asked: Moment, task: TaskRead) {
         if !matches!(self.state.phase, Phase::Ending { .. }) {
             return;
         }
+        self.state.task_read = Some(asked);
         match task {
             TaskRead::Running => {}
             TaskRead::Succeeded => self.state.task_ended = true,
             TaskRead::Failed(why) => {
                 self.state.deed_fault = Some(format!("Spinnaker's task: {why}"));
-                self.set_progress(Progress::Intent { at: self.now.wall, stopped: false });
+                self.set_progress(Progress::Intent { at: self.now.wall, stopped: self.is_stopped() });
                 self.uncertain();
             }
         }
@@ -164,15 +225,14 @@ impl Step<'_> {
                 self.cancel("the target lifecycle state is InService again".to_owned())
             }
             Some(Progress::Accepted { reference, .. }) if reference.is_empty() && alive => {
-                self.cancel_whatever("the target lifecycle state is InService again".to_owned(), self.policy.stop_grace.is_some());
+                self.cancel_whatever("the target lifecycle state is InService again".to_owned());
             }
             Some(Progress::Accepted { .. } | Progress::Intent { .. } | Progress::Cancelled { .. }) | None => {}
         }
     }
 
     pub(super) fn uncertain(&mut self) {
-        let from = self.now.plus(justify::settling_of_an_unknown(self.policy));
-        self.enter(Phase::Uncertain { from, alive_reads: 0 });
+        self.enter(Phase::uncertain(self.policy, self.now));
     }
 
     /// A terminate call that was intended did nothing: the drain stands where it stood before.
@@ -183,8 +243,8 @@ impl Step<'_> {
     }
 
     fn accepted(&mut self, reference: String, task: bool) {
-        self.state.task_ended = false;
-        self.set_progress(Progress::Accepted { reference, task });
+        (self.state.task_ended, self.state.task_read) = (false, None);
+        self.set_progress(Progress::Accepted { reference, task, stopped: self.is_stopped() });
         self.enter(Phase::Ending { absent: 0, alive: 0 });
     }
 }

@@ -54,8 +54,16 @@ pub enum Justification {
     NoAnswer(String),
 }
 
-/// Judges fresh reads. `groups` holds our group, and its siblings when the reason is that we are superseded.
-pub fn justify(policy: &Policy, drain: &Drain, own: &InstanceId, own_group: &GroupName, groups: &[Group], now: Timestamp) -> Justification {
+/// Judges fresh reads. `groups` holds our group, and its siblings when the reason is that we are superseded; they were asked for at `asked`.
+pub fn justify(
+    policy: &Policy,
+    drain: &Drain,
+    own: &InstanceId,
+    own_group: &GroupName,
+    groups: &[Group],
+    asked: Timestamp,
+    now: Timestamp,
+) -> Justification {
     let Some(group) = groups.iter().find(|g| &g.name == own_group) else {
         return Justification::NoAnswer(format!("{own_group} is absent from the describe"));
     };
@@ -100,10 +108,10 @@ pub fn justify(policy: &Policy, drain: &Drain, own: &InstanceId, own_group: &Gro
         }
     }
     let keep = if superseded { policy.keep as usize } else { 0 };
-    if let Err(wait) = turn(policy, keep, group, own, now) {
+    if let Err(wait) = turn(policy, keep, group, own, asked, now) {
         return wait;
     }
-    min_size(policy, drain, group, own, now)
+    min_size(policy, drain, group, own, asked, now)
 }
 
 /// Why the group's tags forbid any step that lowers capacity; `None` when they do not.
@@ -116,7 +124,7 @@ pub fn hold_on(group: &Group, now: Timestamp) -> Option<String> {
     }
 }
 
-fn min_size(policy: &Policy, drain: &Drain, group: &Group, own: &InstanceId, now: Timestamp) -> Justification {
+fn min_size(policy: &Policy, drain: &Drain, group: &Group, own: &InstanceId, asked: Timestamp, now: Timestamp) -> Justification {
     if group.capacity.desired > group.capacity.min {
         return Justification::Go;
     }
@@ -132,7 +140,8 @@ fn min_size(policy: &Policy, drain: &Drain, group: &Group, own: &InstanceId, now
     };
     let (members, slot) = turn_facts(policy, group, now);
     match members.iter().position(|m| m == &own) {
-        Some(rank) if slot.place(rank, members.len()) == 0 && (slot.first_half || members.len() == 1) => Justification::LowerMin { to },
+        Some(_) if members.len() == 1 => Justification::LowerMin { to },
+        Some(rank) if slot.place(rank, members.len()) == 0 && slot.first_half && asked >= slot.start => Justification::LowerMin { to },
         Some(rank) => {
             Justification::Wait { why: format!("{at}; the leader of a turn lowers min"), until: slot.next_turn(rank, members.len(), 1) }
         }
@@ -141,18 +150,17 @@ fn min_size(policy: &Policy, drain: &Drain, group: &Group, own: &InstanceId, now
 }
 
 /// Whose turn it is, without a coordinator: members are ranked by id, time is cut into slots, and in each slot the next ranks may go.
-/// A termination is sent in the first half of a slot, so that the reads of the next slot are at least one staleness bound younger (F47).
-fn turn(policy: &Policy, keep: usize, group: &Group, own: &InstanceId, now: Timestamp) -> Result<(), Justification> {
+/// A termination is sent in the first half of a slot and rests on a read that was asked for in that slot, which is at least one staleness bound
+/// younger than the terminations of the slot before (F47).
+fn turn(policy: &Policy, keep: usize, group: &Group, own: &InstanceId, asked: Timestamp, now: Timestamp) -> Result<(), Justification> {
     let (members, slot) = turn_facts(policy, group, now);
-    let ending = group.instances.iter().filter(|i| i.state.is_ending() && i.state != LifecycleState::Terminated).count();
-    let spare = (members.len() - ending).saturating_sub(keep);
+    let Room { ending, spare, budget } = room(policy, keep, group, members.len());
     if spare == 0 {
         return Err(Justification::Hold(
             HeldWhy::KeepFloor,
             format!("{} instances in service, and {keep} are to be kept", members.len() - ending),
         ));
     }
-    let budget = (members.len() * usize::from(policy.budget_percent) / 100).max(1);
     if ending >= budget {
         return Err(Justification::Wait { why: format!("{ending} of the group are ending, the budget is {budget}"), until: slot.next });
     }
@@ -164,16 +172,41 @@ fn turn(policy: &Policy, keep: usize, group: &Group, own: &InstanceId, now: Time
         return Ok(());
     }
     if slot.place(rank, members.len()) < places && slot.first_half {
-        return Ok(());
+        let why = || "a read of this turn".to_owned();
+        return if asked >= slot.start { Ok(()) } else { Err(Justification::Wait { why: why(), until: now }) };
     }
     let until = slot.next_turn(rank, members.len(), places);
     Err(Justification::Wait { why: format!("another instance's turn; {budget} of {} end at once", members.len()), until })
+}
+
+/// How many of a group may end.
+struct Room {
+    /// Those that AWS shows ending.
+    ending: usize,
+    /// Those in service that are not to be kept.
+    spare: usize,
+    /// How many may be ending at once.
+    budget: usize,
+}
+
+fn room(policy: &Policy, keep: usize, group: &Group, members: usize) -> Room {
+    let ending = group.instances.iter().filter(|i| i.state.is_ending() && i.state != LifecycleState::Terminated).count();
+    let budget = (members * usize::from(policy.budget_percent) / 100).max(1);
+    Room { ending, spare: (members - ending).saturating_sub(keep), budget }
+}
+
+/// So many other instances of the group may be about to end beside ours, unseen by AWS yet: tasks that Spinnaker has not come to (S9).
+pub fn others(policy: &Policy, superseded: bool, group: &Group) -> usize {
+    let keep = if superseded { policy.keep as usize } else { 0 };
+    let Room { ending, spare, budget } = room(policy, keep, group, members(group).len());
+    budget.saturating_sub(ending).min(spare).saturating_sub(1)
 }
 
 struct Slot {
     number: u64,
     first_half: bool,
     length_ms: u64,
+    start: Timestamp,
     next: Timestamp,
 }
 
@@ -193,20 +226,24 @@ impl Slot {
     }
 }
 
-fn turn_facts<'a>(policy: &Policy, group: &'a Group, now: Timestamp) -> (Vec<&'a InstanceId>, Slot) {
-    let mut members: Vec<&InstanceId> = group
-        .instances
-        .iter()
-        .filter(|i| i.state == LifecycleState::InService || (i.state.is_ending() && i.state != LifecycleState::Terminated))
-        .map(|i| &i.id)
-        .collect();
+/// Those in service and those on their way out, by id.
+fn members(group: &Group) -> Vec<&InstanceId> {
+    let member =
+        |state: &LifecycleState| *state == LifecycleState::InService || (state.is_ending() && *state != LifecycleState::Terminated);
+    let mut members: Vec<&InstanceId> = group.instances.iter().filter(|i| member(&i.state)).map(|i| &i.id).collect();
     members.sort();
+    members
+}
+
+fn turn_facts<'a>(policy: &Policy, group: &'a Group, now: Timestamp) -> (Vec<&'a InstanceId>, Slot) {
+    let members = members(group);
     let half_ms = u64::try_from(policy.stale_bound.as_millis()).unwrap_or(u64::MAX / 4).max(500);
     let now_ms = u64::try_from(now.0).unwrap_or(0);
     let length = half_ms * 2;
     let number = now_ms / length;
-    let next = Timestamp(i64::try_from((number + 1) * length).unwrap_or(i64::MAX));
-    (members, Slot { number, first_half: now_ms % length < half_ms, length_ms: length, next })
+    let at = |number: u64| Timestamp(i64::try_from(number * length).unwrap_or(i64::MAX));
+    let (start, next) = (at(number), at(number + 1));
+    (members, Slot { number, first_half: now_ms % length < half_ms, length_ms: length, start, next })
 }
 
 /// Whether an operator's drain can succeed at all, before intake is closed for it (F24). `Some` is why not.

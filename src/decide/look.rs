@@ -27,7 +27,7 @@ pub enum Kind {
     Cluster,
     /// [`super::Look::Orchestrator`]
     Orchestrator,
-    /// [`super::Look::Task`]
+    /// [`super::Look::Task`], [`super::Look::OwnTask`]
     Task,
 }
 

@@ -58,6 +58,8 @@ pub enum Answer {
     },
     /// To [`super::Look::Task`].
     Task(Result<TaskRead, Fault>),
+    /// To [`super::Look::OwnTask`]: the task that ends us or did; `None` when there is none that could.
+    OwnTask(Result<Option<String>, Fault>),
     /// To a [`super::Deed`].
     Done(Result<Receipt, Fault>),
 }

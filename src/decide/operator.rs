@@ -51,7 +51,7 @@ impl Step<'_> {
                 return Err("a drain is just being called off; ask again once `bellrock status` says working".to_owned());
             }
             Some(Progress::Accepted { .. }) if self.state.phase.held() == Some(HeldWhy::EndingFailed) => {
-                self.set_progress(Progress::Draining);
+                self.set_progress(if self.is_stopped() { Progress::Stopped } else { Progress::Draining });
                 self.enter(Phase::Closing { orders: 0, again: self.now });
             }
             Some(Progress::Accepted { .. } | Progress::Intent { .. }) => {}
@@ -75,7 +75,7 @@ impl Step<'_> {
                 self.cancel(why);
             }
             Some(Progress::Accepted { .. }) if self.state.phase.held() == Some(HeldWhy::EndingFailed) => {
-                self.cancel_whatever(why, self.policy.stop_grace.is_some());
+                self.cancel_whatever(why);
             }
             Some(Progress::Cancelled { .. }) => {}
             Some(Progress::Intent { .. } | Progress::Accepted { .. }) => {
@@ -88,13 +88,13 @@ impl Step<'_> {
     /// Calls the drain off, unless the terminate call is out.
     pub(super) fn cancel(&mut self, why: String) {
         match self.progress() {
-            Some(Progress::Draining) => self.cancel_whatever(why, false),
-            Some(Progress::Stopping | Progress::Stopped) => self.cancel_whatever(why, true),
+            Some(Progress::Draining | Progress::Stopping | Progress::Stopped) => self.cancel_whatever(why),
             Some(Progress::Intent { .. } | Progress::Accepted { .. } | Progress::Cancelled { .. }) | None => {}
         }
     }
 
-    pub(super) fn cancel_whatever(&mut self, why: String, stopped: bool) {
+    pub(super) fn cancel_whatever(&mut self, why: String) {
+        let stopped = self.is_stopped();
         self.set_progress(Progress::Cancelled { why, stopped });
         self.state.quiet = Quiet::default();
         self.enter(Phase::Reopening { orders: 0, again: self.now, start: stopped });

@@ -24,7 +24,7 @@ const DRAINING_EVERY: Duration = Duration::from_secs(30);
 /// The task in Spinnaker that ends us, when there is one.
 pub fn followed_task(state: &State) -> Option<&str> {
     match state.durable.drain.as_ref().map(|d| &d.progress) {
-        Some(Progress::Accepted { reference, task: true }) => Some(reference),
+        Some(Progress::Accepted { reference, task: true, .. }) => Some(reference),
         Some(
             Progress::Accepted { .. }
             | Progress::Draining
@@ -41,6 +41,13 @@ pub fn followed_task(state: &State) -> Option<&str> {
 pub fn wanted(state: &State, policy: &Policy, kind: Kind) -> Wanted {
     let draining = state.durable.drain.is_some();
     let gone = matches!(state.phase, Phase::Gone);
+    let spinnaker = policy.via == Via::Spinnaker;
+    // What was asked of AWS cannot be called back. A task can be, as long as it has not ended.
+    let past_recall = match state.phase {
+        Phase::Ending { .. } => !spinnaker || state.task_ended || followed_task(state).is_none(),
+        Phase::Gone | Phase::Uncertain { .. } | Phase::Terminating => true,
+        _ => false,
+    };
     let cluster = match state.durable.drain.as_ref().map(|d| &d.reason) {
         Some(Reason::Superseded { .. }) => true,
         Some(Reason::Operator { .. } | Reason::TargetTerminated) => false,
@@ -65,12 +72,7 @@ pub fn wanted(state: &State, policy: &Policy, kind: Kind) -> Wanted {
             Phase::Uncertain { .. } => Wanted::Every(policy.stale_bound),
             _ => Wanted::No,
         },
-        Kind::Group | Kind::Cluster
-            if state.group_name.is_none()
-                || matches!(state.phase, Phase::Ending { .. } | Phase::Gone | Phase::Uncertain { .. } | Phase::Terminating) =>
-        {
-            Wanted::No
-        }
+        Kind::Group | Kind::Cluster if state.group_name.is_none() || past_recall => Wanted::No,
         Kind::Group if !cluster => fresh(describe),
         Kind::Cluster if cluster && !draining && state.durable.veto.is_none() => {
             Wanted::Every((policy.agree_over / policy.agree_reads.max(1)).clamp(Duration::from_secs(1), policy.describe_every))
@@ -90,9 +92,11 @@ pub fn wanted(state: &State, policy: &Policy, kind: Kind) -> Wanted {
                 Wanted::No
             }
         },
-        Kind::Task if matches!(state.phase, Phase::Ending { .. }) && followed_task(state).is_some() && policy.via == Via::Spinnaker => {
-            Wanted::Every(policy.activity_every)
-        }
+        Kind::Task if spinnaker => match state.phase {
+            Phase::Ending { .. } if followed_task(state).is_some() => Wanted::Every(policy.activity_every),
+            Phase::Uncertain { .. } => Wanted::Every(policy.stale_bound),
+            _ => Wanted::No,
+        },
         Kind::TargetState | Kind::Group | Kind::Cluster | Kind::Task => Wanted::No,
     }
 }

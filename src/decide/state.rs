@@ -19,6 +19,7 @@ use super::justify::settling_of_an_unknown;
 use super::look::Kind;
 use super::look::Looks;
 use super::policy::Policy;
+use super::policy::Via;
 use super::quiet::Quiet;
 use super::superseded::Agreement;
 
@@ -49,6 +50,7 @@ pub struct State {
     pub(super) ordered: Option<Moment>,
     pub(super) slow_reads: u32,
     pub(super) task_ended: bool,
+    pub(super) task_read: Option<Moment>,
     pub(super) held_count: u32,
     pub(super) held_before: Option<HeldWhy>,
 }
@@ -109,6 +111,9 @@ pub enum Progress {
         reference: String,
         /// The reference is a task in Spinnaker.
         task: bool,
+        /// The orchestrator was stopped before.
+        #[serde(default)]
+        stopped: bool,
     },
     /// Called off; intake is being opened again.
     Cancelled {
@@ -117,6 +122,17 @@ pub enum Progress {
         /// The orchestrator was stopped and has to be started.
         stopped: bool,
     },
+}
+
+impl Progress {
+    /// The orchestrator was told to stop, and would have to be started if the drain came to nothing.
+    pub fn is_stopped(&self) -> bool {
+        match self {
+            Self::Draining => false,
+            Self::Stopping | Self::Stopped => true,
+            Self::Intent { stopped, .. } | Self::Accepted { stopped, .. } | Self::Cancelled { stopped, .. } => *stopped,
+        }
+    }
 }
 
 /// Why a drain is under way.
@@ -185,6 +201,10 @@ pub enum Phase {
         from: Moment,
         /// Reads in a row that showed us in service with nothing ending us.
         alive_reads: u32,
+        /// Reads in a row without us.
+        absent_reads: u32,
+        /// No task in Spinnaker ends us, as a search from there on has shown; where AWS was asked there is none to look for.
+        searched: bool,
     },
     /// AWS is ending the instance.
     Ending {
@@ -216,6 +236,12 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Nobody knows what came of the terminate call.
+    pub(super) fn uncertain(policy: &Policy, now: Moment) -> Self {
+        let from = now.plus(settling_of_an_unknown(policy));
+        Self::Uncertain { from, alive_reads: 0, absent_reads: 0, searched: policy.via == Via::Aws }
+    }
+
     /// Why it holds, when it does.
     pub fn held(&self) -> Option<HeldWhy> {
         if let Self::Held { why, .. } = self { Some(*why) } else { None }
@@ -376,6 +402,7 @@ impl State {
             ordered: None,
             slow_reads: 0,
             task_ended: false,
+            task_read: None,
             held_count: 0,
             held_before: None,
         };
@@ -384,7 +411,7 @@ impl State {
             Some(Progress::Draining) => Phase::Closing { orders: 0, again: now },
             // The first look tells whether it runs, before anything is ordered.
             Some(Progress::Stopping | Progress::Stopped) => Phase::Confirming,
-            Some(Progress::Intent { .. }) => Phase::Uncertain { from: now.plus(settling_of_an_unknown(policy)), alive_reads: 0 },
+            Some(Progress::Intent { .. }) => Phase::uncertain(policy, now),
             Some(Progress::Accepted { .. }) => Phase::Ending { absent: 0, alive: 0 },
             Some(Progress::Cancelled { stopped, .. }) => Phase::Reopening { orders: 0, again: now, start: *stopped },
         };
@@ -394,6 +421,11 @@ impl State {
     /// The part that has to be on disk before the deeds of the last step are done.
     pub fn durable(&self) -> &Durable {
         &self.durable
+    }
+
+    /// What went wrong with the last look of its kind that failed; `None` once that kind succeeds again.
+    pub fn fault(&self) -> Option<&str> {
+        self.fault.as_deref()
     }
 
     /// Our group as last read.

@@ -16,7 +16,7 @@ pub struct Status {
     pub instance: Option<InstanceId>,
     /// Our Auto Scaling group; `None` until a describe showed it.
     pub group: Option<GroupName>,
-    /// One word: the phase of the drain protocol (`working`, `closing_intake`, `settling`, `confirming`, …, `held`, `gone`).
+    /// One word: the phase of the drain protocol (`working`, `closing_intake`, `confirming_idle`, …, `held`, `gone`).
     pub phase: String,
     /// Since when.
     pub since: Timestamp,

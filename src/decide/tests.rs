@@ -32,6 +32,9 @@ struct Rig {
     generation: u32,
     target: Option<LifecycleState>,
     task: Option<TaskRead>,
+    queued: Result<Option<String>, Fault>,
+    task_lost: bool,
+    denied: bool,
     switch_obeys: bool,
     terminate: Vec<Result<Receipt, Fault>>,
     ending: Option<EndingActivity>,
@@ -77,6 +80,9 @@ impl Rig {
             generation: 1,
             target: None,
             task: None,
+            queued: Ok(None),
+            task_lost: false,
+            denied: false,
             switch_obeys: true,
             terminate: Vec::new(),
             ending: None,
@@ -140,6 +146,7 @@ impl Rig {
         match look {
             Look::TargetState => Answer::TargetState(Ok(self.target.clone())),
             Look::Own { .. } => Answer::Own(Ok(OwnRead { entry: self.old.instance(&own()).cloned(), ending: self.ending.clone() })),
+            Look::Cluster if self.denied => Answer::Cluster(Err(Fault { what: FaultKind::Denied, text: "AccessDenied".to_owned() })),
             Look::Group => Answer::Group(Ok(Some(self.old.clone()))),
             Look::Cluster => Answer::Cluster(Ok(vec![self.old.clone(), self.new.clone()])),
             Look::Orchestrator => Answer::Orchestrator {
@@ -151,7 +158,9 @@ impl Rig {
                     generation: Some(Generation(self.generation.to_string())),
                 },
             },
+            Look::Task(_) if self.task_lost => Answer::Task(Err(Fault { what: FaultKind::OutcomeUnknown, text: "404".to_owned() })),
             Look::Task(_) => Answer::Task(Ok(self.task.clone().unwrap_or(TaskRead::Running))),
+            Look::OwnTask { .. } => Answer::OwnTask(self.queued.clone()),
         }
     }
 
@@ -184,6 +193,11 @@ impl Rig {
                     return Ok(Receipt::Activity("act-1".to_owned()));
                 }
                 self.terminate.remove(0)
+            }
+            Deed::CancelTask { .. } => {
+                self.task = Some(TaskRead::Failed("CANCELED: ".to_owned()));
+                self.queued = Ok(None);
+                Ok(Receipt::Done)
             }
         }
     }
@@ -842,6 +856,139 @@ fn an_end_that_was_accepted_and_does_not_happen_is_held_and_not_asked_for_again_
     assert_eq!((rig.word(), &rig.intake), ("working", &Intake::Open));
 }
 
+/// v002 is gone bad and somebody restores v001.
+fn restore(rig: &mut Rig) {
+    let hold = Hold { generation: 1, owner: "ann".to_owned(), expires: rig.now.wall.plus(Duration::from_secs(86_400)) };
+    rig.old.tags.extend(hold.to_tags());
+}
+
+fn release_and_enable(rig: &mut Rig) {
+    rig.old.tags.remove(crate::model::HOLD_TAG);
+    rig.old.suspended.clear();
+}
+
+#[test]
+fn a_task_of_spinnakers_is_called_off_when_a_rollback_takes_the_group_and_intake_stays_closed_until_it_is_s11() {
+    let mut rig = Rig::superseded();
+    rig.policy.via = Via::Spinnaker;
+    rig.terminate = vec![Ok(Receipt::Task("01J".to_owned()))];
+    rig.run_s(300);
+    assert_eq!((rig.word(), rig.terminations()), ("ending", 1));
+    restore(&mut rig);
+    rig.run_s(120);
+    assert_eq!(rig.count(|d| *d == Deed::CancelTask { task: "01J".to_owned() }), 1, "{:?}", rig.deeds);
+    assert_eq!((rig.state.phase().held(), &rig.intake), (Some(HeldWhy::Rollback), &Intake::Closed));
+    release_and_enable(&mut rig);
+    rig.run_s(300);
+    assert_eq!((rig.word(), &rig.intake, rig.terminations()), ("working", &Intake::Open, 1));
+}
+
+#[test]
+fn nothing_is_called_off_before_a_search_shows_that_no_task_is_left_that_would_end_us_s1_f21() {
+    let silent = || Fault { what: FaultKind::OutcomeUnknown, text: "503".to_owned() };
+    let mut rig = Rig::superseded();
+    rig.policy.via = Via::Spinnaker;
+    rig.terminate = vec![fault(FaultKind::OutcomeUnknown, "Gate did not answer")];
+    rig.queued = Err(silent());
+    rig.run_s(300);
+    release_and_enable(&mut rig);
+    rig.run_s(3600);
+    assert_eq!((rig.word(), &rig.intake), ("outcome_unknown", &Intake::Closed), "the task may be queued");
+
+    let mut late = Rig::superseded();
+    late.policy.via = Via::Spinnaker;
+    late.terminate = vec![fault(FaultKind::OutcomeUnknown, "Gate did not answer")];
+    late.queued = Err(silent());
+    late.run_s(300);
+    restore(&mut late);
+    late.queued = Ok(Some("01J".to_owned()));
+    late.run_s(300);
+    assert_eq!(late.count(|d| matches!(d, Deed::CancelTask { .. })), 1, "it was found, and is called off");
+
+    rig.queued = Ok(None);
+    rig.run_s(300);
+    assert_eq!((rig.word(), &rig.intake, rig.terminations()), ("working", &Intake::Open, 1));
+}
+
+#[test]
+fn a_task_that_nobody_can_read_any_more_is_not_waited_for_for_ever_l2() {
+    let mut rig = Rig::superseded();
+    rig.policy.via = Via::Spinnaker;
+    rig.terminate = vec![Ok(Receipt::Task("01J".to_owned()))];
+    rig.run_s(150);
+    assert_eq!(rig.word(), "ending");
+    rig.task_lost = true;
+    rig.run_s(1800);
+    assert_eq!(rig.state.phase().held(), Some(HeldWhy::EndingFailed));
+}
+
+#[test]
+fn an_orchestrator_that_was_stopped_is_started_again_however_its_end_came_to_nothing_l3() {
+    let stopped = |via| {
+        let mut rig = Rig::superseded();
+        rig.policy.stop_grace = Some(Duration::from_secs(30));
+        rig.policy.via = via;
+        rig
+    };
+    let mut task = stopped(Via::Spinnaker);
+    task.terminate = vec![Ok(Receipt::Task("01J".to_owned()))];
+    task.run_s(300);
+    task.task = Some(TaskRead::Failed("TERMINAL: min is desired".to_owned()));
+    task.terminate = vec![fault(FaultKind::NotNow, "busy"); 500];
+    task.run_s(120);
+    release_and_enable(&mut task);
+    task.run_s(600);
+    assert_eq!((task.count(|d| *d == Deed::StartOrchestrator), task.word(), &task.intake), (1, "working", &Intake::Open));
+
+    let mut asked = stopped(Via::Aws);
+    asked.terminate = vec![Ok(Receipt::Activity("act-1".to_owned()))];
+    asked.run_s(3600);
+    assert_eq!(asked.state.phase().held(), Some(HeldWhy::EndingFailed));
+    asked.terminate = vec![fault(FaultKind::NotNow, "busy"); 500];
+    assert_eq!(asked.drain(), None);
+    asked.run_s(120);
+    release_and_enable(&mut asked);
+    asked.run_s(600);
+    assert_eq!((asked.count(|d| *d == Deed::StartOrchestrator), asked.word(), &asked.intake), (1, "working", &Intake::Open));
+}
+
+#[test]
+fn whoever_may_not_read_the_group_says_so_with_a_code_f31() {
+    let mut rig = Rig::superseded();
+    rig.run_s(60);
+    rig.denied = true;
+    let held = (0..60).any(|_| {
+        rig.run_s(10);
+        rig.state.phase().held() == Some(HeldWhy::Denied)
+    });
+    assert_eq!((held, rig.terminations()), (true, 0));
+    rig.denied = false;
+    rig.run_s(1800);
+    assert_eq!(rig.terminations(), 1);
+}
+
+#[test]
+fn a_turn_rests_on_a_read_that_was_asked_for_in_it_f47() {
+    let members = ["i-0a", "i-0b", "i-0c", "i-0d"];
+    let policy = Policy { budget_percent: 25, ..Policy::default() };
+    let mut old = group("app-main-v001", 1, &members);
+    disable(&mut old);
+    let groups = [old, group("app-main-v002", 2, &["i-n1"])];
+    let reason = Reason::Superseded { by: GroupName::from("app-main-v002") };
+    let drain = Drain { reason, started: Timestamp(0), generation: 0, forced: false, progress: Progress::Draining };
+    let slot = Timestamp(WALL - WALL % 10_000);
+    let now = slot.plus(Duration::from_millis(100));
+    let who_goes = |asked: Timestamp| {
+        let go = |id: &&&str| {
+            let own = InstanceId::from(**id);
+            justify::justify(&policy, &drain, &own, &GroupName::from("app-main-v001"), &groups, asked, now) == justify::Justification::Go
+        };
+        members.iter().filter(go).count()
+    };
+    assert_eq!(who_goes(Timestamp(slot.0 - 1)), 0, "the last turn's termination may not show in it");
+    assert_eq!(who_goes(slot), 1);
+}
+
 #[test]
 fn an_instance_that_was_gone_and_is_there_again_is_noticed_f19() {
     let mut rig = Rig::superseded();
@@ -933,7 +1080,8 @@ proptest! {
         let mut went = vec![false; members];
         for slot in 0..members as i64 {
             let now = Timestamp(WALL + start + slot * 10_000);
-            let go = |id: &str| justify::justify(&policy, &drain, &InstanceId::from(id), &GroupName::from("app-main-v001"), &groups, now) == justify::Justification::Go;
+            let asked = now;
+            let go = |id: &str| justify::justify(&policy, &drain, &InstanceId::from(id), &GroupName::from("app-main-v001"), &groups, asked, now) == justify::Justification::Go;
             let at_once: Vec<usize> = (0..members).filter(|n| go(&ids[*n])).collect();
             prop_assert!(at_once.len() <= budget);
             for n in at_once { went[n] = true; }

@@ -75,6 +75,11 @@ impl<H: Hooks> AutoScaling for Hooked<H> {
         self.cloud.running_refreshes(group).await
     }
 
+    async fn lower_min(&self, group: &GroupName, to: u32) -> cloud::Result<()> {
+        let change = self.hooks.sent(Resize { min: Some(to), ..Resize::default() });
+        self.cloud.resize(group, change).await
+    }
+
     async fn resize(&self, group: &GroupName, change: Resize) -> cloud::Result<()> {
         self.cloud.resize(group, self.hooks.sent(change)).await
     }

@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use crate::cloud::OwnInstance;
 use crate::model::GroupName;
+use crate::model::InstanceId;
 use crate::model::Timestamp;
 
 use super::web;
@@ -55,6 +56,26 @@ pub struct Termination {
     pub reason: String,
     /// Names this intent; the same in every attempt to carry it out, and in the journal.
     pub key: String,
+}
+
+/// Which tasks are looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Search {
+    /// Our instance.
+    pub own: InstanceId,
+    /// Its server group.
+    pub group: GroupName,
+    /// In this application's Tasks.
+    pub application: String,
+    /// Our own submissions carry it.
+    pub key: String,
+    /// Older ones are of no interest.
+    pub since: Timestamp,
+}
+
+/// Names the intent to end this instance in the drain that began then.
+pub fn key(own: &InstanceId, drain: Timestamp) -> String {
+    format!("{own}@{drain}")
 }
 
 /// A task's id.
@@ -113,6 +134,17 @@ pub struct Found {
     pub state: TaskState,
     /// It carries our key: our own submission. Otherwise another hand is at work on our instance (F22).
     pub ours: bool,
+    /// Whom it ends.
+    pub ends: Ends,
+}
+
+/// Whom a task ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// Our instance.
+    Us,
+    /// Another one of our group.
+    Sibling,
 }
 
 /// Why a task could not be submitted or looked for.
@@ -144,9 +176,12 @@ pub trait Tasks: Send + Sync + 'static {
     /// How far the task is.
     async fn task(&self, task: &TaskId) -> TaskState;
 
-    /// The tasks since `since` that concern this instance, ours and others', newest first. A submission whose answer was lost may take
+    /// Asks for the task to be cancelled; whether it was is for [`Tasks::task`] to say. May be repeated.
+    async fn cancel(&self, task: &TaskId) -> Result<(), Error>;
+
+    /// The tasks that end this instance or another one of its group, ours and others', newest first. A submission whose answer was lost may take
     /// longer to show than Gate takes to answer (10 s by default): nothing found is a proof only some time after.
-    async fn find(&self, termination: &Termination, since: Timestamp) -> Result<Vec<Found>, Error>;
+    async fn find(&self, search: &Search) -> Result<Vec<Found>, Error>;
 }
 
 /// The real one, over Gate's API.
@@ -248,20 +283,37 @@ impl Tasks for Gate {
         }
     }
 
-    async fn find(&self, termination: &Termination, since: Timestamp) -> Result<Vec<Found>, Error> {
+    async fn cancel(&self, task: &TaskId) -> Result<(), Error> {
+        let answer = match self.call(Method::PUT, self.url(&["tasks", task.as_str(), "cancel"]), None).await {
+            Ok(answer) => answer,
+            Err(error @ (web::Error::NotSent { .. } | web::Error::Credential { .. })) => return Err(Error::NotSent(error.to_string())),
+            Err(error @ (web::Error::NoAnswer { .. } | web::Error::TooLong { .. })) => {
+                return Err(Error::OutcomeUnknown(error.to_string()));
+            }
+        };
+        match answer.status {
+            status if status.is_success() => Ok(()),
+            status if denies(status) => Err(Error::Denied(describe(&answer))),
+            status if status.is_server_error() => Err(Error::OutcomeUnknown(describe(&answer))),
+            _ => Err(Error::Refused(describe(&answer))),
+        }
+    }
+
+    async fn find(&self, search: &Search) -> Result<Vec<Found>, Error> {
         let mut found: Vec<Found> = Vec::new();
         for page in 1..=MOST_PAGES {
-            let mut url = self.url(&["applications", &termination.application, "tasks"]);
+            let mut url = self.url(&["applications", &search.application, "tasks"]);
             url.query_pairs_mut().append_pair("page", &page.to_string()).append_pair("limit", &PAGE.to_string());
             let answer = self.call(Method::GET, url, None).await.map_err(|e| Error::Unreadable(e.to_string()))?;
             match answer.status {
                 StatusCode::OK => {}
-                status if denies(status) => return Err(Error::Denied(describe(&answer))),
+                // A page to log in at: nobody gets further by asking again.
+                status if denies(status) || status.is_redirection() => return Err(Error::Denied(describe(&answer))),
                 _ => return Err(Error::Unreadable(describe(&answer))),
             }
             let tasks = view::tasks(&answer.body).map_err(Error::Unreadable)?;
-            let reached = tasks.len() < PAGE || tasks.iter().any(|task| task.built().is_some_and(|at| at.plus(SKEW) < since));
-            for task in tasks.iter().filter_map(|task| task.found(termination)) {
+            let reached = tasks.len() < PAGE || tasks.iter().any(|task| task.built().is_some_and(|at| at.plus(SKEW) < search.since));
+            for task in tasks.iter().filter_map(|task| task.found(search)) {
                 // New tasks push old ones to the next page, so one may come twice.
                 if !found.iter().any(|before| before.task == task.task) {
                     found.push(task);
@@ -271,7 +323,7 @@ impl Tasks for Gate {
                 return Ok(found);
             }
         }
-        Err(Error::Unreadable(format!("more than {} tasks since {since}", PAGE * MOST_PAGES)))
+        Err(Error::Unreadable(format!("more than {} tasks since {}", PAGE * MOST_PAGES, search.since)))
     }
 }
 

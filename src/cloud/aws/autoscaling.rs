@@ -114,12 +114,18 @@ impl AutoScaling for Aws {
     /// Waits in no line: the look that justifies it would grow old.
     async fn terminate_own(&self, own: &OwnInstance, decrement: bool) -> Result<ScalingActivity> {
         const ACTION: &str = "TerminateInstanceInAutoScalingGroup";
-        let once = config::Builder::new().retry_config(RetryConfig::standard().with_max_attempts(1));
         let call = self.autoscaling.terminate_instance_in_auto_scaling_group();
         let call = call.instance_id(own.id().as_str()).should_decrement_desired_capacity(decrement);
-        let answer = answered(ACTION, call.customize().config_override(once).send()).await?;
+        let answer = answered(ACTION, call.customize().config_override(once()).send()).await?;
         let activity = answer.activity().ok_or_else(|| nonsense(ACTION, "the answer lacks Activity"))?;
         convert::activity(ACTION, activity)
+    }
+
+    async fn lower_min(&self, group: &GroupName, to: u32) -> Result<()> {
+        const ACTION: &str = "UpdateAutoScalingGroup";
+        let call = self.autoscaling.update_auto_scaling_group().auto_scaling_group_name(group.as_str());
+        let call = call.min_size(i32::try_from(to).unwrap_or(i32::MAX));
+        answered(ACTION, call.customize().config_override(once()).send()).await.map(drop)
     }
 
     async fn resize(&self, group: &GroupName, change: Resize) -> Result<()> {
@@ -170,6 +176,11 @@ impl AutoScaling for Aws {
         let tags = keys.iter().map(|key| tag(group, key).build()).collect();
         self.gate.pass(ACTION, self.autoscaling.delete_tags().set_tags(Some(tags)).send()).await.map(drop)
     }
+}
+
+/// No second attempt: nobody knows what came of the first.
+fn once() -> config::Builder {
+    config::Builder::new().retry_config(RetryConfig::standard().with_max_attempts(1))
 }
 
 fn words(processes: &[Process]) -> Vec<String> {

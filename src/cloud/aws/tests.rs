@@ -249,6 +249,16 @@ async fn absolute_writes_are_repeated_when_the_connection_breaks() {
 }
 
 #[tokio::test]
+async fn a_lower_min_is_sent_once_so_that_it_cannot_land_after_a_siblings_end() {
+    let server = Server::start([Reply::HangUp, answer("UpdateAutoScalingGroup", "")]).await;
+    let error = server.aws().await.lower_min(&GroupName::new("g"), 2).await.expect_err("nobody knows");
+    assert!(error.outcome_unknown(), "{error}");
+    assert_eq!(server.count("UpdateAutoScalingGroup"), 1);
+    let request = &server.requests()[0];
+    assert!(request.contains("MinSize=2") && !request.contains("DesiredCapacity") && !request.contains("MaxSize"), "{request}");
+}
+
+#[tokio::test]
 async fn a_silent_server_costs_no_more_than_the_attempts_allowed() {
     let server = Server::start(vec![Reply::Hang; 10]).await;
     let aws = server.aws_with(Settings { attempt_timeout: Duration::from_millis(50), ..Settings::default() }).await;

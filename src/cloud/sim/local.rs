@@ -185,6 +185,10 @@ impl AutoScaling for SimCloud {
         self.call(action, |r| r.terminate_instance_in_auto_scaling_group(own.id(), decrement)).await.map(scaling_activity)
     }
 
+    async fn lower_min(&self, group: &GroupName, to: u32) -> Result<()> {
+        self.resize(group, Resize { min: Some(to), ..Resize::default() }).await
+    }
+
     async fn resize(&self, group: &GroupName, change: Resize) -> Result<()> {
         self.call("UpdateAutoScalingGroup", |r| r.update_auto_scaling_group(group, change)).await
     }

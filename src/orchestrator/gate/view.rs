@@ -7,10 +7,11 @@ use serde_json::Value;
 use crate::model::Timestamp;
 use crate::orchestrator::web;
 
+use super::Ends;
 use super::Found;
+use super::Search;
 use super::TaskId;
 use super::TaskState;
-use super::Termination;
 
 /// The stage that takes one instance out of its group for good.
 pub(super) const STAGE: &str = "terminateInstanceAndDecrementServerGroup";
@@ -89,26 +90,28 @@ impl TaskView {
         }
     }
 
-    /// This task, when it ends the instance.
-    pub(super) fn found(&self, termination: &Termination) -> Option<Found> {
-        let own = termination.own.id().as_str();
+    /// This task, when it ends the instance or another one of its group.
+    pub(super) fn found(&self, search: &Search) -> Option<Found> {
+        let (own, group) = (search.own.as_str(), search.group.as_str());
         let ends = |get: &dyn Fn(&str) -> Option<Value>| {
-            get("instance").is_some_and(|instance| instance == own)
-                || get("instanceIds").and_then(|ids| ids.as_array().cloned()).is_some_and(|ids| ids.iter().any(|id| id == own))
+            let us = get("instance").is_some_and(|instance| instance == own)
+                || get("instanceIds").and_then(|ids| ids.as_array().cloned()).is_some_and(|ids| ids.iter().any(|id| id == own));
+            let sibling = || ["serverGroupName", "asgName"].iter().any(|key| get(key).is_some_and(|name| name == group));
+            if us { Some(Ends::Us) } else { sibling().then_some(Ends::Sibling) }
         };
         let stages = &self.execution.stages;
-        let concerns = match stages.is_empty() {
-            true => ends(&|key| self.variable(key).cloned()),
-            false => stages
-                .iter()
-                .any(|stage| matches!(stage.kind.as_str(), STAGE | "terminateInstances") && ends(&|key| stage.context.get(key).cloned())),
+        let ending = || stages.iter().filter(|stage| matches!(stage.kind.as_str(), STAGE | "terminateInstances"));
+        let ends = match stages.is_empty() {
+            // A task without stages does not say what it does to the group.
+            true => ends(&|key| self.variable(key).cloned()).filter(|ends| *ends == Ends::Us)?,
+            false => {
+                let all: Vec<Ends> = ending().filter_map(|stage| ends(&|key| stage.context.get(key).cloned())).collect();
+                if all.contains(&Ends::Us) { Ends::Us } else { *all.first()? }
+            }
         };
-        if !concerns {
-            return None;
-        }
         let marks = stages.iter().filter_map(|stage| stage.context.get("bellrock")).chain(self.variable("bellrock"));
-        let ours = marks.into_iter().any(|mark| mark.get("key").is_some_and(|key| *key == *termination.key));
-        Some(Found { task: TaskId::parse(&self.id)?, state: self.state(), ours })
+        let ours = marks.into_iter().any(|mark| mark.get("key").is_some_and(|key| *key == *search.key));
+        Some(Found { task: TaskId::parse(&self.id)?, state: self.state(), ours, ends })
     }
 
     fn variable(&self, key: &str) -> Option<&Value> {

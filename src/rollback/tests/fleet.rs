@@ -380,6 +380,10 @@ impl AutoScaling for Fleet {
         unreachable!("a rollback terminates nobody")
     }
 
+    async fn lower_min(&self, _: &GroupName, _: u32) -> cloud::Result<()> {
+        unreachable!("an agent's call")
+    }
+
     async fn resize(&self, group: &GroupName, change: Resize) -> cloud::Result<()> {
         let emptied = (change.desired == Some(0)).then_some(group.as_str());
         self.change(emptied, |state, _| {
