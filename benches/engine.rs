@@ -556,7 +556,7 @@ async fn phases(arguments: &Arguments, executions: usize) -> Result<()> {
                 bytes += set.iter().map(|(name, text)| name.len() + text.len()).sum::<usize>();
                 let listing = changes.summary.then(|| record::listing(execution));
                 let then = if step == TASKS { Then::Finish } else { Then::Keep };
-                made.push(Write { lease, set, remove, stage_index, listing, taken: 0, notices: vec![], then });
+                made.push(Write { lease, number: step + 1, set, remove, stage_index, listing, taken: 0, notices: vec![], then });
             }
             phase.ends(&format!("encode {step}"), executions, bytes);
             let mut written = stream::iter(made).map(|write| store.write(write)).buffer_unordered(AT_ONCE);

@@ -197,7 +197,7 @@ impl Play<'_> {
         let record::FieldChanges { set, remove, stage_index } = record::encode_changes(&self.execution, &changes);
         let listing = Some(record::listing(&self.execution));
         let lease = self.lease.clone();
-        let write = Write { lease, set, remove, stage_index, listing, taken: 0, notices: Vec::new(), then };
+        let write = Write { lease, number: 1, set, remove, stage_index, listing, taken: 0, notices: Vec::new(), then };
         self.store.write(write).await.expect("ours");
     }
 

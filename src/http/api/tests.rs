@@ -328,7 +328,8 @@ async fn progress_is_told_step_by_step_until_the_end() {
     let changes = execution.take_changes();
     let record::FieldChanges { set, remove, stage_index } = record::encode_changes(&execution, &changes);
     let listing = Some(record::listing(&execution));
-    let write = Write { lease: claimed.lease, set, remove, stage_index, listing, taken: 0, notices: Vec::new(), then: Then::Finish };
+    let write =
+        Write { lease: claimed.lease, number: 1, set, remove, stage_index, listing, taken: 0, notices: Vec::new(), then: Then::Finish };
     rig.store.write(write).await.unwrap();
     let mut rest = String::new();
     while let Some(part) = stream.next().await {

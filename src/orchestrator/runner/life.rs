@@ -69,6 +69,8 @@ pub(super) struct Life<'a> {
     trouble: Trouble,
     /// What is owned is to be given back, and what a claim under way brings too.
     hands_back: bool,
+    /// The store lost what it had acknowledged: this session is over, and nothing that it knows may be written any more.
+    lost: bool,
 }
 
 impl<'a> Life<'a> {
@@ -88,10 +90,11 @@ impl<'a> Life<'a> {
             empty_at: None,
             trouble: Trouble::default(),
             hands_back: false,
+            lost: false,
         }
     }
 
-    /// Runs until `stop`, or until nobody wants it to be there. True when the session was ended in the store.
+    /// Runs until `stop`, until nobody wants it to be there, or until the store lost what this session builds on. True when the session was ended in the store.
     pub(super) async fn run(mut self, stop: &CancellationToken) -> bool {
         info!(instance = self.session.instance, process = self.session.process, lease_s = self.settings.lease.as_secs(), "the engine runs");
         let mut beat = tokio::time::interval(self.settings.lease / 3);
@@ -103,7 +106,7 @@ impl<'a> Life<'a> {
         beat.tick().await;
         loop {
             let wish = *self.wish.borrow_and_update();
-            if stop.is_cancelled() || !wish.run {
+            if stop.is_cancelled() || !wish.run || self.lost {
                 break;
             }
             self.ask_strays();
@@ -152,7 +155,7 @@ impl<'a> Life<'a> {
     /// Gives everything back and ends the session.
     async fn leave(mut self) -> bool {
         self.hands_back = true;
-        self.order(Mail::hand_back);
+        self.order(if self.lost { Mail::abandon } else { Mail::hand_back });
         let deadline = tokio::time::sleep(self.settings.stop_within);
         let grace = tokio::time::sleep(self.settings.handoff_grace.min(self.settings.stop_within));
         tokio::pin!(deadline, grace);
@@ -164,7 +167,7 @@ impl<'a> Life<'a> {
                 Some(ended) = self.owners.join_next(), if !self.owners.is_empty() => self.gone(ended),
                 Some(answer) = self.asked.next(), if !self.asked.is_empty() => {
                     self.hear(answer);
-                    self.order(if over { Mail::abandon } else if left { Mail::leave } else { Mail::hand_back });
+                    self.order(if over || self.lost { Mail::abandon } else if left { Mail::leave } else { Mail::hand_back });
                 }
                 _ = beat.tick() => self.beat(),
                 () = &mut grace, if !left => {
@@ -264,6 +267,7 @@ impl<'a> Life<'a> {
             Exit::Parked(Some(due)) => self.due_at(due),
             // The store still holds it to be ours.
             Exit::Abandoned => self.look.strays = true,
+            Exit::Lost => self.lose("a write was refused"),
             Exit::Parked(None) | Exit::Finished | Exit::Fenced => {}
         }
     }

@@ -42,6 +42,7 @@ use crate::orchestrator::engine::execution::Execution;
 use crate::orchestrator::engine::status::Status;
 use crate::orchestrator::store::Claimed;
 use crate::orchestrator::store::Lease;
+use crate::orchestrator::store::StoreError;
 use crate::orchestrator::store::Then;
 use crate::orchestrator::store::Write;
 use crate::orchestrator::store::WriteError;
@@ -70,6 +71,8 @@ pub(super) enum Exit {
     Fenced,
     /// Left without a word, since the process ends and the store does not answer.
     Abandoned,
+    /// The store lost what it had acknowledged: what this owner knows is not what is there. Left as at the end of a process.
+    Lost,
 }
 
 /// Takes an execution as far as this instance can. One that a defect of ours breaks off is set aside like one that cannot be read.
@@ -95,6 +98,7 @@ async fn work(shared: Arc<Shared>, claimed: Claimed, mail: Arc<Mail>) -> Exit {
         }
     };
     let mut owner = Owner {
+        writes: 0,
         seen: 0,
         acknowledged: 0,
         flight: Flight::new(),
@@ -129,11 +133,22 @@ async fn set_aside(shared: &Shared, mail: &Mail, lease: Lease) -> Exit {
         () = mail.wait_for(|orders| orders.hand_back) => {}
     }
     let due = Some(shared.clock.now().plus(SET_ASIDE));
-    let write =
-        Write { lease, set: vec![], remove: vec![], stage_index: None, listing: None, taken: 0, notices: vec![], then: Then::Park { due } };
+    let write = Write {
+        lease,
+        // Behind all that were written before it broke off.
+        number: u32::MAX,
+        set: vec![],
+        remove: vec![],
+        stage_index: None,
+        listing: None,
+        taken: 0,
+        notices: vec![],
+        then: Then::Park { due },
+    };
     match shared.store.write(write).await {
         Ok(()) => Exit::Parked(due),
         Err(WriteError::Fenced) => Exit::Fenced,
+        Err(WriteError::Store(StoreError::LostData(_))) => Exit::Lost,
         Err(WriteError::Store(_)) => Exit::Abandoned,
     }
 }
@@ -141,6 +156,8 @@ async fn set_aside(shared: &Shared, mail: &Mail, lease: Lease) -> Exit {
 struct Owner {
     shared: Arc<Shared>,
     lease: Lease,
+    /// How many writes this ownership made.
+    writes: u32,
     execution: Execution,
     mail: Arc<Mail>,
     /// Messages up to this number are in `events` or behind it.

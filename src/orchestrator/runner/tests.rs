@@ -271,3 +271,25 @@ async fn storm(seed: u64) {
     let done = fleet.ledger.ended();
     assert_eq!(done.len(), 40 * 6 + 40 * 5, "seed {seed}: a task was lost");
 }
+
+#[tokio::test(start_paused = true)]
+async fn after_a_loss_a_new_session_takes_up_what_the_store_holds() {
+    let fleet = Fleet::new(3 * SECOND);
+    let one = fleet.boot("i-1");
+    for _ in 0..20 {
+        fleet.start(chain(3)).await;
+    }
+    tokio::time::sleep(SECOND).await;
+    let before = one.handle.state().unwrap().session.unwrap();
+    let running = one.owned();
+    assert!(running > 10, "{running}");
+    one.lose();
+    one.handle.until(|state| state.session.as_ref().is_some_and(|session| *session != before)).await;
+    tokio::time::sleep(SECOND).await;
+    let active = fleet.store.active_by_instance().await.unwrap();
+    assert_eq!((active.len(), active[0].count), (1, one.owned() as u64), "one session owns all of it");
+    assert!(active[0].count > 10, "{active:?}");
+    fleet.until_ended(20, 30 * SECOND).await;
+    assert!(fleet.all().await.iter().all(|l| l.status == Status::Succeeded));
+    assert_eq!(one.stop().await, Ok(()));
+}

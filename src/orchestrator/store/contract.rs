@@ -79,6 +79,7 @@ macro_rules! promises {
             sessions::ending_a_session_twice_is_harmless,
             sessions::a_dead_sessions_executions_are_handed_over_by_its_successor,
             sessions::an_ended_session_claims_nothing,
+            sessions::what_a_session_owns_is_named_page_by_page,
             sessions::a_role_has_one_holder,
             sessions::a_role_is_kept_by_taking_it_again,
             sessions::a_role_is_free_after_its_lease,
@@ -124,7 +125,10 @@ macro_rules! promises {
             ownership::a_finish_may_be_repeated,
             ownership::a_write_sets_and_removes_fields,
             ownership::a_write_changes_the_order_of_stages,
+            ownership::a_late_duplicate_of_an_older_write_is_refused,
+            ownership::a_new_owner_counts_its_writes_anew,
             ownership::writes_of_many_at_once_all_arrive,
+            ownership::large_ones_are_claimed_together,
             ownership::a_megabyte_survives,
             ownership::text_of_any_kind_survives,
             ownership::parked_until_a_time_it_is_due_then,
@@ -158,6 +162,7 @@ macro_rules! promises {
             gate::nobody_starts_without_a_free_slot,
             gate::a_slot_is_free_after_the_end,
             gate::one_that_waited_and_ended_is_not_started,
+            gate::hundreds_are_called_off_and_who_comes_later_is_not,
             gate::several_slots_start_several,
             gate::a_slot_is_kept_while_parked_and_across_owners,
 
@@ -192,6 +197,7 @@ macro_rules! promises {
             definitions::a_name_is_free_after_a_removal,
             definitions::it_is_found_by_name,
             definitions::a_removed_one_is_not_listed_and_keeps_its_history,
+            definitions::names_with_control_characters_are_refused,
             definitions::they_are_listed_by_application_and_name,
             definitions::history_is_newest_first,
             definitions::what_nobody_saved_is_none,
@@ -357,6 +363,7 @@ fn new(execution: &Execution, due: Timestamp) -> NewExecution {
 fn keep(lease: &Lease) -> Write {
     Write {
         lease: lease.clone(),
+        number: 1,
         set: Vec::new(),
         remove: Vec::new(),
         stage_index: None,

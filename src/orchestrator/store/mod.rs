@@ -11,7 +11,9 @@
 //! * At most one session owns an execution; each ownership has an epoch higher than the one before; a write under an older one changes nothing ([`WriteError::Fenced`]).
 //! * A claim, a write, a message, an admission is one step: all of it is seen, or none. Leases are measured by the store's clock alone.
 //! * A write may be repeated as it is: the outcome of a lost answer is settled by sending it again. Also one that gave the execution back, until somebody
-//!   else comes to own it.
+//!   else comes to own it. One that a later write of the same ownership overtook changes nothing, however late it arrives.
+//! * A store that lost what it had acknowledged says so before it takes a change that builds on it. Sessions begun before are over: what they own is
+//!   taken up by a new one, from what is there ([`StoreError::LostData`]).
 //! * A session whose lease ran out comes to own nothing until it beats again; what it owned and nobody adopted yet it may still write.
 //! * Every list has a page or a bound, and answers about what runs come from indexes, never from a look at every execution.
 
@@ -31,6 +33,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde::Serialize;
 use serde_json::Value;
+use tracing::warn;
 
 use super::engine::event::Message;
 use super::engine::event::Notice;
@@ -154,6 +157,8 @@ pub enum Then {
 pub struct Write {
     /// Under this ownership.
     pub lease: Lease,
+    /// Which write of this ownership it is: grows from write to write, and is the same when one is repeated.
+    pub number: u32,
     /// Fields to set.
     pub set: Vec<Field>,
     /// Fields to remove.
@@ -193,7 +198,8 @@ pub enum StoreError {
     /// What was read is not ours to understand: written by a newer version, or damaged.
     #[error("the store holds what this version cannot read: {0}")]
     Unreadable(String),
-    /// It lost what it had acknowledged: restarted empty, or failed over to a copy that lagged.
+    /// It lost what it had acknowledged: restarted with less, or failed over to a copy that lagged. Nothing was changed. Said to every session that
+    /// began before: it is over, and all its leases with it. End it and begin another one, which comes to own what is there (`runbooks/store-lost-data.md`).
     #[error("the store lost data it had acknowledged: {0}")]
     LostData(String),
     /// The request cannot be right: too big, a key of the wrong type.
@@ -313,6 +319,32 @@ pub fn overtaken() -> Message {
     }
 }
 
+/// What a write is told that a later one of its ownership overtook.
+fn overtaken_write() -> StoreError {
+    StoreError::Refused("a later write of this ownership was carried out before".to_owned())
+}
+
+/// Names of a definition are parts of keys, of sorted indexes and of log lines.
+fn plain_names(definition: &DefinitionVersion) -> Result<(), StoreError> {
+    for (what, name) in [("id", &definition.id), ("application", &definition.application), ("name", &definition.name)] {
+        if name.contains(char::is_control) {
+            return Err(StoreError::Refused(format!("the {what} {name:?} of a pipeline holds a control character: take it out")));
+        }
+    }
+    Ok(())
+}
+
+/// What can be read of a list: one that a newer version wrote, or that is damaged, does not hide the others.
+fn readable<T>(one: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match one {
+        Err(StoreError::Unreadable(why)) => {
+            warn!(why, "a list leaves out what this version cannot read (runbooks/unreadable-execution.md)");
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
+}
+
 /// How much of the past is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
@@ -346,7 +378,7 @@ pub trait Store: Send + Sync + 'static {
     /// adopted. `None` when another session owns it or it ended.
     async fn claim_one(&self, session: &Session, id: &ExecutionId) -> Result<Option<Claimed>, StoreError>;
 
-    /// Writes under a fence. Writes that are under way together may reach the store together.
+    /// Writes under a fence. Writes that are under way together may reach the store together. Refused: one of a lower [`Write::number`] than the last.
     async fn write(&self, write: Write) -> Result<(), WriteError>;
 
     /// Messages that came since this number, oldest first; at most 100.
@@ -361,6 +393,9 @@ pub trait Store: Send + Sync + 'static {
     /// Hands free slots of a definition to those that wait: with `keep`, the oldest; else the newest, and the others are told to cancel.
     async fn start_waiting(&self, pipeline_config_id: &str, limit: u32, keep: bool) -> Result<(), StoreError>;
 
+    /// What this session owns, by id, after this one; at most `limit`, 1 to 1000. A claim that was given up before this was asked brings nothing any more.
+    async fn owned(&self, session: &Session, after: Option<&ExecutionId>, limit: usize) -> Result<Vec<ExecutionId>, StoreError>;
+
     /// Waits until something became due, an owned execution got a message, a session ran out or the time is over, whatever came first since this
     /// session's last wait: what is left lying is not told twice, so that an agent that takes no new work does not spin. Notified, not polled,
     /// where the store can.
@@ -372,10 +407,15 @@ pub trait Store: Send + Sync + 'static {
     /// When the next execution is due; `None` = nothing waits for a time.
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
 
-    /// Reads an execution, owned or not.
+    /// Reads an execution, owned or not, as it is now: for whoever decides something by it.
     async fn load(&self, id: &ExecutionId) -> Result<Option<Record>, StoreError>;
 
-    /// Lists executions, newest first.
+    /// Reads an execution to show it: perhaps as it was a moment ago, from a copy.
+    async fn show(&self, id: &ExecutionId) -> Result<Option<Record>, StoreError> {
+        self.load(id).await
+    }
+
+    /// Lists executions, newest first, to show them: perhaps as they were a moment ago. What this version cannot read is left out.
     async fn list(&self, query: &Query) -> Result<Vec<Listing>, StoreError>;
 
     /// Who owns what.

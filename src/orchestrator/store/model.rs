@@ -37,6 +37,8 @@ use super::Write;
 use super::WriteError;
 use super::moves_ended;
 use super::overtaken;
+use super::overtaken_write;
+use super::plain_names;
 use crate::model::Clock;
 use crate::model::Timestamp;
 use crate::orchestrator::engine::event::Message;
@@ -91,6 +93,8 @@ struct Entry {
     inbox: BTreeMap<u64, Message>,
     last_message: u64,
     last_notice: u64,
+    /// The number of this ownership's last write.
+    last_write: u32,
 }
 
 enum Place {
@@ -165,6 +169,7 @@ impl State {
     fn take(&mut self, id: &ExecutionId, session: &Session) -> Option<Claimed> {
         let entry = self.executions.get_mut(id)?;
         entry.epoch += 1;
+        entry.last_write = 0;
         let adopted = std::mem::take(&mut entry.orphan) || matches!(entry.place, Place::Owned(_));
         let claimed = Claimed {
             lease: Lease { execution: id.clone(), session: session.clone(), epoch: entry.epoch },
@@ -207,6 +212,10 @@ impl State {
             let repeated = write.then != Then::Keep && entry.epoch == write.lease.epoch && entry.given_back == write.lease.epoch;
             return if repeated { Ok(()) } else { Err(WriteError::Fenced) };
         }
+        if write.number < entry.last_write {
+            return Err(overtaken_write().into());
+        }
+        entry.last_write = write.number;
         for name in &write.remove {
             entry.fields.remove(name);
         }
@@ -346,6 +355,7 @@ impl Store for ModelStore {
             inbox: BTreeMap::new(),
             last_message: 0,
             last_notice: 0,
+            last_write: 0,
         };
         state.executions.insert(id.clone(), entry);
         state.place(&id, Place::Due(new.due));
@@ -423,6 +433,12 @@ impl Store for ModelStore {
         state.start_waiting(pipeline_config_id, limit, keep, now)?;
         self.wake();
         Ok(())
+    }
+
+    async fn owned(&self, session: &Session, after: Option<&ExecutionId>, limit: usize) -> Result<Vec<ExecutionId>, StoreError> {
+        let (state, _) = self.look();
+        let owned = state.owned.get(session).into_iter().flatten();
+        Ok(owned.filter(|id| after.is_none_or(|after| *id > after)).take(limit.clamp(1, LIST_PAGE)).cloned().collect())
     }
 
     async fn wait(&self, session: &Session, at_most: Duration) {
@@ -521,6 +537,7 @@ impl Store for ModelStore {
     }
 
     async fn save_definition(&self, mut definition: DefinitionVersion, expected: Option<u64>) -> Result<DefinitionVersion, SaveError> {
+        plain_names(&definition)?;
         let (mut state, now) = self.look();
         let version = state.definitions.get(&definition.id).map_or(0, |versions| versions.len() as u64);
         if expected.is_some_and(|expected| expected != version) {

@@ -24,6 +24,8 @@ use crate::orchestrator::store::StoreError;
 
 /// A claim takes no more at once: its answer carries whole executions.
 const CLAIM_MOST: usize = 250;
+/// Ids of what we own, read at once.
+const OWNED_PAGE: usize = 1_000;
 /// The store's clock as it is known here is ahead of it by no more, unless the store is slow.
 const CLOCKS_DIFFER: Duration = Duration::from_millis(50);
 
@@ -56,8 +58,7 @@ pub(super) enum Answer {
         at: Timestamp,
         claimed: Result<Vec<Claimed>, StoreError>,
     },
-    /// Some of what the store holds to be ours and nobody here works on.
-    Strays(Result<Vec<Claimed>, StoreError>),
+    Strays(Result<Strays, StoreError>),
     Messages(Result<Vec<ExecutionId>, StoreError>),
     NextDue(Result<Option<Timestamp>, StoreError>),
     /// There may be something to do.
@@ -187,8 +188,9 @@ impl Life<'_> {
             }
             Answer::Strays(strays) => {
                 self.asking.strays = false;
-                self.look.strays |= strays.is_err();
-                self.heard(strays).into_iter().flatten().for_each(|stray| self.take(stray));
+                self.look.strays |= strays.as_ref().map_or(true, |strays| strays.more);
+                let strays = self.heard(strays).unwrap_or_default();
+                strays.got.into_iter().for_each(|stray| self.take(stray));
             }
             Answer::Messages(messages) => {
                 self.asking.messages = false;
@@ -222,6 +224,10 @@ impl Life<'_> {
                 }
                 Some(answer)
             }
+            Err(StoreError::LostData(why)) => {
+                self.lose(&why);
+                None
+            }
             Err(error) => {
                 let pause = self.trouble.pause.get_or_insert_with(|| {
                     warn!(%error, "the store does not answer; what is under way goes on, nothing new begins until it does (runbooks/store-unavailable.md)");
@@ -233,17 +239,50 @@ impl Life<'_> {
             }
         }
     }
+
+    /// This session is over: its owners go, and the next session takes up what the store holds.
+    pub(super) fn lose(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.lost, true) {
+            error!(
+                why,
+                executions = self.owners.len(),
+                "the store lost data it had acknowledged; what was under way here is left, and a new session takes up what the store holds \
+                 (runbooks/store-lost-data.md)"
+            );
+        }
+    }
 }
 
-async fn strays(store: &dyn Store, session: &Session, known: &HashSet<ExecutionId>) -> Result<Vec<Claimed>, StoreError> {
-    let ours = store.active_by_instance().await?.into_iter().filter(|activity| activity.instance == session.instance);
-    let mut strays = Vec::new();
-    for listing in ours.flat_map(|activity| activity.executions).filter(|listing| !known.contains(&listing.id)) {
-        match store.claim_one(session, &listing.id).await {
-            Ok(claimed) => strays.extend(claimed),
+/// What the store holds to be ours and nobody here works on.
+#[derive(Default)]
+pub(super) struct Strays {
+    got: Vec<Claimed>,
+    /// There are more, which could not be had.
+    more: bool,
+}
+
+async fn strays(store: &dyn Store, session: &Session, known: &HashSet<ExecutionId>) -> Result<Strays, StoreError> {
+    let mut unknown = Vec::new();
+    let mut last: Option<ExecutionId> = None;
+    loop {
+        let page = store.owned(session, last.as_ref(), OWNED_PAGE).await?;
+        let full = page.len() >= OWNED_PAGE;
+        last = page.last().cloned();
+        unknown.extend(page.into_iter().filter(|id| !known.contains(id)));
+        if !full {
+            break;
+        }
+    }
+    let mut strays = Strays::default();
+    for id in unknown {
+        match store.claim_one(session, &id).await {
+            Ok(claimed) => strays.got.extend(claimed),
+            Err(error) if strays.got.is_empty() => return Err(error),
             // What was got is worked on; the rest is looked for again.
-            Err(_) if !strays.is_empty() => break,
-            Err(error) => return Err(error),
+            Err(_) => {
+                strays.more = true;
+                break;
+            }
         }
     }
     Ok(strays)

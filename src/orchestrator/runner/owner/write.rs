@@ -13,6 +13,7 @@ use super::Owner;
 use crate::model::Timestamp;
 use crate::orchestrator::engine::event::Notice;
 use crate::orchestrator::runner::pause::Pause;
+use crate::orchestrator::store::StoreError;
 use crate::orchestrator::store::Then;
 use crate::orchestrator::store::Write;
 use crate::orchestrator::store::WriteError;
@@ -26,8 +27,10 @@ impl Owner {
             return Ok(());
         }
         let fields = record::encode_changes(&self.execution, &changes);
+        self.writes += 1;
         let write = Write {
             lease: self.lease.clone(),
+            number: self.writes,
             set: fields.set,
             remove: fields.remove,
             stage_index: fields.stage_index,
@@ -48,6 +51,7 @@ impl Owner {
                     warn!(execution = %self.execution.id, epoch = self.lease.epoch, "another session owns this execution now; all work on it stops here");
                     return Err(Exit::Fenced);
                 }
+                Err(WriteError::Store(StoreError::LostData(_))) => return Err(Exit::Lost),
                 Err(WriteError::Store(error)) => {
                     if pause.is_first() {
                         warn!(execution = %self.execution.id, %error, "a write did not reach the store; the execution is held until it does");

@@ -36,7 +36,17 @@ async fn claim_as_another(fleet: &Fleet) -> (Session, Claimed) {
 }
 
 fn write(claimed: &Claimed, then: Then) -> Write {
-    Write { lease: claimed.lease.clone(), set: vec![], remove: vec![], stage_index: None, listing: None, taken: 0, notices: vec![], then }
+    Write {
+        lease: claimed.lease.clone(),
+        number: 1,
+        set: vec![],
+        remove: vec![],
+        stage_index: None,
+        listing: None,
+        taken: 0,
+        notices: vec![],
+        then,
+    }
 }
 
 #[tokio::test(start_paused = true)]

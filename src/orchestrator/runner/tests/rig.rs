@@ -181,6 +181,7 @@ pub(super) struct Net {
     pub(super) store: Arc<ModelStore>,
     cut: AtomicBool,
     lossy: AtomicBool,
+    lost: AtomicBool,
     turn: AtomicU64,
     calls: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -214,6 +215,10 @@ macro_rules! through {
                 if self.is_cut() {
                     return Err(Net::gone().into());
                 }
+                if self.lost.load(Ordering::Relaxed) && stringify!($name) != "end_session" {
+                    return Err(StoreError::LostData("of this session".into()).into());
+                }
+                self.lost.store(false, Ordering::Relaxed);
                 let answer = self.store.$name($($arg),*).await;
                 if self.is_cut() || self.loses() { Err(Net::gone().into()) } else { answer }
             })*
@@ -240,6 +245,7 @@ through! {
     post(id: &ExecutionId, message: &Message) -> bool, StoreError;
     admit(lease: &Lease, pipeline_config_id: &str, limit: u32) -> Admission, StoreError;
     start_waiting(pipeline_config_id: &str, limit: u32, keep: bool) -> (), StoreError;
+    owned(session: &Session, after: Option<&ExecutionId>, limit: usize) -> Vec<ExecutionId>, StoreError;
     with_messages(session: &Session) -> Vec<ExecutionId>, StoreError;
     next_due() -> Option<Timestamp>, StoreError;
     load(id: &ExecutionId) -> Option<Record>, StoreError;
@@ -294,6 +300,11 @@ impl Instance {
         self.net.lossy.store(lossy, Ordering::Relaxed);
     }
 
+    /// The store lost data: to this session it says so until it is ended.
+    pub(super) fn lose(&self) {
+        self.net.lost.store(true, Ordering::Relaxed);
+    }
+
     pub(super) fn owned(&self) -> usize {
         self.handle.owned(0).0
     }
@@ -335,8 +346,14 @@ impl Fleet {
 
     fn launch(&self, settings: Settings, channels: Vec<Arc<dyn Channel>>) -> Instance {
         let name = settings.instance.as_str();
-        let net =
-            Arc::new(Net { store: self.store.clone(), cut: false.into(), lossy: false.into(), turn: 0.into(), calls: Mutex::default() });
+        let net = Arc::new(Net {
+            store: self.store.clone(),
+            cut: false.into(),
+            lossy: false.into(),
+            lost: false.into(),
+            turn: 0.into(),
+            calls: Mutex::default(),
+        });
         let hand = Arc::new(Hand { ledger: self.ledger.clone(), instance: name.to_owned(), longest: self.longest });
         let others = Arc::new(Executions::new(net.clone()));
         let parts = Parts {

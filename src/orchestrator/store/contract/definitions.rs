@@ -135,3 +135,12 @@ pub async fn what_nobody_saved_is_none(g: &Ground) {
     assert!(g.store.definition_history("d-1", 10).await.unwrap().is_empty());
     assert!(names(g, None, None, 10).await.is_empty());
 }
+
+pub async fn names_with_control_characters_are_refused(g: &Ground) {
+    for (id, application, name) in [("d\0", "a", "n"), ("d", "a\u{1}", "n"), ("d", "a", "n\n"), ("d", "a", "\u{7f}")] {
+        let refused = save(g, definition(id, application, name), None).await;
+        assert!(matches!(refused, Err(SaveError::Store(StoreError::Refused(_)))), "{refused:?}");
+    }
+    assert!(names(g, None, None, 10).await.is_empty());
+    saved(g, "d", "a", "Bäckerei \u{1F950}").await;
+}

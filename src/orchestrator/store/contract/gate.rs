@@ -128,3 +128,26 @@ pub async fn a_slot_is_kept_while_parked_and_across_owners(g: &Ground) {
     let again = g.store.claim_one(&two, &id(1)).await.unwrap().unwrap();
     assert_eq!(ask(g, &again.lease, 1).await, Admission::Go);
 }
+
+pub async fn hundreds_are_called_off_and_who_comes_later_is_not(g: &Ground) {
+    let one = g.session("i-1").await;
+    let now = g.now().await;
+    futures::future::join_all((0..240).map(|n| g.store.create(new(&pipeline(n), now)))).await;
+    let mut leases: Vec<Lease> = g.claim(&one, 500).await.into_iter().map(|c| c.lease).collect();
+    leases.sort_by(|a, b| a.execution.cmp(&b.execution));
+    for lease in &leases {
+        g.store.admit(lease, "c-1", 1).await.unwrap();
+    }
+    let late = g.owned(999, &one).await.lease;
+    let end = finish(&pipeline(0), &leases[0], Status::Succeeded, Timestamp(5));
+    g.write(end).await;
+    g.store.start_waiting("c-1", 1, false).await.unwrap();
+    assert_eq!(g.store.admit(&late, "c-1", 1).await.unwrap(), Admission::Wait);
+    g.store.start_waiting("c-1", 1, false).await.unwrap();
+    for lease in &leases[1..] {
+        let told: Vec<Message> = g.store.inbox(lease, 0).await.unwrap().into_iter().map(|(_, message)| message).collect();
+        let expected = if lease.execution == id(239) { Message::Admitted } else { crate::orchestrator::store::overtaken() };
+        assert_eq!(told, [expected], "{}", lease.execution);
+    }
+    assert_eq!(g.store.inbox(&late, 0).await.unwrap(), [], "it waits");
+}

@@ -429,3 +429,44 @@ pub async fn an_ended_one_is_not_due(g: &Ground) {
     assert!(g.claim(&one, 10).await.is_empty());
     assert_eq!(g.store.next_due().await.unwrap(), None);
 }
+
+pub async fn a_late_duplicate_of_an_older_write_is_refused(g: &Ground) {
+    let one = g.session("i-1").await;
+    for (n, plain) in [(1, true), (2, false)] {
+        let lease = g.owned(n, &one).await.lease;
+        let write = |number: u32| Write { number, taken: u64::from(!plain), ..set(&lease, "x", &number.to_string()) };
+        g.write(write(1)).await;
+        g.write(write(1)).await;
+        g.write(write(2)).await;
+        g.write(write(7)).await;
+        let late = g.store.write(write(2)).await;
+        assert!(matches!(late, Err(WriteError::Store(StoreError::Refused(_)))), "{late:?}");
+        let late = g.store.write(Write { then: Then::Park { due: None }, ..write(6) }).await;
+        assert!(matches!(late, Err(WriteError::Store(StoreError::Refused(_)))), "{late:?}");
+        assert_eq!(field(&g.store.load(&lease.execution).await.unwrap().unwrap(), "x").as_deref(), Some("7"));
+        g.write(write(7)).await;
+    }
+}
+
+pub async fn a_new_owner_counts_its_writes_anew(g: &Ground) {
+    let one = g.session("i-1").await;
+    let lease = g.owned(1, &one).await.lease;
+    g.write(Write { number: u32::MAX, then: Then::Park { due: Some(Timestamp(1)) }, ..keep(&lease) }).await;
+    let lease = g.claim(&one, 1).await.remove(0).lease;
+    g.write(set(&lease, "x", "1")).await;
+    assert_eq!(field(&g.store.load(&id(1)).await.unwrap().unwrap(), "x").as_deref(), Some("1"));
+}
+
+pub async fn large_ones_are_claimed_together(g: &Ground) {
+    let one = g.session("i-1").await;
+    let large = "0123456789abcdef".repeat(100_000);
+    for n in 0..8 {
+        let mut new = new(&pipeline(n), Timestamp(1));
+        new.record.fields.push(("large".to_owned(), large.clone()));
+        g.store.create(new).await.unwrap();
+    }
+    assert_eq!(ids(&g.claim(&one, 7).await), (0..7).map(id).collect::<Vec<_>>());
+    g.store.end_session(&one).await.unwrap();
+    let two = g.session("i-2").await;
+    assert_eq!(sorted(ids(&g.claim(&two, 500).await)), (0..8).map(id).collect::<Vec<_>>());
+}

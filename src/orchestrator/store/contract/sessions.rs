@@ -144,3 +144,17 @@ pub async fn a_mark_is_remembered_and_replaced(g: &Ground) {
 pub async fn a_mark_nobody_set_is_none(g: &Ground) {
     assert_eq!(g.store.mark("cron:a").await.unwrap(), None);
 }
+
+pub async fn what_a_session_owns_is_named_page_by_page(g: &Ground) {
+    let (one, two) = (g.session("i-1").await, g.session("i-2").await);
+    for n in 0..5 {
+        g.owned(n, &one).await;
+    }
+    g.owned(7, &two).await;
+    g.create(&pipeline(8)).await;
+    assert_eq!(g.store.owned(&one, None, 1000).await.unwrap(), (0..5).map(id).collect::<Vec<_>>());
+    assert_eq!(g.store.owned(&one, None, 2).await.unwrap(), [id(0), id(1)]);
+    assert_eq!(g.other.owned(&one, Some(&id(1)), 2).await.unwrap(), [id(2), id(3)]);
+    assert_eq!(g.store.owned(&one, Some(&id(4)), 2).await.unwrap(), []);
+    assert_eq!(g.store.owned(&session("nobody", "1"), None, 2).await.unwrap(), []);
+}

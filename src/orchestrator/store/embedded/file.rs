@@ -106,6 +106,14 @@ impl Fault {
     }
 }
 
+/// What can be read of a list ([`super::super::readable`]).
+pub(super) fn readable<T>(one: Result<T, Fault>) -> Result<Option<T>, Fault> {
+    match one {
+        Err(Fault::Store(error)) => Ok(super::super::readable(Err(error))?),
+        other => other.map(Some),
+    }
+}
+
 /// Compiles a statement, or takes the one compiled before.
 pub(super) fn prepare<'c>(connection: &'c Connection, sql: &str) -> rusqlite::Result<CachedStatement<'c>> {
     #[cfg(test)]

@@ -14,6 +14,7 @@ use super::super::model::LIST_PAGE;
 use super::file::Fault;
 use super::file::int;
 use super::file::prepare;
+use super::file::readable;
 use super::file::uint;
 use super::records::LISTING;
 use super::records::listing;
@@ -28,20 +29,45 @@ const VACUUM_PAGES: u32 = 256;
 /// Sorts behind every id.
 const LAST: &str = "\u{10ffff}";
 
-fn listings(connection: &Connection, sql: &str, of: impl Params) -> Result<Vec<Listing>, Fault> {
-    let mut find = prepare(connection, sql)?;
-    let mut rows = find.query(of)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(listing(row)?);
-    }
-    Ok(found)
+/// Rows of one question, those left out that cannot be read.
+struct Page {
+    found: Vec<Listing>,
+    rows: usize,
+    /// The id of the last row.
+    last: Option<ExecutionId>,
 }
 
-/// Newest first. Each kind and status is a range of an index in the order of ids; SQLite merges the ranges and stops at the limit.
+fn page(connection: &Connection, sql: &str, of: impl Params) -> Result<Page, Fault> {
+    let mut find = prepare(connection, sql)?;
+    let mut rows = find.query(of)?;
+    let mut page = Page { found: Vec::new(), rows: 0, last: None };
+    while let Some(row) = rows.next()? {
+        page.rows += 1;
+        page.last = Some(ExecutionId(row.get(0)?));
+        page.found.extend(readable(listing(row))?);
+    }
+    Ok(page)
+}
+
+/// Newest first. A page is full but for the last one, whatever had to be left out of it.
 pub(super) fn list(connection: &Connection, query: &Query) -> Result<Vec<Listing>, Fault> {
-    let before = query.before.as_ref().map_or(LAST, ExecutionId::as_str);
-    let limit = int(query.limit.clamp(1, LIST_PAGE) as u64);
+    let limit = query.limit.clamp(1, LIST_PAGE);
+    let (mut found, mut before) = (Vec::new(), query.before.clone());
+    loop {
+        let asked = limit - found.len();
+        let page = list_before(connection, query, before.as_ref(), asked)?;
+        found.extend(page.found);
+        if page.rows < asked || found.len() == limit {
+            return Ok(found);
+        }
+        before = page.last;
+    }
+}
+
+/// Each kind and status is a range of an index in the order of ids; SQLite merges the ranges and stops at the limit.
+fn list_before(connection: &Connection, query: &Query, before: Option<&ExecutionId>, limit: usize) -> Result<Page, Fault> {
+    let before = before.map_or(LAST, ExecutionId::as_str);
+    let limit = int(limit as u64);
     let mut of: Vec<&dyn ToSql> = vec![&before, &limit];
     let mut scope = String::new();
     for (column, value) in [("config", &query.pipeline_config_id), ("application", &query.application)] {
@@ -53,7 +79,7 @@ pub(super) fn list(connection: &Connection, query: &Query) -> Result<Vec<Listing
         }
     }
     if scope.is_empty() && query.kind.is_none() && query.statuses.is_empty() {
-        return listings(connection, &format!("SELECT {LISTING} FROM execution WHERE id < ?1 ORDER BY id DESC LIMIT ?2"), of.as_slice());
+        return page(connection, &format!("SELECT {LISTING} FROM execution WHERE id < ?1 ORDER BY id DESC LIMIT ?2"), of.as_slice());
     }
     let kinds = query.kind.map_or(vec![ExecutionType::Pipeline, ExecutionType::Orchestration], |kind| vec![kind]);
     let mut statuses = if query.statuses.is_empty() { Status::ALL.to_vec() } else { query.statuses.clone() };
@@ -64,7 +90,7 @@ pub(super) fn list(connection: &Connection, query: &Query) -> Result<Vec<Listing
         .flat_map(|kind| statuses.iter().map(move |status| (kind.word(), status.word())))
         .map(|(kind, status)| format!("SELECT {LISTING} FROM execution WHERE kind = '{kind}' AND status = '{status}'{scope} AND id < ?1"))
         .collect();
-    listings(connection, &format!("{} ORDER BY id DESC LIMIT ?2", ranges.join(" UNION ALL ")), of.as_slice())
+    page(connection, &format!("{} ORDER BY id DESC LIMIT ?2", ranges.join(" UNION ALL ")), of.as_slice())
 }
 
 pub(super) fn active_by_instance(connection: &Connection, now: Timestamp) -> Result<Vec<InstanceActivity>, Fault> {
@@ -78,7 +104,7 @@ pub(super) fn active_by_instance(connection: &Connection, now: Timestamp) -> Res
         let (owner, count): (i64, u64) = (row.get(0)?, uint(row, 3)?);
         if count > 0 {
             let sql = format!("SELECT {LISTING} FROM execution WHERE owner = ?1 ORDER BY id LIMIT ?2");
-            let executions = listings(connection, &sql, params![owner, int(LIST_PAGE as u64)])?;
+            let executions = page(connection, &sql, params![owner, int(LIST_PAGE as u64)])?.found;
             active.push(InstanceActivity { instance: row.get(1)?, overdue: row.get(2)?, executions, count });
         }
     }
@@ -92,6 +118,17 @@ pub(super) fn with_messages(connection: &Connection, session: &Session) -> Resul
     )?;
     let found = find.query_map(params![session.instance, session.process, int(LIST_PAGE as u64)], |row| row.get(0).map(ExecutionId))?;
     Ok(found.collect::<Result<_, _>>()?)
+}
+
+/// Behind every claim that was asked for before, since it waits its turn with the writer.
+pub(super) fn owned(tx: &Tx<'_>, session: &Session, after: Option<&ExecutionId>, limit: usize) -> Result<Vec<ExecutionId>, Fault> {
+    let mut find = prepare(
+        tx.connection,
+        "SELECT id FROM session JOIN execution ON owner = s WHERE instance = ?1 AND process = ?2 AND id > ?3 ORDER BY id LIMIT ?4",
+    )?;
+    let after = after.map_or("", ExecutionId::as_str);
+    let of = params![session.instance, session.process, after, int(limit.clamp(1, LIST_PAGE) as u64)];
+    Ok(find.query_map(of, |row| row.get(0).map(ExecutionId))?.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn next_due(connection: &Connection) -> Result<Option<Timestamp>, Fault> {

@@ -101,10 +101,16 @@ impl fmt::Debug for EmbeddedStore {
 /// Ownerships on their way to their claimer. When he is gone before they reach him they go back: nobody else would know of them.
 struct Handed {
     claimed: Vec<Claimed>,
+    /// The transaction that gave them is on the disk: before that there is nothing to give back, and afterwards the same epoch may be another's.
+    committed: bool,
     shared: Arc<Shared>,
 }
 
 impl Handed {
+    fn commit(&mut self) {
+        self.committed = true;
+    }
+
     fn accept(mut self) -> Vec<Claimed> {
         std::mem::take(&mut self.claimed)
     }
@@ -112,7 +118,7 @@ impl Handed {
 
 impl Drop for Handed {
     fn drop(&mut self) {
-        if !self.claimed.is_empty() {
+        if self.committed && !self.claimed.is_empty() {
             let leases = self.claimed.drain(..).map(|c| c.lease);
             self.shared.unclaimed.lock().unwrap_or_else(PoisonError::into_inner).extend(leases);
         }
@@ -160,7 +166,8 @@ impl EmbeddedStore {
         claim: impl FnOnce(&writer::Tx<'_>) -> Result<Vec<Claimed>, Fault> + Send + 'static,
     ) -> Result<Vec<Claimed>, StoreError> {
         let shared = Arc::clone(&self.shared);
-        let handed = self.writer.call(move |tx| Ok(Handed { claimed: claim(tx)?, shared })).await;
+        let work = move |tx: &writer::Tx<'_>| Ok(Handed { claimed: claim(tx)?, committed: false, shared });
+        let handed = self.writer.call_then(work, Handed::commit).await;
         handed.map(Handed::accept)
     }
 
@@ -257,6 +264,11 @@ impl Store for EmbeddedStore {
     async fn start_waiting(&self, pipeline_config_id: &str, limit: u32, keep: bool) -> Result<(), StoreError> {
         let config = pipeline_config_id.to_owned();
         self.writer.call(move |tx| gate::start_waiting(tx, &config, limit, keep)).await
+    }
+
+    async fn owned(&self, session: &Session, after: Option<&ExecutionId>, limit: usize) -> Result<Vec<ExecutionId>, StoreError> {
+        let (session, after) = (session.clone(), after.cloned());
+        self.writer.call(move |tx| lists::owned(tx, &session, after.as_ref(), limit)).await
     }
 
     async fn wait(&self, session: &Session, at_most: Duration) {

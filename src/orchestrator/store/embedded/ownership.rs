@@ -131,11 +131,8 @@ fn take(tx: &Tx<'_>, session: &Session, owner: i64, free: Free) -> Result<Option
         (Err(fault), _) | (_, Err(fault)) => return Err(fault),
     };
     let epoch = free.epoch + 1;
-    prepare(tx.connection, "UPDATE execution SET owner = ?2, epoch = ?3, due = NULL, orphan = 0 WHERE n = ?1")?.execute(params![
-        free.n,
-        owner,
-        int(epoch)
-    ])?;
+    prepare(tx.connection, "UPDATE execution SET owner = ?2, epoch = ?3, due = NULL, orphan = 0, last_write = 0 WHERE n = ?1")?
+        .execute(params![free.n, owner, int(epoch)])?;
     let lease = Lease { execution: free.id, session: session.clone(), epoch };
     Ok(Some(Claimed { lease, record, inbox, adopted: free.adopted }))
 }

@@ -17,6 +17,7 @@ use super::super::WriteError;
 use super::super::model::INBOX_MAX;
 use super::super::model::INBOX_PAGE;
 use super::super::moves_ended;
+use super::super::overtaken_write;
 use super::file::Fault;
 use super::file::int;
 use super::file::prepare;
@@ -38,10 +39,9 @@ const STAGE_INDEX: &str = "";
 pub(super) const LISTING: &str = "id, kind, application, name, config, status, build_time, start_time, end_time";
 
 pub(super) fn listing(row: &Row<'_>) -> Result<Listing, Fault> {
-    let unknown = |what: &str, word: String| StoreError::Unreadable(format!("{what} {word} of a newer version"));
-    let (kind, status): (String, String) = (row.get(1)?, row.get(5)?);
+    let (id, kind, status): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(5)?);
+    let unknown = |what: &str, word: String| StoreError::Unreadable(format!("execution {id}: {what} {word} is of a newer version"));
     Ok(Listing {
-        id: ExecutionId(row.get(0)?),
         kind: [ExecutionType::Pipeline, ExecutionType::Orchestration]
             .into_iter()
             .find(|k| k.word() == kind)
@@ -53,6 +53,7 @@ pub(super) fn listing(row: &Row<'_>) -> Result<Listing, Fault> {
         build_time: Timestamp(row.get(6)?),
         start_time: row.get::<_, Option<i64>>(7)?.map(Timestamp),
         end_time: row.get::<_, Option<i64>>(8)?.map(Timestamp),
+        id: ExecutionId(id),
     })
 }
 
@@ -107,17 +108,25 @@ struct Fence {
     given_back: bool,
     mail: bool,
     last_notice: u64,
+    last_write: u64,
 }
 
 fn fence(connection: &Connection, lease: &Lease) -> Result<Option<Fence>, Fault> {
     let mut find = prepare(
         connection,
-        "SELECT n, epoch = ?2 AND instance IS ?3 AND process IS ?4, epoch = ?2 AND given_back = ?2, mail, last_notice
+        "SELECT n, epoch = ?2 AND instance IS ?3 AND process IS ?4, epoch = ?2 AND given_back = ?2, mail, last_notice, last_write
          FROM execution LEFT JOIN session ON s = owner WHERE id = ?1",
     )?;
     let of = params![lease.execution.0, int(lease.epoch), lease.session.instance, lease.session.process];
     let read = |row: &Row<'_>| {
-        Ok(Fence { n: row.get(0)?, owned: row.get(1)?, given_back: row.get(2)?, mail: row.get(3)?, last_notice: uint(row, 4)? })
+        Ok(Fence {
+            n: row.get(0)?,
+            owned: row.get(1)?,
+            given_back: row.get(2)?,
+            mail: row.get(3)?,
+            last_notice: uint(row, 4)?,
+            last_write: uint(row, 5)?,
+        })
     };
     Ok(find.query_row(of, read).optional()?)
 }
@@ -196,7 +205,13 @@ pub(super) fn write(tx: &Tx<'_>, write: &Write) -> Result<Result<(), WriteError>
         let repeated = write.then != Then::Keep && row.given_back;
         return Ok(if repeated { Ok(()) } else { Err(WriteError::Fenced) });
     }
+    if u64::from(write.number) < row.last_write {
+        return Ok(Err(overtaken_write().into()));
+    }
     let n = row.n;
+    if u64::from(write.number) > row.last_write {
+        prepare(tx.connection, "UPDATE execution SET last_write = ?2 WHERE n = ?1")?.execute(params![n, write.number])?;
+    }
     let mut remove = prepare(tx.connection, "DELETE FROM field WHERE n = ?1 AND name = ?2")?;
     for name in &write.remove {
         remove.execute(params![n, name])?;

@@ -12,10 +12,13 @@ use super::super::DefinitionVersion;
 use super::super::Outgoing;
 use super::super::SaveError;
 use super::super::Session;
+use super::super::StoreError;
 use super::super::model::LIST_PAGE;
+use super::super::plain_names;
 use super::file::Fault;
 use super::file::int;
 use super::file::prepare;
+use super::file::readable;
 use super::file::uint;
 use super::writer::Tx;
 use crate::model::Timestamp;
@@ -23,15 +26,17 @@ use crate::model::Timestamp;
 const DEFINITION: &str = "SELECT id, version, application, name, by, at, deleted, document FROM definition";
 
 fn definition_in(row: &Row<'_>) -> Result<DefinitionVersion, Fault> {
+    let id: String = row.get(0)?;
     Ok(DefinitionVersion {
-        id: row.get(0)?,
         version: uint(row, 1)?,
         application: row.get(2)?,
         name: row.get(3)?,
         by: row.get(4)?,
         at: Timestamp(row.get(5)?),
         deleted: row.get(6)?,
-        document: serde_json::from_str(row.get_ref(7)?.as_str().map_err(rusqlite::Error::from)?)?,
+        document: serde_json::from_str(row.get_ref(7)?.as_str().map_err(rusqlite::Error::from)?)
+            .map_err(|error| StoreError::Unreadable(format!("pipeline definition {id}: {error}")))?,
+        id,
     })
 }
 
@@ -46,6 +51,7 @@ fn all(connection: &Connection, which: &str, of: impl Params) -> Result<Vec<Defi
 }
 
 pub(super) fn save(tx: &Tx<'_>, mut new: DefinitionVersion, expected: Option<u64>) -> Result<Result<DefinitionVersion, SaveError>, Fault> {
+    plain_names(&new)?;
     let mut current = prepare(tx.connection, "SELECT version FROM definition WHERE id = ?1 ORDER BY version DESC LIMIT 1")?;
     let version = current.query_row([&new.id], |row| uint(row, 0)).optional()?.unwrap_or(0);
     if expected.is_some_and(|expected| expected != version) {
@@ -105,12 +111,24 @@ pub(super) fn definitions(
         let Some(last) = definition(connection, after, None)? else { return Ok(Vec::new()) };
         start = start.max((last.application, last.name, last.id));
     }
-    let limit = int(limit.clamp(1, LIST_PAGE) as u64);
-    let behind = "newest = 1 AND deleted = 0 AND (application, name, id) > (?1, ?2, ?3) ORDER BY application, name, id LIMIT ?4";
-    match application {
-        Some(of) => all(connection, &format!("WHERE application = ?5 AND {behind}"), params![start.0, start.1, start.2, limit, of]),
-        None => all(connection, &format!("WHERE {behind}"), params![start.0, start.1, start.2, limit]),
+    let limit = limit.clamp(1, LIST_PAGE);
+    let behind = "newest = 1 AND deleted = 0 AND (application, name, id) > (?1, ?2, ?3) ORDER BY application, name, id";
+    let mut find = match application {
+        Some(_) => prepare(connection, &format!("{DEFINITION} WHERE application = ?4 AND {behind}"))?,
+        None => prepare(connection, &format!("{DEFINITION} WHERE {behind}"))?,
+    };
+    let mut rows = match application {
+        Some(of) => find.query(params![start.0, start.1, start.2, of])?,
+        None => find.query(params![start.0, start.1, start.2])?,
+    };
+    let mut found = Vec::new();
+    // A page is full but for the last one, whatever had to be left out of it.
+    while found.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        found.extend(readable(definition_in(row))?);
     }
+    Ok(found)
 }
 
 pub(super) fn definition_history(connection: &Connection, id: &str, limit: usize) -> Result<Vec<DefinitionVersion>, Fault> {
@@ -139,24 +157,32 @@ pub(super) fn mark(connection: &Connection, name: &str) -> Result<Option<String>
 }
 
 pub(super) fn outbox(tx: &Tx<'_>, max: usize, lease: Duration) -> Result<Vec<Outgoing>, Fault> {
-    let mut ready = Vec::new();
+    let (mut taken, mut ready) = (Vec::new(), Vec::new());
     {
         let mut find = prepare(tx.connection, "SELECT id, listing, notice, tries FROM outbox WHERE due <= ?1 ORDER BY due, id LIMIT ?2")?;
         let mut rows = find.query(params![tx.now.0, int(max.clamp(1, LIST_PAGE) as u64)])?;
         while let Some(row) = rows.next()? {
-            ready.push(Outgoing {
-                id: row.get(0)?,
-                listing: serde_json::from_str(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)?,
-                notice: serde_json::from_str(row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?)?,
-                tries: row.get(3)?,
-            });
+            taken.push(row.get::<_, String>(0)?);
+            ready.extend(readable(outgoing(row))?);
         }
     }
     let mut hand_out = prepare(tx.connection, "UPDATE outbox SET due = ?2, tries = tries + 1 WHERE id = ?1")?;
-    for out in &ready {
-        hand_out.execute(params![out.id, tx.now.plus(lease).0])?;
+    // One that cannot be read comes back too: by then a newer version may run.
+    for id in &taken {
+        hand_out.execute(params![id, tx.now.plus(lease).0])?;
     }
     Ok(ready)
+}
+
+fn outgoing(row: &Row<'_>) -> Result<Outgoing, Fault> {
+    let id: String = row.get(0)?;
+    let unreadable = |error: serde_json::Error| StoreError::Unreadable(format!("notice {id}: {error}"));
+    Ok(Outgoing {
+        listing: serde_json::from_str(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?).map_err(unreadable)?,
+        notice: serde_json::from_str(row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?).map_err(unreadable)?,
+        tries: row.get(3)?,
+        id,
+    })
 }
 
 pub(super) fn outbox_done(tx: &Tx<'_>, id: &str) -> Result<(), Fault> {

@@ -94,6 +94,7 @@ fn new(id: &str) -> NewExecution {
 fn write(lease: &Lease, then: Then) -> Write {
     Write {
         lease: lease.clone(),
+        number: 1,
         set: Vec::new(),
         remove: Vec::new(),
         stage_index: None,

@@ -61,6 +61,8 @@ trait Job: Send {
 struct Call<F, T> {
     work: Option<F>,
     done: Option<T>,
+    /// Told to what was done once it is on the disk.
+    committed: fn(&mut T),
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
@@ -79,7 +81,10 @@ where
     fn answer(self: Box<Self>, failed: Option<StoreError>) {
         let answer = match (failed, self.done) {
             (Some(error), _) => Err(error),
-            (None, Some(done)) => Ok(done),
+            (None, Some(mut done)) => {
+                (self.committed)(&mut done);
+                Ok(done)
+            }
             (None, None) => Err(StoreError::Unavailable("the work was not begun".to_owned())),
         };
         // A caller that no longer listens has lost its answer, as over any wire.
@@ -127,10 +132,19 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&Tx<'_>) -> Result<T, Fault> + Send + 'static,
     {
+        self.call_then(work, |_| {}).await
+    }
+
+    /// The same, and tells what was done as soon as it is there.
+    pub(super) async fn call_then<T, F>(&self, work: F, committed: fn(&mut T)) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, Fault> + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
         let gone = || StoreError::Unavailable("the thread that writes has ended".to_owned());
         let answered = async {
-            let job = Box::new(Call { work: Some(work), done: None, reply });
+            let job = Box::new(Call { work: Some(work), done: None, committed, reply });
             self.orders.send(Order::Work(job)).await.map_err(|_| gone())?;
             answer.await.map_err(|_| gone())?
         };

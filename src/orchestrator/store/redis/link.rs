@@ -1,7 +1,8 @@
 //! The connection: one server, the master that Sentinels name, or a Cluster. Made when it is first needed, and anew after it failed.
 //!
 //! What must stay true: no call takes longer than its limit; after an error that leaves the connection or the server's role in doubt the next call
-//! finds the server again. Fails with what the server said, turned into a [`StoreError`].
+//! finds the server again, over a connection of a higher number; nothing that may have been done is sent twice, which is its caller's to decide. Fails
+//! with what the server said, turned into a [`StoreError`].
 
 use std::time::Duration;
 
@@ -38,17 +39,24 @@ enum Place {
 }
 
 #[derive(Clone)]
-enum Live {
+enum Wire {
     One(MultiplexedConnection),
     Cluster(ClusterConnection),
+}
+
+/// A connection, and its number among those of this process: grows from one to the next.
+#[derive(Clone)]
+pub(super) struct Live {
+    pub(super) number: u64,
+    wire: Wire,
 }
 
 /// A connection that mends itself.
 pub(super) struct Link {
     place: Place,
     limit: Duration,
-    /// The connection and its number, so that a late failure of an old one does not end its successor.
-    live: Mutex<(u64, Option<Live>)>,
+    /// The connection, and the number of the last one.
+    live: Mutex<(u64, Option<Wire>)>,
 }
 
 impl Link {
@@ -79,7 +87,8 @@ impl Link {
                         let client = ClusterClient::builder(urls.clone())
                             .connection_timeout(limit)
                             .response_timeout(limit)
-                            .retries(2)
+                            // A script that is sent again by itself could follow one that its owner sent later.
+                            .retries(0)
                             .build()
                             .map_err(refused)?;
                         let nodes = urls.iter().map(|url| Client::open(url.as_str()).map_err(refused)).collect::<Result<_, _>>()?;
@@ -98,24 +107,23 @@ impl Link {
     }
 
     /// One script, loaded where it is not known yet: then nothing of it was done.
-    pub(super) async fn script(&self, script: &Script, cmd: &Cmd) -> Result<Value, StoreError> {
-        match self.run(cmd).await {
+    pub(super) async fn script(&self, live: &Live, script: &Script, cmd: &Cmd) -> Result<Value, StoreError> {
+        match self.run(live, cmd).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 let mut load = redis::cmd("SCRIPT");
                 load.arg("LOAD").arg(script.code);
-                self.run(&load).await.map_err(|e| self.explain(&e))?;
-                self.run(cmd).await.map_err(|e| self.explain(&e))
+                self.run(live, &load).await.map_err(|e| self.explain(&e))?;
+                self.run(live, cmd).await.map_err(|e| self.explain(&e))
             }
             other => other.map_err(|e| self.explain(&e)),
         }
     }
 
-    async fn run(&self, cmd: &Cmd) -> RedisResult<Value> {
-        let (number, mut live) = timeout(self.limit, self.live()).await.unwrap_or_else(|_| Err(late()))?;
+    async fn run(&self, live: &Live, cmd: &Cmd) -> RedisResult<Value> {
         let answer = async {
-            match &mut live {
-                Live::One(connection) => connection.req_packed_command(cmd).await,
-                Live::Cluster(connection) => connection.req_packed_command(cmd).await,
+            match live.wire.clone() {
+                Wire::One(mut connection) => connection.req_packed_command(cmd).await,
+                Wire::Cluster(mut connection) => connection.req_packed_command(cmd).await,
             }
         };
         // A script's own error comes as a value from some servers.
@@ -127,29 +135,35 @@ impl Link {
         if let Err(error) = &answer
             && self.leaves_doubt(error)
         {
-            self.drop_live(number).await;
+            self.give_up(live).await;
         }
         answer
     }
 
-    async fn live(&self) -> RedisResult<(u64, Live)> {
-        let mut guard = self.live.lock().await;
-        if let (number, Some(live)) = &*guard {
-            return Ok((*number, live.clone()));
-        }
-        let live = match &self.place {
-            Place::One(client) => Live::One(self.connect(client).await?),
-            Place::Sentinels { .. } => Live::One(self.connect(&self.master().await?).await?),
-            Place::Cluster { client, .. } => Live::Cluster(client.get_async_connection().await?),
-        };
-        guard.0 += 1;
-        guard.1 = Some(live.clone());
-        Ok((guard.0, live))
+    /// The connection, made if there is none.
+    pub(super) async fn live(&self) -> Result<Live, StoreError> {
+        timeout(self.limit, self.find()).await.unwrap_or_else(|_| Err(late())).map_err(|e| self.explain(&e))
     }
 
-    async fn drop_live(&self, number: u64) {
+    async fn find(&self) -> RedisResult<Live> {
         let mut guard = self.live.lock().await;
-        if guard.0 == number {
+        if let (number, Some(wire)) = &*guard {
+            return Ok(Live { number: *number, wire: wire.clone() });
+        }
+        let wire = match &self.place {
+            Place::One(client) => Wire::One(self.connect(client).await?),
+            Place::Sentinels { .. } => Wire::One(self.connect(&self.master().await?).await?),
+            Place::Cluster { client, .. } => Wire::Cluster(client.get_async_connection().await?),
+        };
+        guard.0 += 1;
+        guard.1 = Some(wire.clone());
+        Ok(Live { number: guard.0, wire })
+    }
+
+    /// The next call makes another one, unless that was done already.
+    pub(super) async fn give_up(&self, live: &Live) {
+        let mut guard = self.live.lock().await;
+        if guard.0 == live.number {
             guard.1 = None;
         }
     }
@@ -210,8 +224,15 @@ impl Link {
         if error.is_unrecoverable_error() || error.is_timeout() || error.is_io_error() {
             return true;
         }
-        // A master that became a replica, or lost its own, says so; Sentinels know the other.
-        matches!(self.place, Place::Sentinels { .. }) && matches!(error.code(), Some("READONLY" | "LOADING" | "MASTERDOWN" | "NOREPLICAS"))
+        // A master that became a replica, or lost its own, says so; Sentinels know the other. So does a node of a Cluster whose slots went elsewhere.
+        match &self.place {
+            Place::One(_) => false,
+            Place::Sentinels { .. } => matches!(error.code(), Some("READONLY" | "LOADING" | "MASTERDOWN" | "NOREPLICAS")),
+            Place::Cluster { .. } => {
+                matches!(error.code(), Some("READONLY" | "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "MOVED" | "ASK" | "TRYAGAIN"))
+                    || error.kind() == ErrorKind::ClusterConnectionNotFound
+            }
+        }
     }
 
     fn explain(&self, error: &RedisError) -> StoreError {

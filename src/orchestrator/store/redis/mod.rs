@@ -31,10 +31,14 @@ mod script;
 mod writer;
 
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::Cmd;
+use tracing::warn;
 
 use super::Admission;
 use super::Claimed;
@@ -59,12 +63,15 @@ use super::model::INBOX_MAX;
 use super::model::LIST_PAGE;
 use super::moves_ended;
 use super::overtaken;
+use super::plain_names;
+use super::readable;
 use crate::model::Timestamp;
 use crate::orchestrator::engine::event::Message;
 use crate::orchestrator::engine::execution::ExecutionId;
 use crate::orchestrator::engine::execution::ExecutionType;
 
 use guard::Guard;
+use guard::Known;
 use link::Link;
 use news::News;
 use reply::Parts;
@@ -76,12 +83,18 @@ use writer::Writer;
 /// Members of an index looked at in one call, while those that do not fit are passed over.
 const LOOK_AT: usize = 2_000;
 
+/// A claim takes no more once it has so many bytes of records, so that five hundred large ones do not fill the memory; the rest stay due. The server
+/// gives them in steps of 4 MiB (`claim.lua`).
+const CLAIM_BYTES: usize = 64 << 20;
+/// An execution whose record or inbox this version cannot read is looked at again after this time: by then a newer version may run.
+const UNREADABLE_AGAIN: Duration = Duration::from_secs(60);
+
 /// Where the store is and how it is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// `redis://`, `rediss://`, `redis+sentinel://host:port,…/name/db`, `redis+cluster://host:port,…`; with TLS `rediss+…`.
     pub url: String,
-    /// A replica, for reading what is listed and shown; its lag shows there.
+    /// A replica, for reading what is listed and shown; its lag shows there, and decides nothing.
     pub read: Option<String>,
     /// Before every key: empty = Orca's own names. A Cluster needs a hash tag: `{bellrock}:`.
     pub prefix: String,
@@ -94,6 +107,15 @@ pub struct RedisStore {
     shared: Arc<Shared>,
     writer: Writer,
     creator: Writer,
+    /// Ownerships of what this version cannot read, on their way back: at most a claim's worth, since the next claim waits for them.
+    unreadable: Mutex<Vec<Unreadable>>,
+}
+
+/// An execution that was claimed and cannot be read.
+#[derive(Clone, PartialEq, Eq)]
+struct Unreadable {
+    lease: Lease,
+    adopted: bool,
 }
 
 /// Sends the writes and hears the news of a [`RedisStore`].
@@ -147,17 +169,57 @@ impl RedisStore {
         });
         let (writer, writes) = Writer::new(&script::WRITE);
         let (creator, creations) = Writer::new(&script::CREATE);
-        Ok((Self { shared: shared.clone(), writer, creator }, Background { shared, writes, creations }))
+        let store = Self { shared: shared.clone(), writer, creator, unreadable: Mutex::default() };
+        Ok((store, Background { shared, writes, creations }))
     }
 
     async fn call(&self, script: &Script, args: impl FnOnce(&mut Cmd)) -> Result<Parts, StoreError> {
-        self.shared.call(script, args).await
+        self.shared.call(self.shared.guard.known(), script, args).await
+    }
+
+    /// Asked by a session.
+    async fn call_of(&self, session: &str, script: &Script, args: impl FnOnce(&mut Cmd)) -> Result<Parts, StoreError> {
+        self.shared.call(self.shared.guard.known_to(session)?, script, args).await
+    }
+
+    /// One that was just handed to this session. `None`: this version cannot read it, and it is to go back.
+    fn claimed(&self, mut parts: Parts, session: &Session) -> Result<Option<Claimed>, StoreError> {
+        let execution = ExecutionId(parts.text()?);
+        let kind = parts.kind()?;
+        let lease = Lease { execution, session: session.clone(), epoch: parts.number()? };
+        let adopted = parts.number::<i64>()? == 1;
+        let read = parts.record(kind).and_then(|record| Ok((record, parts.inbox()?)));
+        match read {
+            Ok((record, inbox)) => Ok(Some(Claimed { lease, adopted, record, inbox })),
+            Err(StoreError::Unreadable(why)) => {
+                warn!(execution = %lease.execution, why, "an execution holds what this version cannot read; it waits for one that can");
+                self.unreadable().push(Unreadable { lease, adopted });
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn unreadable(&self) -> MutexGuard<'_, Vec<Unreadable>> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives back what cannot be read, due later.
+    async fn put_off(&self) -> Result<(), StoreError> {
+        loop {
+            let Some(one) = self.unreadable().last().cloned() else { return Ok(()) };
+            let args = |cmd: &mut Cmd| {
+                cmd.arg(&one.lease.execution.0).arg(owner(&one.lease)).arg(u8::from(one.adopted)).arg(millis(UNREADABLE_AGAIN));
+            };
+            self.call(&script::PUT_OFF, args).await?;
+            self.unreadable().retain(|other| *other != one);
+        }
     }
 
     /// Versions of a definition, by the place of its list.
     async fn versions(&self, by: &str, which: &str, first: i64, last: i64) -> Result<Vec<DefinitionVersion>, StoreError> {
         let mut answer = self.call(&script::DEFINITION, |cmd| _ = cmd.arg(by).arg(which).arg(first).arg(last)).await?;
-        versions(answer.list()?)
+        answer.list()?.texts()?.iter().map(|text| version(text)).collect()
     }
 
     /// A page of one kind.
@@ -183,7 +245,7 @@ impl RedisStore {
             let mut answer = self.shared.read(&script::LIST, args).await?;
             before = answer.text()?;
             for row in answer.list()?.lists()? {
-                found.push(row.listing()?);
+                found.extend(readable(row.listing())?);
             }
             if before.is_empty() || found.len() >= limit {
                 return Ok(found);
@@ -193,14 +255,20 @@ impl RedisStore {
 }
 
 impl Shared {
-    async fn call(&self, script: &Script, args: impl FnOnce(&mut Cmd)) -> Result<Parts, StoreError> {
-        let told = self.guard.known();
-        let mut cmd = self.command(script, told.answered);
+    /// `told`: what the caller knew when it decided to ask.
+    async fn call(&self, told: Known, script: &Script, args: impl FnOnce(&mut Cmd)) -> Result<Parts, StoreError> {
+        let live = self.link.live().await?;
+        let mut cmd = self.command(script, told.answered, live.number);
         args(&mut cmd);
-        let mut answer = Parts::of(self.link.script(script, &cmd).await?)?;
+        let mut answer = Parts::of(self.link.script(&live, script, &cmd).await?)?;
         match answer.number()? {
             0 => {}
-            said => self.guard.note(told, said)?,
+            said => {
+                if let Err(error) = self.guard.note(told, said) {
+                    self.link.give_up(&live).await;
+                    return Err(error);
+                }
+            }
         }
         Ok(answer)
     }
@@ -208,9 +276,10 @@ impl Shared {
     /// From the replica, where there is one and it answers.
     async fn read(&self, script: &Script, args: impl Fn(&mut Cmd)) -> Result<Parts, StoreError> {
         if let Some(link) = &self.read {
-            let mut cmd = self.command(script, 0);
+            let mut cmd = self.command(script, 0, 0);
             args(&mut cmd);
-            if let Ok(value) = link.script(script, &cmd).await {
+            let asked = async { link.script(&link.live().await?, script, &cmd).await };
+            if let Ok(value) = asked.await {
                 let mut answer = Parts::of(value)?;
                 answer.number::<i64>()?;
                 if !answer.is_empty() {
@@ -218,12 +287,13 @@ impl Shared {
                 }
             }
         }
-        self.call(script, args).await
+        self.call(self.guard.known(), script, args).await
     }
 
-    fn command(&self, script: &Script, answered: i64) -> Cmd {
+    fn command(&self, script: &Script, answered: i64, connection: u64) -> Cmd {
         let mut cmd = redis::cmd("EVALSHA");
-        cmd.arg(&script.sha).arg(1).arg(format!("{}bellrock:due", self.prefix)).arg(&self.prefix).arg(&self.client).arg(answered);
+        cmd.arg(&script.sha).arg(1).arg(format!("{}bellrock:due", self.prefix));
+        cmd.arg(&self.prefix).arg(&self.client).arg(format!("{answered} {connection}"));
         cmd
     }
 
@@ -255,7 +325,7 @@ impl Shared {
 
     /// The server's clock, and the first time after `since` at which something is due or a session runs out.
     async fn horizon(&self, since: Timestamp) -> Result<(Timestamp, Option<Timestamp>), StoreError> {
-        let mut answer = self.call(&script::HORIZON, |cmd| _ = cmd.arg(since.0)).await?;
+        let mut answer = self.call(self.guard.known(), &script::HORIZON, |cmd| _ = cmd.arg(since.0)).await?;
         let now = Timestamp(answer.number()?);
         let times = [answer.text()?, answer.text()?];
         Ok((now, times.iter().filter_map(|text| reply::score(text)).min()))
@@ -283,25 +353,18 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// One that was just handed to this session.
-fn claimed(mut parts: Parts, session: &Session) -> Result<Claimed, StoreError> {
-    let execution = ExecutionId(parts.text()?);
-    let kind = parts.kind()?;
-    let lease = Lease { execution, session: session.clone(), epoch: parts.number()? };
-    let adopted = parts.number::<i64>()? == 1;
-    Ok(Claimed { lease, adopted, record: parts.record(kind)?, inbox: parts.inbox()? })
-}
-
-/// Version, time and document of each.
-fn versions(list: Parts) -> Result<Vec<DefinitionVersion>, StoreError> {
-    let read = |text: &String| {
+/// Version, time and document.
+fn version(text: &str) -> Result<DefinitionVersion, StoreError> {
+    let read = || {
         let mut parts = text.splitn(3, ' ');
         let (version, at) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
         let saved: DefinitionVersion = serde_json::from_str(parts.next()?).ok()?;
         Some(DefinitionVersion { version, at: Timestamp(at), ..saved })
     };
-    let damaged = || unreadable("a pipeline definition is damaged, or of a newer version");
-    list.texts()?.iter().map(|text| read(text).ok_or_else(damaged)).collect()
+    read().ok_or_else(|| {
+        let begin: String = text.chars().take(80).collect();
+        unreadable(format!("a pipeline definition is damaged, or of a newer version: {begin:?}"))
+    })
 }
 
 #[async_trait]
@@ -311,45 +374,73 @@ impl Store for RedisStore {
     }
 
     async fn beat(&self, session: &Session, lease: Duration) -> Result<bool, StoreError> {
-        let args = |cmd: &mut Cmd| _ = cmd.arg(token(session)).arg(&session.instance).arg(millis(lease));
-        Ok(self.call(&script::BEAT, args).await?.number::<i64>()? == 1)
+        let token = token(session);
+        let args = |cmd: &mut Cmd| _ = cmd.arg(&token).arg(&session.instance).arg(millis(lease));
+        Ok(self.call_of(&token, &script::BEAT, args).await?.number::<i64>()? == 1)
     }
 
     async fn end_session(&self, session: &Session) -> Result<(), StoreError> {
-        let args = |cmd: &mut Cmd| _ = cmd.arg(token(session)).arg(&session.instance);
+        let args = |cmd: &mut Cmd| _ = cmd.arg(token(session));
         while self.call(&script::END_SESSION, args).await?.number::<i64>()? == 1 {}
         self.shared.news.forget(&token(session));
+        self.shared.guard.forget(&token(session));
         Ok(())
     }
 
     async fn create(&self, new: NewExecution) -> Result<Created, StoreError> {
-        match self.creator.send(writer::create(&new), self.shared.timeout * 2).await? {
+        match self.creator.send(None, writer::create(&new), self.shared.timeout * 2).await? {
             redis::Value::Int(_) => Ok(Created::New),
             other => Ok(Created::Existing(ExecutionId(reply::text(other)?))),
         }
     }
 
     async fn claim(&self, session: &Session, max: usize) -> Result<Vec<Claimed>, StoreError> {
-        let args = |cmd: &mut Cmd| _ = cmd.arg(token(session)).arg(max.clamp(1, CLAIM_PAGE));
-        let mut answer = self.call(&script::CLAIM, args).await?;
-        answer.list()?.lists()?.into_iter().map(|parts| claimed(parts, session)).collect()
+        let (token, max) = (token(session), max.clamp(1, CLAIM_PAGE));
+        self.put_off().await?;
+        let (mut all, mut taken, mut bytes) = (Vec::new(), 0, 0);
+        loop {
+            let mut answer = self.call_of(&token, &script::CLAIM, |cmd| _ = cmd.arg(&token).arg(max - taken)).await?;
+            let more = answer.number::<i64>()? == 1;
+            let rows = answer.list()?.lists()?;
+            taken += rows.len();
+            for row in rows {
+                all.extend(self.claimed(row, session)?);
+            }
+            bytes += answer.number::<usize>()?;
+            if !more || taken >= max || bytes > CLAIM_BYTES {
+                break;
+            }
+        }
+        // What cannot go back now goes back before the next claim; the others are there.
+        if let Err(error) = self.put_off().await {
+            warn!(%error, "what this version cannot read is given back a little later");
+        }
+        Ok(all)
     }
 
     async fn claim_one(&self, session: &Session, id: &ExecutionId) -> Result<Option<Claimed>, StoreError> {
-        let mut answer = self.call(&script::CLAIM_ONE, |cmd| _ = cmd.arg(token(session)).arg(&id.0)).await?;
-        if answer.is_empty() { Ok(None) } else { claimed(answer.list()?, session).map(Some) }
+        let token = token(session);
+        let mut answer = self.call_of(&token, &script::CLAIM_ONE, |cmd| _ = cmd.arg(&token).arg(&id.0)).await?;
+        if answer.is_empty() {
+            return Ok(None);
+        }
+        let claimed = self.claimed(answer.list()?, session)?;
+        self.put_off().await?;
+        Ok(claimed)
     }
 
     async fn write(&self, write: Write) -> Result<(), WriteError> {
+        let began = self.shared.guard.known_to(&token(&write.lease.session))?;
         // Waiting in the queue and the call behind another one.
-        match self.writer.send(writer::write(&write)?, self.shared.timeout * 2).await? {
+        match self.writer.send(Some(began.life), writer::write(&write)?, self.shared.timeout * 2).await? {
             redis::Value::Int(1) => Ok(()),
             _ => Err(WriteError::Fenced),
         }
     }
 
     async fn inbox(&self, lease: &Lease, after: u64) -> Result<Vec<(u64, Message)>, StoreError> {
-        self.call(&script::INBOX, |cmd| _ = cmd.arg(&lease.execution.0).arg(owner(lease)).arg(after)).await?.inbox()
+        let args = |cmd: &mut Cmd| _ = cmd.arg(&lease.execution.0).arg(owner(lease)).arg(after);
+        self.call_of(&token(&lease.session), &script::INBOX, args).await?.inbox()
     }
 
     async fn post(&self, id: &ExecutionId, message: &Message) -> Result<bool, StoreError> {
@@ -364,7 +455,7 @@ impl Store for RedisStore {
 
     async fn admit(&self, lease: &Lease, pipeline_config_id: &str, limit: u32) -> Result<Admission, StoreError> {
         let args = |cmd: &mut Cmd| _ = cmd.arg(&lease.execution.0).arg(owner(lease)).arg(pipeline_config_id).arg(limit);
-        match self.call(&script::ADMIT, args).await?.number::<i64>()? {
+        match self.call_of(&token(&lease.session), &script::ADMIT, args).await?.number::<i64>()? {
             1 => Ok(Admission::Go),
             0 => Ok(Admission::Wait),
             _ => Err(StoreError::Refused("another session owns this execution now".to_owned())),
@@ -373,8 +464,21 @@ impl Store for RedisStore {
 
     async fn start_waiting(&self, pipeline_config_id: &str, limit: u32, keep: bool) -> Result<(), StoreError> {
         let (admitted, called_off) = (json(&Message::Admitted)?, json(&overtaken())?);
-        let args = |cmd: &mut Cmd| _ = cmd.arg(pipeline_config_id).arg(limit).arg(u8::from(keep)).arg(admitted).arg(called_off);
-        self.call(&script::START_WAITING, args).await.map(drop)
+        let args = |cmd: &mut Cmd| _ = cmd.arg(pipeline_config_id).arg(limit).arg(u8::from(keep)).arg(&admitted).arg(&called_off);
+        while self.call(&script::START_WAITING, args).await?.number::<i64>()? == 1 {}
+        Ok(())
+    }
+
+    async fn owned(&self, session: &Session, after: Option<&ExecutionId>, limit: usize) -> Result<Vec<ExecutionId>, StoreError> {
+        let token = token(session);
+        let from = after.map_or("-".to_owned(), |after| format!("({after}"));
+        let args = |cmd: &mut Cmd| {
+            cmd.arg("ZRANGEBYLEX").arg(format!("bellrock:owned:{token}")).arg(from).arg("+");
+            cmd.arg("LIMIT").arg(0).arg(limit.clamp(1, LIST_PAGE));
+        };
+        // Counted like a change: it is told of a loss, and closes the way for claims over connections before this one.
+        let owned = self.call_of(&token, &script::PLAIN, args).await?.list()?.texts()?;
+        Ok(owned.into_iter().map(ExecutionId).collect())
     }
 
     async fn wait(&self, session: &Session, at_most: Duration) {
@@ -394,12 +498,11 @@ impl Store for RedisStore {
     }
 
     async fn load(&self, id: &ExecutionId) -> Result<Option<Record>, StoreError> {
-        let mut answer = self.shared.read(&script::LOAD, |cmd| _ = cmd.arg(&id.0)).await?;
-        if answer.is_empty() {
-            return Ok(None);
-        }
-        let kind = answer.kind()?;
-        answer.record(kind).map(Some)
+        record(self.call(&script::LOAD, |cmd| _ = cmd.arg(&id.0)).await?)
+    }
+
+    async fn show(&self, id: &ExecutionId) -> Result<Option<Record>, StoreError> {
+        record(self.shared.read(&script::LOAD, |cmd| _ = cmd.arg(&id.0)).await?)
     }
 
     async fn list(&self, query: &Query) -> Result<Vec<Listing>, StoreError> {
@@ -420,7 +523,10 @@ impl Store for RedisStore {
         for session in sessions {
             let mut answer = self.call(&script::ACTIVE, |cmd| _ = cmd.arg(&session)).await?;
             let (overdue, count) = (answer.number::<i64>()? == 1, answer.number()?);
-            let executions = answer.list()?.lists()?.into_iter().map(Parts::listing).collect::<Result<_, _>>()?;
+            let mut executions = Vec::new();
+            for row in answer.list()?.lists()? {
+                executions.extend(readable(row.listing())?);
+            }
             if count > 0 {
                 active.push(InstanceActivity { instance: instance_of(&session).to_owned(), overdue, executions, count });
             }
@@ -449,6 +555,7 @@ impl Store for RedisStore {
     }
 
     async fn save_definition(&self, definition: DefinitionVersion, expected: Option<u64>) -> Result<DefinitionVersion, SaveError> {
+        plain_names(&definition)?;
         let (text, named) = (json(&definition)?, named(&definition.application, &definition.name));
         let args = |cmd: &mut Cmd| {
             cmd.arg(&definition.id).arg(expected.map(|n| n.to_string()).unwrap_or_default());
@@ -482,8 +589,21 @@ impl Store for RedisStore {
         limit: usize,
     ) -> Result<Vec<DefinitionVersion>, StoreError> {
         let (from, to) = application.map(|a| (format!("{a}\0"), format!("{a}\u{1}"))).unwrap_or_default();
-        let args = |cmd: &mut Cmd| _ = cmd.arg(from).arg(to).arg(after.unwrap_or_default()).arg(limit.clamp(1, LIST_PAGE));
-        versions(self.call(&script::DEFINITIONS, args).await?.list()?)
+        let (limit, mut after) = (limit.clamp(1, LIST_PAGE), after.unwrap_or_default().to_owned());
+        let mut found = Vec::new();
+        // A page is full but for the last one, whatever had to be left out of it.
+        while found.len() < limit {
+            let asked = limit - found.len();
+            let mut answer = self.call(&script::DEFINITIONS, |cmd| _ = cmd.arg(&from).arg(&to).arg(&after).arg(asked)).await?;
+            after = answer.text()?;
+            for text in answer.list()?.texts()? {
+                found.extend(readable(version(&text))?);
+            }
+            if after.is_empty() {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     async fn definition_history(&self, id: &str, limit: usize) -> Result<Vec<DefinitionVersion>, StoreError> {
@@ -512,7 +632,12 @@ impl Store for RedisStore {
 
     async fn outbox(&self, max: usize, lease: Duration) -> Result<Vec<Outgoing>, StoreError> {
         let mut answer = self.call(&script::OUTBOX, |cmd| _ = cmd.arg(max.clamp(1, LIST_PAGE)).arg(millis(lease))).await?;
-        answer.list()?.lists()?.into_iter().map(outgoing).collect()
+        let mut notices = Vec::new();
+        for row in answer.list()?.lists()? {
+            // One that cannot be read comes back too: by then a newer version may run.
+            notices.extend(readable(outgoing(row))?);
+        }
+        Ok(notices)
     }
 
     async fn outbox_done(&self, id: &str) -> Result<(), StoreError> {
@@ -527,6 +652,14 @@ impl Store for RedisStore {
 /// Application and name, as definitions are sorted and found by them.
 fn named(application: &str, name: &str) -> String {
     format!("{application}\0{name}")
+}
+
+fn record(mut answer: Parts) -> Result<Option<Record>, StoreError> {
+    if answer.is_empty() {
+        return Ok(None);
+    }
+    let kind = answer.kind()?;
+    answer.record(kind).map(Some)
 }
 
 fn outgoing(mut parts: Parts) -> Result<Outgoing, StoreError> {

@@ -31,6 +31,7 @@ scripts! {
     CREATE = "create",
     CLAIM = "claim",
     CLAIM_ONE = "claim_one",
+    PUT_OFF = "put_off",
     WRITE = "write",
     INBOX = "inbox",
     POST = "post",

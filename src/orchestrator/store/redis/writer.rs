@@ -15,6 +15,7 @@ use super::super::StoreError;
 use super::super::Then;
 use super::super::Write;
 use super::Shared;
+use super::guard;
 use super::reply::Parts;
 use super::script::Script;
 use super::token;
@@ -36,6 +37,8 @@ pub(super) struct Arguments {
 
 /// One job, and who waits for what becomes of it.
 struct Job {
+    /// The life of the data that it builds on; `None` = on nothing that was read.
+    life: Option<u64>,
     arguments: Arguments,
     reply: oneshot::Sender<Result<Value, StoreError>>,
 }
@@ -58,11 +61,11 @@ impl Writer {
     }
 
     /// Puts a job in the queue and waits for what becomes of it.
-    pub(super) async fn send(&self, arguments: Arguments, limit: Duration) -> Result<Value, StoreError> {
+    pub(super) async fn send(&self, life: Option<u64>, arguments: Arguments, limit: Duration) -> Result<Value, StoreError> {
         let (reply, outcome) = oneshot::channel();
         let gone = || StoreError::Unavailable("this process stops".to_owned());
         let sent = async {
-            self.queue.send(Job { arguments, reply }).await.map_err(|_| gone())?;
+            self.queue.send(Job { life, arguments, reply }).await.map_err(|_| gone())?;
             outcome.await.map_err(|_| gone())?
         };
         timeout(limit, sent).await.unwrap_or_else(|_| Err(StoreError::Unavailable("writes wait too long".to_owned())))
@@ -88,12 +91,21 @@ impl Queue {
 }
 
 /// Sends these in one call and answers each. Nobody may listen any more: that is theirs to decide.
-async fn commit(shared: &Shared, script: &Script, jobs: impl ExactSizeIterator<Item = Job>) {
+async fn commit(shared: &Shared, script: &Script, jobs: impl Iterator<Item = Job>) {
+    let told = shared.guard.known();
+    // Those that build on what is gone do not reach the server.
+    let (jobs, gone): (Vec<Job>, Vec<Job>) = jobs.partition(|job| job.life.is_none_or(|life| life == told.life));
+    for job in gone {
+        let _ = job.reply.send(Err(guard::over()));
+    }
+    if jobs.is_empty() {
+        return;
+    }
     let mut replies = Vec::with_capacity(jobs.len());
     let answer = shared
-        .call(script, |cmd| {
+        .call(told, script, |cmd| {
             cmd.arg(jobs.len());
-            for Job { arguments, reply } in jobs {
+            for Job { life: _, arguments, reply } in jobs {
                 arguments.put(cmd);
                 replies.push(reply);
             }
@@ -150,7 +162,7 @@ impl Arguments {
 
 /// Most writes: fields are set, and nothing else. The server takes time for every argument.
 fn is_plain(write: &Write) -> bool {
-    let Write { lease: _, set, remove, stage_index, listing, taken, notices, then } = write;
+    let Write { lease: _, number: _, set, remove, stage_index, listing, taken, notices, then } = write;
     !set.is_empty()
         && remove.is_empty()
         && stage_index.is_none()
@@ -170,11 +182,13 @@ pub(super) fn write(write: &Write) -> Result<Arguments, StoreError> {
         Then::Finish => ("f", None, Some('.')),
     };
     let bytes = write.set.iter().map(|(name, text)| name.len() + text.len()).sum::<usize>() + 256;
-    let mut args = Arguments::with_capacity(16 + 2 * write.set.len() + write.remove.len(), bytes);
+    let mut args = Arguments::with_capacity(18 + 2 * write.set.len() + write.remove.len(), bytes);
     args.text(&write.lease.execution.0);
     args.text(&lease);
     if is_plain(write) {
         args.text("s");
+        args.text("_write");
+        args.number(write.number);
         for (name, text) in &write.set {
             args.text(name);
             args.text(text);
@@ -188,7 +202,9 @@ pub(super) fn write(write: &Write) -> Result<Arguments, StoreError> {
         None => args.text(""),
     }
     args.number(write.taken);
-    args.number(2 * (write.set.len() + usize::from(mark.is_some())));
+    args.number(2 * (1 + write.set.len() + usize::from(mark.is_some())));
+    args.text("_write");
+    args.number(write.number);
     for (name, text) in &write.set {
         args.text(name);
         args.text(text);

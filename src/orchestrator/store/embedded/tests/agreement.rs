@@ -114,6 +114,7 @@ async fn answer(store: &dyn Store, ask: &Ask, leases: &mut Vec<Lease>) -> String
             let number = lease.execution.0.as_bytes()[1] - b'0';
             let now = store.now().await.unwrap();
             let text = Write {
+                number: u32::from(set / 7 % 3),
                 set: vec![(format!("f{}", set % 3), set.to_string())],
                 remove: (remove.is_multiple_of(2)).then(|| format!("f{}", remove % 3)).into_iter().collect(),
                 stage_index: (set.is_multiple_of(4)).then(|| vec![set.to_string()]),

@@ -1,15 +1,28 @@
--- session, max
+-- session, max: 1 = there is more, what was taken, its bytes
 local n = guard()
 if n < 0 then return { n } end
+-- What one step reads of records: some milliseconds of the server.
+local BYTES = 4194304
 local session, max, t = ARGV[4], tonumber(ARGV[5]), now()
-local taken = {}
-if not is_live(session, t) then return { n, taken } end
+local taken, bytes = {}, 0
+if not is_live(session, t) then return { n, 0, taken, 0 } end
+
+local function room() return #taken < max and bytes < BYTES end
+
+local function take_up(id, k, owner, kind)
+  local row = take(id, k, owner, kind, session)
+  local fields = row[5]
+  for i = 2, #fields, 2 do bytes = bytes + #fields[i] end
+  taken[#taken + 1] = row
+end
+
 for _, dead in ipairs(C('ZRANGEBYSCORE', SESSIONS, '-inf', t, 'LIMIT', 0, 16)) do
   local owned = P .. 'bellrock:owned:' .. dead
-  for _, id in ipairs(#taken < max and C('ZRANGE', owned, 0, max - #taken - 1) or {}) do
+  for _, id in ipairs(room() and C('ZRANGE', owned, 0, max - #taken - 1) or {}) do
+    if not room() then break end
     local k, owner, kind = find(id)
     if k and session_of(owner) == dead then
-      taken[#taken + 1] = take(id, k, owner, kind, session)
+      take_up(id, k, owner, kind)
     else
       C('ZREM', owned, id)
     end
@@ -18,19 +31,21 @@ for _, dead in ipairs(C('ZRANGEBYSCORE', SESSIONS, '-inf', t, 'LIMIT', 0, 16)) d
   if C('EXISTS', owned) == 0 then
     C('ZREM', SESSIONS, dead)
     C('DEL', P .. 'bellrock:mail:' .. dead)
+    leave_instance(dead)
   end
 end
-while #taken < max do
+while room() do
   local ids = C('ZRANGEBYSCORE', DUE, '-inf', t, 'LIMIT', 0, max - #taken)
   if #ids == 0 then break end
   for _, id in ipairs(ids) do
+    if not room() then break end
     local k, owner, kind = find(id)
     if k and not session_of(owner) and string.sub(owner, 1, 1) ~= '.' then
-      taken[#taken + 1] = take(id, k, owner, kind, session)
+      take_up(id, k, owner, kind)
     else
       C('ZREM', DUE, id)
     end
   end
   carry_out()
 end
-return { n, taken }
+return { n, bytes >= BYTES and 1 or 0, taken, bytes }

@@ -1,4 +1,4 @@
--- session, instance: one step; 1 = there is more. Past its lease first, so that whatever is left by a caller that stops half way is adopted.
+-- session: one step; 1 = there is more. Past its lease first, so that whatever is left by a caller that stops half way is adopted.
 local n = guard()
 if n < 0 then return { n } end
 local session, t = ARGV[4], now()
@@ -17,7 +17,7 @@ if #ids > 0 then C('PUBLISH', P .. 'bellrock:news', '') end
 if #ids == 200 then return { n, 1 } end
 C('ZREM', SESSIONS, session)
 C('DEL', P .. 'bellrock:mail:' .. session)
-if C('HGET', P .. 'bellrock:instances', ARGV[5]) == session then C('HDEL', P .. 'bellrock:instances', ARGV[5]) end
+leave_instance(session)
 local roles = C('HGETALL', P .. 'bellrock:roles')
 for i = 1, #roles, 2 do
   if string.match(roles[i + 1], '^%d+ (.*)$') == session then C('HDEL', P .. 'bellrock:roles', roles[i]) end

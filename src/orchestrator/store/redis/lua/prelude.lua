@@ -1,15 +1,27 @@
--- Before every script. ARGV[1] is the prefix of all keys, ARGV[2] names the client, ARGV[3] is the last number of that client's that was answered.
--- Answers begin with that number's successor; negative: what was answered is gone, and nothing was done. Scripts that only read or only make room begin with 0.
+-- Before every script. ARGV[1] is the prefix of all keys, ARGV[2] names the client, ARGV[3] is the last number of that client's that was answered, and the
+-- number of its connection. Answers begin with the next number; negative: nothing was done (`guard.rs`). Scripts that only read or only make room begin with 0.
 local P, C = ARGV[1], redis.call
 local DUE, SESSIONS, OPEN, ALL = P .. 'bellrock:due', P .. 'bellrock:sessions', P .. 'bellrock:open:', P .. 'bellrock:all:'
 local ENDS = { SUCCEEDED = 1, FAILED_CONTINUE = 1, TERMINAL = 1, CANCELED = 1, STOPPED = 1, SKIPPED = 1 }
 
+local LATE = -9007199254740992
+
 -- The first write of every script that writes: a server that is out of memory refuses it, and with it the whole.
+-- -n: of what was answered some is gone; nothing more is taken over this connection. LATE: the client gave this connection up.
 local function guard()
   local key = P .. 'bellrock:sequence:' .. ARGV[2]
-  local n = C('INCR', key)
+  local n = C('HINCRBY', key, 'n', 1)
   if n % 1000 == 1 then C('PEXPIRE', key, 2592000000) end
-  if n <= tonumber(ARGV[3]) then return -n end
+  local answered, link = string.match(ARGV[3], '^(%d+) (%d+)$')
+  local last = C('HGET', key, 'link')
+  if last == link and n > tonumber(answered) then return n end
+  link, last = tonumber(link), tonumber(last or 0)
+  if link < last then return LATE end
+  if n <= tonumber(answered) then
+    C('HSET', key, 'link', link + 1)
+    return -n
+  end
+  C('HSET', key, 'link', link)
   return n
 end
 
@@ -38,6 +50,12 @@ local function session_of(owner) return string.match(owner, '^%d+ (.*)$') end
 local function is_live(session, t)
   local till = C('ZSCORE', SESSIONS, session)
   return till and tonumber(till) > t
+end
+
+-- The instance's name is free again, unless another session took it.
+local function leave_instance(session)
+  local instance = string.match(session, '^[^/]*/(.*)$')
+  if instance and C('HGET', P .. 'bellrock:instances', instance) == session then C('HDEL', P .. 'bellrock:instances', instance) end
 end
 
 local function scope_of(application, config)
@@ -154,7 +172,7 @@ local function take(id, k, owner, kind, session)
     later('SREM', P .. 'bellrock:mail:' .. old, id)
   end
   local epoch = (tonumber(string.match(owner, '%d+')) or 0) + 1
-  C('HSET', k, '_owner', epoch .. ' ' .. session)
+  C('HSET', k, '_owner', epoch .. ' ' .. session, '_write', 0)
   later('ZREM', DUE, id)
   later('ZADD', P .. 'bellrock:owned:' .. session, 0, id)
   local inbox = C('ZRANGE', P .. 'bellrock:inbox:' .. id, 0, 99)

@@ -10,16 +10,21 @@ local FACTS = { 'application', 'pipelineConfigId', '_gate', 'endTime', 'buildTim
 local function one(i, count)
   local id, lease, after = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local k, kind = P .. 'pipeline:' .. id, 'pipeline'
-  local owner = C('HGET', k, '_owner')
+  local held = C('HMGET', k, '_owner', '_write')
+  local owner = held[1]
   if owner ~= lease then
     if not owner then
       k, kind = P .. 'orchestration:' .. id, 'orchestration'
-      owner = C('HGET', k, '_owner')
+      held = C('HMGET', k, '_owner', '_write')
+      owner = held[1]
     end
     if owner ~= lease then
       return (after == 'p' or after == 'f') and (owner == '-' .. lease or owner == '.' .. lease) and 1 or 0
     end
   end
+  -- Fields begin with `_write` and its number.
+  local number = after == 's' and ARGV[i + 4] or ARGV[i + 8]
+  if tonumber(number) < tonumber(held[2] or 0) then return { 'a later write of this ownership was carried out before' } end
   if after == 's' then
     in_parts('HSET', k, i + 3, count - 3)
     return 1

@@ -28,7 +28,7 @@ macro_rules! all_on {
 }
 
 /// Asks until it is so; the server's own limits bound it.
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     for _ in 0..600 {
         if is_so() {
             return;

@@ -55,6 +55,11 @@ impl Server {
         let _ = self.child.wait();
     }
 
+    /// Where it works.
+    pub fn dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
     }
