@@ -3,6 +3,7 @@
 //! The region runs ten times as fast as the agents; their durations are real. Every wait is a poll with a deadline.
 
 #[path = "fleet/process.rs"]
+#[allow(dead_code, reason = "the engine's tests use the rest")]
 mod process;
 #[path = "fleet/sim.rs"]
 mod sim;

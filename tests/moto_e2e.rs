@@ -7,6 +7,7 @@
 mod server;
 
 #[path = "fleet/process.rs"]
+#[allow(dead_code, reason = "the engine's tests use the rest")]
 mod process;
 
 use std::sync::Arc;

@@ -6,9 +6,14 @@ use std::fs::File;
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::Pid;
+use rustix::process::Signal;
+use rustix::process::kill_process;
+use rustix::process::kill_process_group;
 use serde_json::Value;
 use tokio::process::Child;
 use tokio::process::Command;
@@ -78,6 +83,36 @@ impl Agent {
         moved.and_then(|line| line["to"].as_str()).unwrap_or(last_seen).to_owned()
     }
 
+    /// The process under way.
+    pub fn pid(&self) -> Pid {
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
+        id.and_then(Pid::from_raw).expect("it was not waited for yet")
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("it is ours");
+    }
+
+    /// Waits until it has ended, by itself or as it was told.
+    pub async fn ends(&mut self, within: Duration) -> ExitStatus {
+        let ended = tokio::time::timeout(within, self.child.wait()).await;
+        ended.unwrap_or_else(|_| panic!("it goes on after {} s:\n{}", within.as_secs(), self.tail())).expect("it is ours")
+    }
+
+    /// Kills its jobs and those who watch over them, as the end of its host does. The agent is dead already, so there are no new ones.
+    pub fn kill_jobs(&self) {
+        let at = self.dir.join("state/jobs").display().to_string();
+        for supervisor in processes().filter(|(_, _, words)| words.contains(&at)).map(|(pid, _, _)| pid).collect::<Vec<_>>() {
+            // It may have ended since; once it stands still it begins nothing any more.
+            let _ = kill_process(supervisor, Signal::STOP);
+            for job in processes().filter(|(_, parent, _)| *parent == Some(supervisor)).map(|(pid, _, _)| pid).collect::<Vec<_>>() {
+                let _ = kill_process_group(job, Signal::KILL);
+            }
+            let _ = kill_process(supervisor, Signal::KILL);
+        }
+    }
+
     /// A new process on the same state.
     pub fn restart(&mut self) {
         self.address = None;
@@ -137,6 +172,19 @@ fn spawn(dir: &Path, env: &[(String, String)]) -> Child {
         .stderr(log)
         .spawn()
         .expect("the program that was built for this test")
+}
+
+/// Every process: its id, its parent's, its command line.
+fn processes() -> impl Iterator<Item = (Pid, Option<Pid>, String)> {
+    let entries = std::fs::read_dir("/proc").expect("this is Linux").flatten();
+    entries.filter_map(|entry| {
+        let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+        let words = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        // Behind the name, which may hold anything: state, parent, …
+        let parent = stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()?;
+        Some((pid, Pid::from_raw(parent), words))
+    })
 }
 
 /// Whole lines of JSON; one that is being written is left out.
