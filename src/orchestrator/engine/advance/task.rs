@@ -15,6 +15,7 @@ use crate::orchestrator::engine::event::Command;
 use crate::orchestrator::engine::execution::Attempt;
 use crate::orchestrator::engine::stage::Failure;
 use crate::orchestrator::engine::stage::Step;
+use crate::orchestrator::engine::stage::TaskKind;
 use crate::orchestrator::engine::stage::TaskResult;
 use crate::orchestrator::engine::status::Status;
 
@@ -57,6 +58,7 @@ impl Run<'_, '_> {
         };
         if let Some(limit) = self.limit(at, task, kind)
             && limit < self.world.now
+            && !self.is_waited_for(at, task, kind)
         {
             self.time_out(at, task, kind);
             return;
@@ -200,9 +202,15 @@ impl Run<'_, '_> {
         self.out.commands.push(Command::Perform { key, effect });
     }
 
+    /// An attempt is in flight whose outcome has to be known, late as it is.
+    fn is_waited_for(&self, at: usize, task: usize, kind: &dyn TaskKind) -> bool {
+        self.key_in_flight(at, task).is_some() && kind.is_waited_for(&self.task_view(at, task))
+    }
+
     /// Notes when the task is to be looked at next.
     fn set_timer(&mut self, at: usize, task: usize) {
-        let limit = self.task_kind(at, task).and_then(|kind| self.limit(at, task, kind)).map(after);
+        let kind = self.task_kind(at, task).filter(|kind| !self.is_waited_for(at, task, *kind));
+        let limit = kind.and_then(|kind| self.limit(at, task, kind)).map(after);
         let due = self.execution.stage(at).tasks()[task].due;
         let wake = limit.into_iter().chain(due).min();
         self.execution.graph_mut().set_wake(at, wake);

@@ -83,14 +83,19 @@ impl Run<'_, '_> {
     /// The task's time is up.
     pub(super) fn time_out(&mut self, at: usize, task: usize, kind: &dyn TaskKind) {
         self.abort(at, task);
-        let result = kind.on_timeout(&self.task_view(at, task));
+        let result = kind.on_timeout(&self.task_view(at, task)).filter(|result| result.status.is_complete());
         let good = self.execution.stage(at).context().get("markSuccessfulOnTimeout") == Some(&Value::Bool(true));
+        if result.as_ref().map_or(!good, |result| !result.status.is_successful()) {
+            // Nobody waits for what it began any more: a child would run on, and a restart would begin a second one beside it.
+            self.undo(at, task);
+        }
         match result {
-            Some(result) if result.status.is_complete() => self.finish_with(at, task, result),
-            _ if good => self.complete_task(at, task, Status::Succeeded, Status::Succeeded),
-            _ => {
+            Some(result) => self.finish_with(at, task, result),
+            None if good => self.complete_task(at, task, Status::Succeeded, Status::Succeeded),
+            None => {
                 let name = self.execution.stage(at).tasks()[task].name.clone();
-                self.fail(at, task, Failure::new("TimeoutException", format!("the task {name} has run for longer than it may")));
+                let last = kind.last_error(&self.task_view(at, task)).map_or_else(String::new, |error| format!("; its last try: {error}"));
+                self.fail(at, task, Failure::new("TimeoutException", format!("the task {name} has run for longer than it may{last}")));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! `pipeline`: starts another pipeline, and waits for its end unless `waitForCompletion` is false.
 //!
 //! What must stay true: one child per start of the stage, however often the start is repeated after a crash (its key is the attempt's); the child's
-//! end is looked at when the child says so, and now and then in case that was lost; a parent that is called off calls its child off.
+//! end is looked at when the child says so, and now and then in case that was lost; a parent that is called off, or whose time is up, calls its child off.
 //!
 //! | child | stage |
 //! |---|---|
@@ -18,6 +18,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::Failure;
+use super::LAST_ERROR;
 use super::StageKind;
 use super::Step;
 use super::TaskKind;
@@ -160,14 +161,16 @@ impl TaskKind for Start {
             Some(Outcome::Started { execution, name }) => {
                 let ids = [("executionId".to_owned(), execution.as_str().into()), ("executionName".to_owned(), name.as_str().into())];
                 let ids: Object = ids.into_iter().collect();
-                Step::Finish(TaskResult { status: Status::Succeeded, context: ids.clone(), outputs: ids, ..TaskResult::default() })
+                let mut context = ids.clone();
+                context.insert(LAST_ERROR.to_owned(), Value::Null);
+                Step::Finish(TaskResult { status: Status::Succeeded, context, outputs: ids, ..TaskResult::default() })
             }
             Some(Outcome::NotFound { what }) => {
                 let help = "check the fields pipeline and application of the stage, and that the pipeline is saved";
                 Step::Fail(Failure::new("NotFoundException", format!("there is no such pipeline: {what}; {help}")))
             }
             Some(Outcome::Failed { error, retryable: true }) => {
-                let result = TaskResult::default().with("lastError", error.as_str());
+                let result = TaskResult::default().with(LAST_ERROR, error.as_str());
                 Step::Wait { result, until: Some(next_look(view, TRY_AGAIN)) }
             }
             Some(other) => Step::Fail(unexpected("the pipeline could not be started", other)),
@@ -177,6 +180,10 @@ impl TaskKind for Start {
     /// A child whose start was under way when the parent was called off is known once that start is answered.
     fn on_cancel(&self, view: &TaskView<'_>) -> Option<Effect> {
         call_off(view)
+    }
+
+    fn is_waited_for(&self, _: &TaskView<'_>) -> bool {
+        true
     }
 }
 
@@ -196,7 +203,7 @@ impl TaskKind for Monitor {
             None => Step::Perform { result: TaskResult::default(), effect: Effect::ReadExecution { execution } },
             Some(Outcome::Execution { status, outputs, failed, name }) => match ended(*status) {
                 None => {
-                    let result = TaskResult::default().with("status", status.word());
+                    let result = TaskResult::default().with("status", status.word()).with(LAST_ERROR, Value::Null);
                     Step::Wait { result, until: Some(next_look(view, LOOK_AGAIN)) }
                 }
                 Some(own) => {
@@ -215,7 +222,7 @@ impl TaskKind for Monitor {
                 format!("the child execution {execution} is no longer in the store; its end is not known"),
             )),
             Some(Outcome::Failed { error, retryable: true }) => {
-                let result = TaskResult::default().with("lastError", error.as_str());
+                let result = TaskResult::default().with(LAST_ERROR, error.as_str());
                 Step::Wait { result, until: Some(next_look(view, TRY_AGAIN)) }
             }
             Some(other) => Step::Fail(unexpected("the child execution could not be read", other)),
@@ -239,8 +246,14 @@ fn call_off(view: &TaskView<'_>) -> Option<Effect> {
     let execution = child(&view.stage)?;
     let summary = view.stage.execution.summary();
     let by = summary.canceled_by.clone().unwrap_or_else(|| "system".to_owned());
-    let why = summary.cancellation_reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
-    Some(Effect::CancelExecution { execution, by, reason: format!("the parent pipeline {} was called off{why}", summary.name) })
+    let reason = if summary.canceled {
+        let why = summary.cancellation_reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
+        format!("the parent pipeline {} was called off{why}", summary.name)
+    } else {
+        let stage = &view.stage.stage().head().name;
+        format!("the stage {stage} of the parent pipeline {} ended without waiting for it any longer", summary.name)
+    };
+    Some(Effect::CancelExecution { execution, by, reason })
 }
 
 /// What a child's status makes of the stage; `None` = it runs on.

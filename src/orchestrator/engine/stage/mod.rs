@@ -204,10 +204,22 @@ pub trait TaskKind: Send + Sync + fmt::Debug {
         None
     }
 
-    /// What is to be undone outside when the task is cancelled.
+    /// What its last try came to, when that was no success: a failure for want of time says so.
+    fn last_error(&self, view: &TaskView<'_>) -> Option<String> {
+        fields::text(view.stage.context, LAST_ERROR).map(str::to_owned)
+    }
+
+    /// What is to be undone outside when the task is cancelled, or fails because its time is up.
     fn on_cancel(&self, view: &TaskView<'_>) -> Option<Effect> {
         let _ = view;
         None
+    }
+
+    /// An attempt under way is waited for even when the time of its task is up: what it began is known, and can be undone, only by its outcome. Its
+    /// effect ends within a limit of its own.
+    fn is_waited_for(&self, view: &TaskView<'_>) -> bool {
+        let _ = view;
+        false
     }
 
     /// What becomes of an attempt whose owner is gone. Repeating is right for reads and for what honours the key.
@@ -350,6 +362,9 @@ impl Registry {
         self.kinds.keys().copied()
     }
 }
+
+/// Where tasks keep what their last try came to.
+const LAST_ERROR: &str = "lastError";
 
 /// The failure for an outcome that no task can go on from: `what` was not done.
 fn unexpected(what: &str, outcome: &Outcome) -> Failure {

@@ -15,6 +15,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::Failure;
+use super::LAST_ERROR;
 use super::StageKind;
 use super::StageSpec;
 use super::Step;
@@ -293,7 +294,7 @@ impl TaskKind for ClusterSize {
             Some(Outcome::Sizes { regions }) => wanted.judge(regions),
             Some(Outcome::NotFound { .. }) => wanted.judge(&[]),
             Some(Outcome::Failed { error, retryable: true }) => {
-                let result = TaskResult::default().with("lastError", error.as_str());
+                let result = TaskResult::default().with(LAST_ERROR, error.as_str());
                 Step::Wait { result, until: Some(next_look(view, COUNT_AGAIN)) }
             }
             Some(other) => Step::Fail(unexpected("the server groups could not be counted", other)),

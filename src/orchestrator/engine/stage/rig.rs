@@ -115,9 +115,13 @@ impl Rig {
     }
 
     fn task(&self) -> (TaskView<'_>, &dyn TaskKind) {
-        let view = TaskView { stage: self.view(), task_at: self.task_at };
+        let view = self.task_view();
         let kind = self.kind.task(&view.task().implementing_class).expect("each class of a spec has a kind");
         (view, kind)
+    }
+
+    pub fn task_view(&self) -> TaskView<'_> {
+        TaskView { stage: self.view(), task_at: self.task_at }
     }
 
     pub fn step(&self, outcome: Option<&Outcome>) -> Step {

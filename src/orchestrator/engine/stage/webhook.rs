@@ -282,6 +282,11 @@ impl TaskKind for Create {
         Some(CREATE_TIMEOUT)
     }
 
+    fn last_error(&self, view: &TaskView<'_>) -> Option<String> {
+        let said = fields::object(view.stage.context, "webhook")?;
+        fields::text(said, "error").map(str::to_owned)
+    }
+
     fn lost(&self, view: &TaskView<'_>) -> Lost {
         if fields::truth(view.stage.context, "idempotent", true) || self.may_move(view) {
             return Lost::Repeat;

@@ -4,8 +4,9 @@
 //! cloud's metadata service unless a host is named for it. The address that was judged is the address that is connected to: the check sits in the
 //! resolver. No redirect is followed, each exchange ends within its limit and no answer is read past [`MAX_BODY`].
 //!
-//! How it fails: what was certainly not sent may be tried again; a request with an effect whose answer was lost may not.
+//! How it fails: what was certainly not sent may be tried again, unless it never can be; a request with an effect whose answer was lost may not.
 
+use std::error::Error as _;
 use std::net::IpAddr;
 use std::net::Ipv6Addr;
 use std::net::SocketAddr;
@@ -103,6 +104,11 @@ fn embedded(v6: Ipv6Addr) -> Option<IpAddr> {
     }
 }
 
+/// A name that has no address but such that may not be called.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is at an address of this machine, its link or its metadata; an administrator can allow it")]
+struct OutOfReach(String);
+
 /// Resolves names, and leaves out the addresses that are not allowed.
 #[derive(Debug)]
 struct Guard(Arc<Reach>);
@@ -115,7 +121,7 @@ impl Resolve for Guard {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
             let allowed: Vec<SocketAddr> = found.into_iter().filter(|a| reach.allows_address(&host, a.ip())).collect();
             if allowed.is_empty() {
-                return Err(format!("{host} is at an address that webhooks may not reach").into());
+                return Err(Box::new(OutOfReach(host)) as _);
             }
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })
@@ -141,6 +147,15 @@ struct Trouble {
     error: String,
     /// Nothing was carried out.
     unsent: bool,
+    /// It would come to the same each time: the request cannot be made, or its address may not be called.
+    lasting: bool,
+}
+
+impl From<reqwest::Error> for Trouble {
+    fn from(error: reqwest::Error) -> Self {
+        let (unsent, lasting) = (error.is_connect() || error.is_builder(), error.is_builder() || is_out_of_reach(&error));
+        Self { error: innermost(&error), unsent, lasting }
+    }
 }
 
 impl Http {
@@ -175,15 +190,14 @@ impl Http {
     }
 
     async fn exchange(&self, request: reqwest::RequestBuilder, limit: Duration) -> Result<Answer, Trouble> {
-        let trouble = |e: reqwest::Error| Trouble { unsent: e.is_connect() || e.is_builder(), error: innermost(&e) };
-        let mut response = request.timeout(limit).send().await.map_err(trouble)?;
+        let mut response = request.timeout(limit).send().await?;
         let kept =
             |value: &reqwest::header::HeaderValue| String::from_utf8_lossy(&value.as_bytes()[..value.len().min(MAX_HEADER)]).into_owned();
         let headers = response.headers().iter().take(MAX_HEADERS).map(|(name, value)| (name.as_str().to_owned(), kept(value))).collect();
         let (status, mut body) = (response.status().as_u16(), Vec::new());
-        while let Some(chunk) = response.chunk().await.map_err(trouble)? {
+        while let Some(chunk) = response.chunk().await? {
             if body.len() + chunk.len() > MAX_BODY {
-                return Err(Trouble { error: format!("the answer is longer than {MAX_BODY} bytes"), unsent: false });
+                return Err(Trouble { error: format!("the answer is longer than {MAX_BODY} bytes"), unsent: false, lasting: false });
             }
             body.extend_from_slice(&chunk);
         }
@@ -226,7 +240,7 @@ impl Http {
                 let body = if body.is_empty() { Value::Null } else { serde_json::from_str(&body).unwrap_or(Value::String(body)) };
                 Outcome::Http { status, headers, body }
             }
-            Err(Trouble { error, unsent }) => Outcome::Failed { error, retryable: unsent || harmless },
+            Err(Trouble { error, unsent, lasting }) => Outcome::Failed { error, retryable: !lasting && (unsent || harmless) },
         }
     }
 
@@ -253,6 +267,17 @@ impl Http {
             other => Outcome::Failed { error: format!("{} is no request", other.word()), retryable: false },
         }
     }
+}
+
+fn is_out_of_reach(error: &reqwest::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(one) = cause {
+        if one.is::<OutOfReach>() {
+            return true;
+        }
+        cause = one.source();
+    }
+    false
 }
 
 /// Tells a server that honours it that a request was made before.
@@ -388,6 +413,21 @@ mod tests {
         for (method, again) in [("POST", false), ("GET", true)] {
             let outcome = http.perform(&key(), quick(method), &CancellationToken::new()).await;
             assert!(matches!(outcome, Outcome::Failed { retryable, .. } if retryable == again), "{method}: {outcome:?}");
+        }
+        let never = |url: String, headers: &[(&str, &str)]| Effect::Http {
+            method: "GET".to_owned(),
+            url,
+            headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            body: None,
+            timeout_ms: 5000,
+        };
+        for (what, effect) in [
+            ("a header", never(format!("http://{silent}/"), &[("bad name", "x")])),
+            ("a value", never(format!("http://{silent}/"), &[("x", "a\nb")])),
+            ("the guard", never(format!("http://localhost:{}/", silent.port()), &[])),
+        ] {
+            let outcome = http.perform(&key(), effect, &CancellationToken::new()).await;
+            assert!(matches!(outcome, Outcome::Failed { retryable: false, .. }), "{what} is refused for good: {outcome:?}");
         }
         drop(listener);
         let outcome = http.perform(&key(), quick("POST"), &CancellationToken::new()).await;

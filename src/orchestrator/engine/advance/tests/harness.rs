@@ -39,7 +39,7 @@ use crate::orchestrator::engine::status::Status;
 pub const START: Timestamp = Timestamp(1_700_000_000_000);
 
 /// Tasks by `context.tasks`: each entry is a status (ends at once so), `call` (an effect whose outcome says the status), `wait` (for `waitMs`),
-/// `poll` (a call, again and again until its outcome says a status), `hold` (for a message), `fail`. Its other names plan no synthetic stages.
+/// `poll` (a call, again and again until its outcome says a status), `hold` (for a message), `fail`. Its other names plan no synthetic stages; `firm` cannot be skipped by a person.
 #[derive(Debug)]
 pub struct Script(pub &'static str);
 
@@ -93,7 +93,7 @@ impl StageKind for Script {
     }
 
     fn can_be_skipped(&self) -> bool {
-        true
+        self.0 != "firm"
     }
 }
 
@@ -142,6 +142,10 @@ impl TaskKind for ScriptTask {
         view.stage.context.contains_key("undo").then(|| Effect::Call { name: "undo".to_owned(), input: Value::Null })
     }
 
+    fn is_waited_for(&self, view: &TaskView<'_>) -> bool {
+        view.stage.context.contains_key("waitedFor")
+    }
+
     fn lost(&self, view: &TaskView<'_>) -> Lost {
         match text(view.stage.context, "lost") {
             Some("ask") => Lost::Ask(Effect::Call { name: "ask".to_owned(), input: Value::Null }),
@@ -185,7 +189,7 @@ impl Rig {
 
     pub fn with(summary: Summary, stages: Vec<(Head, Object)>) -> Self {
         let stages = (0..).zip(stages).map(|(n, (head, context))| Stage::new(format!("E-{n}").as_str().into(), head, context)).collect();
-        let registry = Registry::empty().with(Script("script")).with(Script("restrictExecutionDuringTimeWindow"));
+        let registry = Registry::empty().with(Script("script")).with(Script("firm")).with(Script("restrictExecutionDuringTimeWindow"));
         let execution = Execution::new("E".into(), summary, stages);
         Self { execution, registry, now: START, in_flight: Vec::new(), commands: Vec::new(), last: Advance::default() }
     }

@@ -10,8 +10,12 @@ use super::harness::stage;
 use crate::model::Timestamp;
 use crate::orchestrator::engine::advance::time::backoff;
 use crate::orchestrator::engine::advance::time::paused_since;
+use crate::orchestrator::engine::effect::Outcome;
+use crate::orchestrator::engine::event::Command;
+use crate::orchestrator::engine::event::Event;
 use crate::orchestrator::engine::event::Message;
 use crate::orchestrator::engine::execution::Paused;
+use crate::orchestrator::engine::stage::Registry;
 use crate::orchestrator::engine::status::Status;
 
 #[test]
@@ -24,6 +28,44 @@ fn a_limit_is_strict_and_is_a_failure_unless_it_counts_as_success() {
         rig.at(5001);
         assert_eq!(rig.ended(), [end]);
     }
+}
+
+#[test]
+fn what_runs_out_of_time_is_undone_outside_unless_that_counts_as_success() {
+    for (good, undone) in [(false, 1), (true, 0)] {
+        let context = json!({"tasks": ["hold"], "undo": true, "taskTimeoutMs": 5000, "markSuccessfulOnTimeout": good});
+        let mut rig = Rig::new(vec![stage("1", &[], context)]);
+        rig.tick();
+        rig.at(5001);
+        assert!(rig.execution.status().is_complete());
+        assert_eq!(rig.commands.iter().filter(|c| matches!(c, Command::Undo { .. })).count(), undone);
+    }
+}
+
+#[test]
+fn a_start_in_flight_is_waited_for_so_that_what_was_started_can_be_called_off() {
+    let context = json!({"tasks": ["call", "hold"], "undo": true, "waitedFor": true, "stageTimeoutMs": 1000});
+    let mut rig = Rig::new(vec![stage("1", &[], context)]);
+    rig.tick();
+    let wake = rig.at(1001).wake;
+    assert!(wake.is_none_or(|wake| wake > rig.now), "it is not looked at again and again: {wake:?}");
+    assert_eq!(rig.status("1"), Status::Running);
+    rig.done("1", "SUCCEEDED");
+    assert!(matches!(rig.last.commands.as_slice(), [Command::Undo { .. }, Command::Ended { status: Status::Terminal }]));
+}
+
+#[test]
+fn a_limit_that_ends_a_webhook_says_what_its_tries_came_to() {
+    let webhook = json!({"type": "webhook", "url": "https://ci.example/"});
+    let mut rig = Rig::new(vec![stage("1", &[], webhook)]);
+    rig.registry = Registry::standard();
+    rig.tick();
+    let key = rig.in_flight.remove(0);
+    rig.tell(Event::Done { key, outcome: Outcome::Failed { error: "no route to ci.example".to_owned(), retryable: true } });
+    rig.at(300_001);
+    let error = rig.stage("1").context()["exception"]["details"]["error"].as_str().unwrap_or_default();
+    assert!(error.contains("no route to ci.example") && error.contains("createWebhook"), "{error}");
+    assert_eq!(rig.ended(), [Status::Terminal]);
 }
 
 #[test]

@@ -70,8 +70,19 @@ fn looks_rarely_when_nothing_is_said_and_calls_the_child_off_with_itself() {
     assert_eq!(rig.effect(None), Effect::ReadExecution { execution: "C".into() });
     assert_eq!(rig.pause(Some(&seen(Status::Running, json!({}), None))), Some(LOOK_AGAIN));
     rig.execution.summary_mut().canceled_by = Some("ann".to_owned());
-    let Some(Effect::CancelExecution { execution, by, .. }) = rig.on_cancel() else { panic!() };
+    rig.execution.summary_mut().canceled = true;
+    let Some(Effect::CancelExecution { execution, by, reason }) = rig.on_cancel() else { panic!() };
     assert_eq!((execution.as_str(), by.as_str(), rig.timeout()), ("C", "ann", Some(TIMEOUT)));
+    assert_eq!(reason, "the parent pipeline pipe was called off");
+}
+
+#[test]
+fn a_child_that_is_waited_for_no_longer_is_called_off_and_told_why() {
+    let rig = monitor(json!({}));
+    let Some(Effect::CancelExecution { execution, by, reason }) = rig.on_cancel() else { panic!() };
+    assert_eq!((execution.as_str(), by.as_str()), ("C", "system"));
+    assert_eq!(reason, "the stage This of the parent pipeline pipe ended without waiting for it any longer");
+    assert!(Start.is_waited_for(&rig.task_view()), "a child whose start is under way is not known yet");
 }
 
 #[test]

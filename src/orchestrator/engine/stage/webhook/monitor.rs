@@ -31,6 +31,10 @@ impl TaskKind for Pause {
         }
         Step::Wait { result: TaskResult::default(), until: Some(end) }
     }
+
+    fn on_cancel(&self, view: &TaskView<'_>) -> Option<Effect> {
+        call_off(view)
+    }
 }
 
 #[derive(Debug)]
@@ -79,13 +83,23 @@ impl TaskKind for Monitor {
         true
     }
 
-    fn on_cancel(&self, view: &TaskView<'_>) -> Option<Effect> {
-        let context = view.stage.context;
-        let url = address(context, "cancelEndpoint").ok()?;
-        let method = method(context, "cancelMethod").ok()?;
-        let body = context.get("cancelPayload").filter(|payload| !payload.is_null() && !is_safe(&method)).cloned();
-        Some(request(context, &method, url, body))
+    fn last_error(&self, view: &TaskView<'_>) -> Option<String> {
+        let said = fields::object(fields::object(view.stage.context, "webhook")?, "monitor")?;
+        fields::text(said, "error").map(str::to_owned)
     }
+
+    fn on_cancel(&self, view: &TaskView<'_>) -> Option<Effect> {
+        call_off(view)
+    }
+}
+
+/// The request that calls the work off, when the stage has an address for it.
+fn call_off(view: &TaskView<'_>) -> Option<Effect> {
+    let context = view.stage.context;
+    let url = address(context, "cancelEndpoint").ok()?;
+    let method = method(context, "cancelMethod").ok()?;
+    let body = context.get("cancelPayload").filter(|payload| !payload.is_null() && !is_safe(&method)).cloned();
+    Some(request(context, &method, url, body))
 }
 
 fn monitored(context: &Object, said: Map<String, Value>, attempts: Option<Value>) -> Object {

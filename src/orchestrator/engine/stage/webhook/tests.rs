@@ -163,6 +163,14 @@ fn a_cancel_calls_the_cancel_endpoint() {
 }
 
 #[test]
+fn a_cancel_before_the_first_look_calls_it_too() {
+    let mut rig = create(json!({"waitForCompletion": true, "waitBeforeMonitor": 5, "cancelEndpoint": "https://ci.example/7"}));
+    assert_eq!(rig.on_cancel(), None, "nothing was begun");
+    rig.start(1);
+    assert!(matches!(rig.on_cancel(), Some(Effect::Http { url, .. }) if url == "https://ci.example/7"));
+}
+
+#[test]
 fn the_tasks_follow_from_waiting_and_monitoring() {
     let names = |context: Value| create(context).tasks().iter().map(|task| task.name).collect::<Vec<_>>();
     assert_eq!(names(json!({})), ["createWebhook"]);
