@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::Move;
 use super::Run;
+use super::stage::SKIP;
 use super::stage::STOP_GRACE;
 use crate::orchestrator::engine::event::Command;
 use crate::orchestrator::engine::execution::ExecutionId;
@@ -170,7 +171,7 @@ impl Run<'_, '_> {
             self.refuse(format!("the stage has ended: {}", self.execution.stage(at).status()));
             return;
         }
-        let skip = patch.context.get("manualSkip") == Some(&Value::Bool(true));
+        let skip = patch.context.get(SKIP) == Some(&Value::Bool(true));
         if skip && !self.kind(at).is_some_and(|kind| kind.can_be_skipped()) {
             self.refuse(format!("stages of type {} cannot be skipped", self.execution.stage(at).head().kind));
             return;
@@ -185,19 +186,17 @@ impl Run<'_, '_> {
             roles: patch.roles,
             admin: patch.admin,
             last_modified_time: self.world.now,
+            ..LastModified::default()
         });
-        if skip {
+        if skip && self.execution.stage(at).status() != Status::NotStarted {
             self.skip_by_hand(at);
         } else {
             self.poke(at);
         }
     }
 
-    /// A person skips a stage under way: its top-level stage ends, with all of its synthetic stages.
-    fn skip_by_hand(&mut self, at: usize) {
-        if self.execution.stage(at).status() == Status::NotStarted {
-            return;
-        }
+    /// Skips a stage that is under way or whose turn has come: its top-level stage ends, with all of its synthetic stages.
+    pub(super) fn skip_by_hand(&mut self, at: usize) {
         let top = self.ancestors(at).last().unwrap_or(at);
         self.skip_below(top);
         self.skip_stage(top);

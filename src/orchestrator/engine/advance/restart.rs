@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::Run;
+use super::stage::SKIP;
 use crate::orchestrator::engine::event::Command;
 use crate::orchestrator::engine::execution::Object;
 use crate::orchestrator::engine::execution::StageId;
@@ -30,6 +31,8 @@ impl Run<'_, '_> {
             details["previousException"] = previous;
         }
         stage.insert("restartDetails".to_owned(), details);
+        // Whoever restarts a stage that was skipped wants it to run. Those downstream that are told so are skipped again.
+        stage.remove(SKIP);
         self.reset(at, body);
         for down in again {
             self.reset(down, &Object::new());

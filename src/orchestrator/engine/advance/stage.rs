@@ -24,6 +24,9 @@ use crate::orchestrator::engine::status::Status;
 /// The type of stage that waits for an execution window to open.
 pub(super) const WINDOW: &str = "restrictExecutionDuringTimeWindow";
 
+/// The key of a stage that is to be skipped.
+pub(super) const SKIP: &str = "manualSkip";
+
 /// Synthetic stages within synthetic stages; more is a stage type that plans itself for ever.
 const MAX_DEPTH: usize = 16;
 
@@ -39,11 +42,14 @@ impl Run<'_, '_> {
         if stage.status() != Status::NotStarted || node.unmet > 0 || !self.may_begin(node.parent) {
             return;
         }
+        if self.skipped_by_hand(at) {
+            return;
+        }
         if self.kind(at).is_none() {
             self.wait_for_type(at);
             return;
         }
-        let now = self.world.now;
+        let (stage, now) = (self.execution.stage(at), self.world.now);
         if stage.head().start_time_expiry.is_some_and(|expiry| expiry < now) {
             self.skip_stage(at);
             return;
@@ -72,10 +78,25 @@ impl Run<'_, '_> {
                 return;
             }
         }
-        if self.resolve(at) {
+        // Resolved, it may say that it is to be skipped.
+        if self.resolve(at) && !self.skipped_by_hand(at) {
             self.notify_stage(at, "starting");
             self.plan(at);
         }
+    }
+
+    /// Passes over a stage that is told so, by a person before its turn came or by its pipeline; with one that its top-level stage planned, all of that.
+    /// What a stage is of has no say here: its pipeline may skip any, and a person is refused those that cannot be when saying so.
+    fn skipped_by_hand(&mut self, at: usize) -> bool {
+        let told = |at: &usize| flag(self.execution.stage(*at).context(), SKIP);
+        if !std::iter::once(at).chain(self.ancestors(at)).any(|at| told(&at)) {
+            return false;
+        }
+        if self.execution.stage(at).head().start_time.is_some() {
+            self.execution.stage_mut(at).head_mut().start_time = None;
+        }
+        self.skip_by_hand(at);
+        true
     }
 
     /// The execution, and the parent of a synthetic stage, are where stages may start.

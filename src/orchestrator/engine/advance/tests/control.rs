@@ -101,6 +101,49 @@ fn a_skip_by_hand_ends_the_whole_stage_and_what_is_downstream_goes_on() {
 }
 
 #[test]
+fn a_skip_said_before_the_stage_starts_is_kept_until_its_turn() {
+    let mut rig = Rig::new(vec![call("1", &[]), call("2", &["1"]), call("3", &["2"])]);
+    rig.tick();
+    patch(&mut rig, "2", json!({"manualSkip": true}));
+    assert_eq!((rig.last.refusal.as_deref(), rig.status("2")), (None, Status::NotStarted));
+    rig.done("1", "SUCCEEDED");
+    assert_eq!((rig.status("2"), rig.status("3"), rig.in_flight.len()), (Status::Skipped, Status::Running, 1));
+    let head = rig.stage("2").head();
+    assert_eq!((head.start_time, head.end_time), (None, Some(START)));
+    rig.run_out();
+    restart(&mut rig, "2");
+    assert_eq!(rig.status("2"), Status::Running, "whoever restarts it wants it to run");
+}
+
+#[test]
+fn a_skip_of_a_stage_within_said_before_it_starts_ends_the_whole_stage() {
+    let child = json!({"name": "child", "tasks": ["call"], "linear": true});
+    let mut rig = Rig::new(vec![stage("1", &[], json!({"tasks": ["call"], "before": [child, child]})), call("2", &["1"])]);
+    rig.tick();
+    patch(&mut rig, "1<2", json!({"manualSkip": true}));
+    assert_eq!(rig.status("1<1"), Status::Running);
+    rig.done("1<1", "SUCCEEDED");
+    assert_eq!((rig.status("1<1"), rig.status("1<2")), (Status::Succeeded, Status::Skipped));
+    assert_eq!((rig.status("1"), rig.status("2")), (Status::Skipped, Status::Running));
+}
+
+#[test]
+fn a_pipeline_may_skip_any_stage_of_its_own_and_a_person_only_those_that_can_be() {
+    for (word, status) in [(json!(true), Status::Skipped), (json!("${ 1 == 1 }"), Status::Skipped), (json!(false), Status::Running)] {
+        let context = json!({"type": "firm", "tasks": ["call"], "manualSkip": word, "restrictExecutionDuringTimeWindow": false});
+        let mut rig = Rig::new(vec![stage("1", &[], context), call("2", &["1"])]);
+        rig.tick();
+        assert_eq!(rig.status("1"), status, "{word}");
+    }
+    let mut rig = Rig::new(vec![call("1", &[]), stage("2", &["1"], json!({"type": "firm", "tasks": ["call"]}))]);
+    rig.tick();
+    patch(&mut rig, "2", json!({"manualSkip": true}));
+    assert!(rig.last.refusal.as_deref().is_some_and(|why| why.contains("firm")), "{:?}", rig.last.refusal);
+    rig.done("1", "SUCCEEDED");
+    assert_eq!(rig.status("2"), Status::Running);
+}
+
+#[test]
 fn a_restart_runs_the_stage_and_what_is_downstream_and_leaves_cancelled_siblings() {
     let mut rig = Rig::new(vec![call("1", &[]), stage("2", &[], json!({"tasks": ["hold"]})), call("3", &["1", "2"])]);
     rig.tick();
