@@ -18,6 +18,7 @@ use super::expression::Datum;
 use super::expression::Record;
 use super::expression::Scope;
 use super::stage::View;
+use super::stage::judgment;
 use crate::model::Timestamp;
 
 /// Pages by address, or why they could not be had.
@@ -198,7 +199,7 @@ impl Scope for StageScope<'_> {
     }
 
     fn user(&self) -> Option<&str> {
-        Some(self.execution.summary().authentication.user.as_str()).filter(|user| !user.is_empty())
+        Some(judgment::acting_user(self.execution, self.at)).filter(|user| !user.is_empty())
     }
 
     fn now(&self) -> Timestamp {

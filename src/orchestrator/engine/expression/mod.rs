@@ -80,7 +80,7 @@ pub trait Scope {
         None
     }
 
-    /// Who started the execution.
+    /// Who acts: whoever started the execution, or the judge who took over.
     fn user(&self) -> Option<&str> {
         None
     }

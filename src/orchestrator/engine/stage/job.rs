@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Failure;
+use super::LAST_ERROR;
 use super::Lost;
 use super::StageKind;
 use super::Step;
@@ -25,6 +26,7 @@ use super::TaskView;
 use super::View;
 use super::fields;
 use super::fields::Check;
+use super::judgment;
 use super::unexpected;
 use crate::orchestrator::engine::advance::time::next_look;
 use crate::orchestrator::engine::effect::Effect;
@@ -43,6 +45,9 @@ const TRY_AGAIN: Duration = Duration::from_secs(15);
 
 /// Most bytes kept of each of a job's two outputs. It is written to the store with the stage.
 const KEEP_BYTES: u64 = 64 * 1024;
+
+/// Variable that tells a job who acts: whoever started the execution, or the judge who took over.
+const USER: &str = "BELLROCK_USER";
 
 /// Lines of the error output that are quoted in an error.
 const QUOTED_LINES: usize = 5;
@@ -65,7 +70,7 @@ impl StageKind for RunJob {
     }
 
     fn prepare_restart(&self, context: &mut Object, _: &Object) {
-        for key in ["exitCode", "stdout", "stderr", "lastLine", "droppedBytes", "lastError"] {
+        for key in ["exitCode", "stdout", "stderr", "lastLine", "droppedBytes", LAST_ERROR] {
             context.remove(key);
         }
     }
@@ -116,7 +121,8 @@ fn is_idempotent(view: &TaskView<'_>) -> bool {
     fields::truth(view.stage.context, "idempotent", false)
 }
 
-fn effect(context: &Object) -> Result<Effect, Failure> {
+fn effect(view: View<'_>) -> Result<Effect, Failure> {
+    let context = view.context;
     let wrong = |what: String| Failure::new("ConfigurationException", what);
     let list = context.get("command").and_then(Value::as_array).filter(|list| !list.is_empty());
     let Some(list) = list else {
@@ -125,8 +131,9 @@ fn effect(context: &Object) -> Result<Effect, Failure> {
         ));
     };
     let argv: Vec<String> = list.iter().map(fields::shown).collect();
-    let env: Vec<(String, String)> =
-        fields::object(context, "env").into_iter().flatten().map(|(name, value)| (name.clone(), fields::shown(value))).collect();
+    let own = fields::object(context, "env").into_iter().flatten().filter(|(name, _)| *name != USER);
+    let mut env: Vec<(String, String)> = own.map(|(name, value)| (name.clone(), fields::shown(value))).collect();
+    env.push((USER.to_owned(), judgment::acting_user(view.execution, view.at).to_owned()));
     if argv[0].is_empty() || argv.iter().any(|word| word.contains('\0')) {
         return Err(wrong("the program's name is empty, or there is a zero byte in the command".to_owned()));
     }
@@ -139,7 +146,7 @@ fn effect(context: &Object) -> Result<Effect, Failure> {
 
 impl TaskKind for Run {
     fn step(&self, view: &TaskView<'_>, outcome: Option<&Outcome>) -> Step {
-        let begin = || match effect(view.stage.context) {
+        let begin = || match effect(view.stage) {
             Ok(effect) => Step::Perform { result: TaskResult::default(), effect },
             Err(failure) => Step::Fail(failure),
         };
@@ -152,7 +159,7 @@ impl TaskKind for Run {
                 ended.step(view.stage.context)
             }
             Some(Outcome::Failed { error, retryable: true }) => {
-                let result = TaskResult::default().with("lastError", error.as_str());
+                let result = TaskResult::default().with(LAST_ERROR, error.as_str());
                 Step::Wait { result, until: Some(next_look(view, TRY_AGAIN)) }
             }
             Some(other) => Step::Fail(unexpected("the job could not be run", other)),
@@ -243,8 +250,12 @@ mod tests {
     #[test]
     fn runs_the_program_with_its_arguments_and_limits() {
         let mut rig = rig();
+        rig.execution.summary_mut().authentication.user = "ann".to_owned();
+        rig.context()["env"]["BELLROCK_USER"] = json!("somebody else");
         let Effect::Job { argv, env, timeout_ms, .. } = rig.effect(None) else { panic!() };
-        assert_eq!((argv, env, timeout_ms), (vec!["make".to_owned(), "5".to_owned()], vec![("N".to_owned(), "1".to_owned())], 60_000));
+        let env: Vec<String> = env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!((argv, timeout_ms), (vec!["make".to_owned(), "5".to_owned()], 60_000));
+        assert_eq!(env, ["N=1", "BELLROCK_USER=ann"], "who acts is not the stage's to say");
         assert_eq!(rig.timeout(), Some(Duration::from_secs(90)), "the job's own end is heard first");
     }
 

@@ -28,6 +28,7 @@ use crate::model::Timestamp;
 use crate::orchestrator::engine::effect::Outcome;
 use crate::orchestrator::engine::execution::Authentication;
 use crate::orchestrator::engine::execution::Execution;
+use crate::orchestrator::engine::execution::LastModified;
 use crate::orchestrator::engine::execution::Object;
 use crate::orchestrator::engine::status::Status;
 
@@ -93,19 +94,35 @@ impl StageKind for ManualJudgment {
 
 /// Who acts in a stage: the judge of the nearest judgment upstream that propagates its judge, else whoever started the execution.
 pub fn acting(execution: &Execution, at: usize) -> Authentication {
+    judge(execution, at).map_or_else(
+        || execution.summary().authentication.clone(),
+        |judge| Authentication {
+            user: judge.user.clone(),
+            allowed_accounts: judge.allowed_accounts.clone(),
+            roles: judge.roles.clone(),
+            ..Authentication::default()
+        },
+    )
+}
+
+/// The name of who acts in a stage.
+pub fn acting_user(execution: &Execution, at: usize) -> &str {
+    judge(execution, at).map_or(&execution.summary().authentication.user, |judge| &judge.user)
+}
+
+fn judge(execution: &Execution, at: usize) -> Option<&LastModified> {
     let (mut next, mut seen) = (VecDeque::from([at]), HashSet::from([at]));
     while let Some(place) = next.pop_front() {
         let stage = execution.stage(place);
         let propagates = stage.head().kind == NAME && fields::truth(stage.context(), "propagateAuthenticationContext", false);
         if let Some(judge) = stage.head().last_modified.as_ref().filter(|_| propagates && place != at) {
-            let (allowed_accounts, roles) = (judge.allowed_accounts.clone(), judge.roles.clone());
-            return Authentication { user: judge.user.clone(), allowed_accounts, roles };
+            return Some(judge);
         }
         let parent = stage.head().parent_stage_id.as_ref().and_then(|id| execution.place(id));
         let requisites = stage.head().requisite_stage_ref_ids.iter().filter_map(|ref_id| execution.place_of_ref(ref_id));
         next.extend(requisites.chain(parent).filter(|place| seen.insert(*place)));
     }
-    execution.summary().authentication.clone()
+    None
 }
 
 /// What a judgment says.

@@ -1,8 +1,11 @@
 use super::super::rig::Rig;
 use super::*;
+use crate::orchestrator::engine::context::StageScope;
 use crate::orchestrator::engine::execution::Head;
 use crate::orchestrator::engine::execution::LastModified;
 use crate::orchestrator::engine::execution::Stage;
+use crate::orchestrator::engine::expression;
+use crate::orchestrator::engine::expression::Unknown;
 
 fn judged(rig: &mut Rig, status: &str, user: &str, roles: &[&str], admin: bool) {
     let roles = roles.iter().map(|r| (*r).to_owned()).collect();
@@ -112,6 +115,8 @@ fn those_downstream_act_as_the_nearest_judge_who_is_propagated() {
     rig.stage_mut().head_mut().requisite_stage_ref_ids = vec!["3".to_owned()];
     assert_eq!(acting(&rig.execution, 3).user, "near");
     assert_eq!(acting(&rig.execution, 0).user, "", "upstream of all of them the starter acts");
+    let current = expression::evaluate("#currentUser()", &StageScope::of(&rig.view()), Unknown::Null);
+    assert_eq!(current, Ok(json!("near")), "expressions say so too");
 }
 
 #[test]
