@@ -27,8 +27,12 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Tells of a stage: `starting`, `complete`, `failed`.
+    /// Tells of a stage: `starting`, `complete`, `failed`. Not of one within another: it has its parent's context, and people would be told twice, of the
+    /// end of a window as if it were that of a deployment.
     pub(super) fn notify_stage(&mut self, at: usize, what: &str) {
+        if self.execution.graph().nodes[at].parent.is_some() {
+            return;
+        }
         let context = self.execution.stage(at).context();
         let list = context.get("notifications").and_then(Value::as_array).filter(|_| flag(context, "sendNotifications"));
         let Some(list) = list else { return };

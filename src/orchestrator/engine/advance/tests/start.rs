@@ -84,3 +84,16 @@ fn people_are_told_what_they_asked_for_under_numbers_that_grow() {
         rig.commands.iter().filter_map(|c| if let Command::Notify(n) = c { Some((n.number, n.event.as_str())) } else { None }).collect();
     assert_eq!(told, [(1, "pipeline.starting"), (2, "stage.starting"), (3, "stage.failed"), (4, "pipeline.failed")]);
 }
+
+#[test]
+fn a_window_and_other_stages_within_tell_nobody_in_their_parents_name() {
+    let notifications = json!([{"type": "slack", "when": ["stage.starting", "stage.complete"]}]);
+    let child = json!({"name": "child", "tasks": [], "sendNotifications": true, "notifications": notifications});
+    let context = json!({"tasks": ["call"], "before": [child], "restrictExecutionDuringTimeWindow": true, "sendNotifications": true, "notifications": notifications});
+    let mut rig = Rig::new(vec![stage("1", &[], context)]);
+    rig.tick();
+    rig.run_out();
+    let told = |c: &Command| if let Command::Notify(n) = c { Some((n.event.clone(), n.details["stage"].clone())) } else { None };
+    let told: Vec<_> = rig.commands.iter().filter_map(told).collect();
+    assert_eq!(told, [("stage.starting".to_owned(), json!("1")), ("stage.complete".to_owned(), json!("1"))]);
+}
