@@ -378,7 +378,7 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for Query<T> {
 
 impl Caller {
     fn authentication(&self) -> Authentication {
-        Authentication { user: self.user.clone(), allowed_accounts: Vec::new(), roles: self.roles.clone() }
+        Authentication { user: self.user.clone(), allowed_accounts: Vec::new(), roles: self.roles.clone(), ..Authentication::default() }
     }
 }
 

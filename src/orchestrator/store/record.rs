@@ -173,6 +173,8 @@ struct StoredTask<'a> {
     attempt: Option<&'a Attempt>,
     #[serde(skip_serializing_if = "Option::is_none")]
     due: Option<Timestamp>,
+    #[serde(flatten)]
+    other: &'a Object,
 }
 
 fn tasks(tasks: &[Task]) -> String {
@@ -194,8 +196,12 @@ fn stored(task: &Task, loops: bool) -> StoredTask<'_> {
         loop_start: task.loop_start,
         loop_end: task.loop_end,
         task_exception_details: Some(&task.task_exception_details).filter(|details| !details.is_empty()),
-        attempt: task.attempt.as_ref().filter(|attempt| loops || attempt.in_flight || !task.status.is_complete()),
+        attempt: task
+            .attempt
+            .as_ref()
+            .filter(|attempt| loops || attempt.in_flight || !task.status.is_complete() || !attempt.other.is_empty()),
         due: task.due,
+        other: &task.other,
     }
 }
 

@@ -115,6 +115,9 @@ pub struct LastModified {
     pub admin: bool,
     /// When.
     pub last_modified_time: Timestamp,
+    /// What a newer version keeps here: written again as it was found.
+    #[serde(flatten)]
+    pub other: Object,
 }
 
 /// Whether there is an expression in a stage's context, as far as it is known. Says nothing about the stage that the context does not: equal to any other.

@@ -40,6 +40,9 @@ pub struct Authentication {
     /// Roles that user has; ours, for judgments.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
+    /// What a newer version keeps here: written again as it was found.
+    #[serde(flatten)]
+    pub other: Object,
 }
 
 /// The last pause.
@@ -59,6 +62,9 @@ pub struct Paused {
     /// Pauses before this one, oldest first: when each began and ended. Orca forgets them; timeouts here do not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<(Timestamp, Timestamp)>,
+    /// What a newer version keeps here: written again as it was found.
+    #[serde(flatten)]
+    pub other: Object,
 }
 
 /// The fields of an execution itself. `null` fields are not written.

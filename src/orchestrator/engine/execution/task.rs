@@ -42,6 +42,9 @@ pub struct Task {
     /// When it is to be looked at again, while it waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub due: Option<Timestamp>,
+    /// What a newer version keeps here: written again as it was found.
+    #[serde(flatten)]
+    pub other: Object,
 }
 
 /// One try of a task at an effect. It is in the store before the effect begins, so that whoever adopts the execution knows of it.
@@ -60,4 +63,7 @@ pub struct Attempt {
     /// The instance that carries it out: a job can only be re-attached there.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub instance: String,
+    /// What a newer version keeps here: written again as it was found.
+    #[serde(flatten)]
+    pub other: Object,
 }
