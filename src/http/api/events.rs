@@ -96,7 +96,7 @@ impl Watch {
             }
             self.looks += 1;
             // A store that does not answer now may at the next look; an execution that is gone has nothing more to tell.
-            let Ok(found) = self.api.store.load(&self.id).await else { continue };
+            let Ok(found) = self.api.store.show(&self.id).await else { continue };
             let Ok(execution) = record::decode(&self.id, None, &found?) else { return None };
             self.ended = execution.status().is_complete();
             let steps = self.news(&execution);

@@ -289,7 +289,7 @@ pub(super) async fn page(api: &Api, query: store::Query, expand: bool) -> Answer
     for listing in api.store.list(&query).await? {
         if !expand || bytes > ANSWER_MAX {
             page.push(serde_json::to_value(&listing).expect("a listing is JSON"));
-        } else if let Some(found) = api.store.load(&listing.id).await? {
+        } else if let Some(found) = api.store.show(&listing.id).await? {
             bytes += found.fields.iter().map(|(_, value)| value.len()).sum::<usize>();
             page.push(match record::decode(&listing.id, Some(listing.kind), &found) {
                 Ok(execution) => serde_json::to_value(&execution).expect("an execution is JSON"),

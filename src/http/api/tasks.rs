@@ -121,7 +121,7 @@ async fn of_application(
     }
     let mut page = Vec::new();
     for listing in api.store.list(&store::Query { application: Some(application), ..wanted(&query, TASK)? }).await? {
-        if let Some(found) = api.store.load(&listing.id).await? {
+        if let Some(found) = api.store.show(&listing.id).await? {
             page.push(TaskView::from(&record::decode(&listing.id, Some(listing.kind), &found)?));
         }
     }
