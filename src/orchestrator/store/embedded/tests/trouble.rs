@@ -153,3 +153,87 @@ async fn an_inbox_of_a_newer_version_does_not_stop_the_others() {
     assert_eq!(claimed.into_iter().map(|c| c.lease.execution.0).collect::<Vec<_>>(), ["e"]);
     assert!(store.next_due().await.unwrap().is_some(), "it waits for a version that can");
 }
+
+#[tokio::test]
+async fn a_claim_that_was_rolled_back_takes_nothing_from_who_claims_after_it() {
+    let (_directory, path) = directory();
+    let (store, other) = (open(&path).await, open(&path).await);
+    let (me, them) = (session("a", "1"), session("b", "1"));
+    assert!(store.beat(&me, LEASE * 100).await.unwrap() && other.beat(&them, LEASE * 100).await.unwrap());
+    store.create(new("e")).await.unwrap();
+    // One transaction of three: it stands still until the claim, and what undoes all of it, are in line.
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let still = store.writer.call(move |_| Ok(wait.recv().is_ok()));
+    let undo = store.writer.call(|tx: &writer::Tx<'_>| -> Result<(), Fault> {
+        tx.connection.execute_batch("ROLLBACK")?;
+        Err(StoreError::Unavailable("undone".to_owned()).into())
+    });
+    let (_, claimed, undone, ()) = tokio::join!(still, store.claim(&me, 10), undo, async { go.send(()).unwrap() });
+    assert!(undone.is_err());
+    assert!(matches!(claimed, Err(StoreError::Unavailable(_))), "{claimed:?}");
+
+    let lease = other.claim(&them, 10).await.unwrap().remove(0).lease;
+    store.create(new("f")).await.unwrap();
+    other.write(write(&lease, Then::Keep)).await.unwrap();
+    assert_eq!(other.owned(&them, None, 10).await.unwrap(), [ExecutionId::from("e")]);
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_read_does_not_hide_the_others() {
+    let (_directory, path) = directory();
+    let store = open(&path).await;
+    let me = session("a", "1");
+    assert!(store.beat(&me, LEASE).await.unwrap());
+    for id in ["d", "e", "f"] {
+        store.create(new(id)).await.unwrap();
+        let definition = DefinitionVersion {
+            id: id.to_owned(),
+            application: "shop".to_owned(),
+            name: id.to_owned(),
+            version: 0,
+            by: "me".to_owned(),
+            at: Timestamp(0),
+            deleted: false,
+            document: serde_json::Value::Null,
+        };
+        store.save_definition(definition, None).await.unwrap();
+    }
+    let notice = |number| Notice { number, event: "e".to_owned(), to: Object::new(), stage: None, details: Object::new() };
+    let lease = store.claim_one(&me, &"d".into()).await.unwrap().unwrap().lease;
+    store.write(Write { notices: vec![notice(1), notice(2)], ..write(&lease, Then::Keep) }).await.unwrap();
+    let damage = |tx: &writer::Tx<'_>| {
+        let newer = "UPDATE execution SET status = 'LEVITATING' WHERE id = 'e'; UPDATE outbox SET notice = '{}' WHERE id = 'd:1';
+                     UPDATE definition SET document = '{' WHERE id = 'e'";
+        Ok(tx.connection.execute_batch(newer)?)
+    };
+    store.writer.call(damage).await.unwrap();
+    let listed = store.list(&Query { limit: 2, ..Query::default() }).await.unwrap();
+    assert_eq!(listed.iter().map(|l| l.id.as_str()).collect::<Vec<_>>(), ["f", "d"], "a page is full but for the last one");
+    let defined = store.definitions(None, None, 2).await.unwrap();
+    assert_eq!(defined.iter().map(|d| d.id.as_str()).collect::<Vec<_>>(), ["d", "f"]);
+    assert!(matches!(store.definition("e", None).await, Err(StoreError::Unreadable(_))));
+    let told = store.outbox(10, LEASE).await.unwrap();
+    assert_eq!(told.iter().map(|out| out.notice.number).collect::<Vec<_>>(), [2]);
+    assert_eq!(store.outbox(10, LEASE).await.unwrap(), [], "the other comes back after its lease too");
+}
+
+#[tokio::test]
+async fn a_file_of_an_older_layout_is_brought_up_to_date_with_all_it_holds() {
+    let (_directory, path) = directory();
+    let older = Connection::open(&path).unwrap();
+    older.execute_batch(schema::MIGRATIONS[0]).unwrap();
+    older.pragma_update(None, "application_id", schema::APPLICATION_ID).unwrap();
+    older.pragma_update(None, "user_version", 1).unwrap();
+    older
+        .execute_batch(
+            "INSERT INTO execution (id, kind, application, name, status, build_time, due) VALUES ('e', 'pipeline', 'shop', 'n', 'RUNNING', 1, 0)",
+        )
+        .unwrap();
+    drop(older);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let store = open(&path).await;
+    let me = session("a", "1");
+    assert!(store.beat(&me, LEASE).await.unwrap());
+    let lease = store.claim(&me, 10).await.unwrap().remove(0).lease;
+    store.write(write(&lease, Then::Keep)).await.unwrap();
+}
