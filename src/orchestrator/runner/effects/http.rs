@@ -76,8 +76,8 @@ fn listed(patterns: &[String], host: &str) -> bool {
 
 /// An address at which no pipeline has any business: this machine, the link, the cloud's metadata.
 fn is_local(address: IpAddr) -> bool {
-    /// Instance metadata of AWS over IPv6.
-    const METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254);
+    /// AWS has its services of an instance in fd00:ec2::/32: metadata, DNS, time, credentials of pods.
+    const OF_THE_INSTANCE: [u16; 2] = [0xfd00, 0x0ec2];
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.is_loopback() || v4.is_link_local() || v4.is_multicast() || v4.is_broadcast(),
         IpAddr::V6(v6) => {
@@ -86,7 +86,7 @@ fn is_local(address: IpAddr) -> bool {
                 || v6.is_unspecified()
                 || v6.is_multicast()
                 || link_local
-                || v6 == METADATA
+                || v6.segments()[..2] == OF_THE_INSTANCE
                 || embedded(v6).is_some_and(is_local)
         }
     }
@@ -386,6 +386,8 @@ mod tests {
             "::1",
             "fe80::1",
             "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd00:ec2:ffff::1",
             "64:ff9b::7f00:1",
             "2002:7f00:1::",
             "::7f00:1",
@@ -393,7 +395,7 @@ mod tests {
         ] {
             assert!(is_local(near.parse().unwrap()), "{near}");
         }
-        for far in ["10.0.0.1", "192.168.1.1", "8.8.8.8", "2600::1", "fd12::1", "64:ff9b::808:808"] {
+        for far in ["10.0.0.1", "192.168.1.1", "8.8.8.8", "2600::1", "fd12::1", "fd00:ec3::254", "64:ff9b::808:808"] {
             assert!(!is_local(far.parse().unwrap()), "{far}");
         }
     }
