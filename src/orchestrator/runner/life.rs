@@ -35,9 +35,9 @@ use super::owner;
 use super::owner::Exit;
 use crate::model::Timestamp;
 use crate::orchestrator::engine::execution::ExecutionId;
-use crate::orchestrator::engine::execution::ExecutionType;
 use crate::orchestrator::store::Claimed;
 use crate::orchestrator::store::Session;
+use crate::orchestrator::store::record;
 use questions::Answer;
 use questions::Asking;
 use questions::Look;
@@ -233,9 +233,8 @@ impl<'a> Life<'a> {
         if self.hands_back {
             mail.hand_back();
         }
-        let field = |name: &str| claimed.record.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str());
-        let kind = if field("type") == Some("ORCHESTRATION") { ExecutionType::Orchestration } else { ExecutionType::Pipeline };
-        let owned = Owned { application: field("application").unwrap_or_default().to_owned(), kind, mail: Arc::clone(&mail) };
+        let (kind, application) = record::belongs(&claimed.record);
+        let owned = Owned { application, kind, mail: Arc::clone(&mail) };
         let id = claimed.lease.execution.clone();
         let before = self.owned.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), owned);
         if let Some(before) = before {

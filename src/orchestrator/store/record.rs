@@ -36,6 +36,7 @@ use crate::orchestrator::engine::status::Status;
 
 /// Says whether it is a pipeline; Orca has that in the key alone.
 pub const TYPE: &str = "bellrock:type";
+const APPLICATION: &str = "application";
 const NOTIFIED: &str = "bellrock:notified";
 const TEMPLATE_VARIABLES: &str = "bellrock:templateVariables";
 /// Requisites as JSON, where one of them has a comma or no letter at all, so that joining them would lose something.
@@ -128,6 +129,16 @@ pub fn decode(id: &ExecutionId, kind: Option<ExecutionType>, record: &Record) ->
         .map_err(|why| unreadable(id, &why))?;
     let summary = own.summary(kind).map_err(|why| unreadable(id, &why))?;
     Ok(Execution::from_parts(id.clone(), summary, stages))
+}
+
+/// Kind and application of a record, without reading the rest of it. What a newer version calls by another word passes for a pipeline.
+pub fn belongs(record: &Record) -> (ExecutionType, String) {
+    let text = |name: &str| record.fields.iter().find(|(field, _)| field == name).map(|(_, text)| text.as_str());
+    let kind = match text(TYPE) {
+        Some(word) if word == ExecutionType::Orchestration.word() => ExecutionType::Orchestration,
+        Some(_) | None => ExecutionType::Pipeline,
+    };
+    (kind, text(APPLICATION).unwrap_or_default().to_owned())
 }
 
 fn unreadable(id: &ExecutionId, why: &str) -> StoreError {
@@ -245,7 +256,7 @@ macro_rules! field {
 
 /// Of [`Summary`]. An execution's kind never changes, so that no field has to be looked at on its account.
 const SUMMARY: [FieldOf<Summary>; 26] = [
-    field!("application", application, |s| Some(s.application.clone())),
+    field!(APPLICATION, application, |s| Some(s.application.clone())),
     field!("name", name, |s| (is_pipeline(s) || !s.name.is_empty()).then(|| s.name.clone())),
     field!("pipelineConfigId", pipeline_config_id, |s| s.pipeline_config_id.clone()),
     field!("status", status, |s| Some(s.status.word().to_owned())),
@@ -394,7 +405,7 @@ impl Fields<'_> {
     fn summary(&self, key: Option<ExecutionType>) -> Result<Summary, String> {
         Ok(Summary {
             kind: self.kind(key)?,
-            application: self.owned("application").unwrap_or_default(),
+            application: self.owned(APPLICATION).unwrap_or_default(),
             name: self.owned("name").unwrap_or_default(),
             pipeline_config_id: self.owned("pipelineConfigId"),
             status: self.status()?,

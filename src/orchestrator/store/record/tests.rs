@@ -291,3 +291,13 @@ proptest! {
         prop_assert!(same(&decode(&execution.id, None, &record).unwrap(), &execution));
     }
 }
+
+#[test]
+fn whose_a_record_is_can_be_told_without_reading_it() {
+    for kind in [ExecutionType::Pipeline, ExecutionType::Orchestration] {
+        let summary = Summary { kind, application: "shop".into(), ..Summary::default() };
+        let record = encode(&Execution::new(ID.into(), summary, Vec::new()));
+        assert_eq!(belongs(&record), (kind, "shop".to_owned()));
+    }
+    assert_eq!(belongs(&orcas()), (ExecutionType::Pipeline, "spintest".to_owned()));
+}
