@@ -28,6 +28,8 @@ use crate::orchestrator::store::SaveError;
 
 /// Definitions in one answer.
 const PAGE: usize = 500;
+/// Longest id, application and name, in bytes.
+const NAME_LIMIT: usize = 256;
 /// Versions in one answer.
 const VERSIONS: usize = 100;
 
@@ -112,6 +114,9 @@ async fn save(State(api): ApiState, Admin(caller): Admin, Body(mut document): Bo
             None => ulid::Ulid::from_parts(millis(api.clock.now().wall), rand::random()).to_string(),
         },
     };
+    for (what, text) in [("id", &id), ("application", &application), ("name", &name)] {
+        named(what, text)?;
+    }
     document.insert("id".to_owned(), Value::from(id.clone()));
     let document = Value::Object(document);
     let problems = api.engine.check(&document);
@@ -152,6 +157,14 @@ fn shown(version: DefinitionVersion) -> Value {
         document.insert("updateTs".to_owned(), Value::from(at.0.to_string()));
     }
     document
+}
+
+/// It goes into keys, log lines and terminals.
+fn named(what: &str, text: &str) -> Result<(), Failure> {
+    if text.len() > NAME_LIMIT || text.chars().any(char::is_control) {
+        return Err(Failure::bad(format!("the {what} of a pipeline is one line of 1 to {NAME_LIMIT} bytes")));
+    }
+    Ok(())
 }
 
 fn missing(id: &str) -> Failure {

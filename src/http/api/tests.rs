@@ -231,6 +231,16 @@ async fn a_wrong_definition_is_refused_with_all_that_is_wrong() {
     let rig = Rig::new();
     let (status, body) = rig.ask(Method::POST, "/pipelines", Some(json!({ "application": "shop", "name": "deploy" }))).await;
     assert_eq!((status, &body["problems"][0]["path"]), (StatusCode::BAD_REQUEST, &json!("/stages")));
+    for key in ["id", "application", "name"] {
+        for odd in ["a\nb", "a\u{0}", "\u{1b}[2J", &"x".repeat(257)] {
+            let mut document = json!({ "id": "i", "application": "shop", "name": "deploy", "stages": [] });
+            document[key] = odd.into();
+            let (status, body) = rig.ask(Method::POST, "/pipelines", Some(document)).await;
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{key} {odd:?}");
+            assert!(body["message"].as_str().unwrap().contains(key), "{body}");
+        }
+    }
+    assert_eq!(rig.get("/pipelineConfigs").await.1, json!([]));
     assert_eq!(rig.ask(Method::POST, "/pipelines", Some(json!({ "name": "deploy" }))).await.0, StatusCode::BAD_REQUEST);
 }
 
