@@ -7,6 +7,7 @@
 mod engine;
 mod keys;
 mod kind;
+mod notifications;
 mod orchestrator;
 mod report;
 mod sheet;
@@ -21,6 +22,7 @@ pub use engine::Engine;
 pub use engine::Store;
 pub use kind::parse_duration;
 pub use kind::show_duration;
+pub use notifications::Notifications;
 pub use report::Place;
 pub use report::Problem;
 pub use report::Problems;

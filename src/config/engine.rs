@@ -12,6 +12,8 @@ use super::kind::Limit;
 use super::kind::Names;
 use super::kind::StoreUrl;
 use super::kind::Zone;
+use super::notifications;
+use super::notifications::Notifications;
 use super::sheet::Chosen;
 use super::sheet::Sheet;
 use crate::orchestrator::runner::History;
@@ -42,6 +44,8 @@ pub struct Engine {
     pub job_environment: Vec<String>,
     /// What is kept of the past; `None` = everything.
     pub history: Option<History>,
+    /// How people are told.
+    pub notifications: Notifications,
 }
 
 /// Where executions live.
@@ -85,7 +89,17 @@ pub(super) fn engine(sheet: &mut Sheet<'_>, holds: bool, state_dir: &Path) -> En
         sheet.wrong(REDIS, error.to_string(), "");
     }
     let owned = usize::try_from(owned).unwrap_or(usize::MAX);
-    Engine { store, lease, owned, handoff, zone, reach: Reach::default(), job_environment: Vec::new(), history: None }
+    Engine {
+        store,
+        lease,
+        owned,
+        handoff,
+        zone,
+        reach: Reach::default(),
+        job_environment: Vec::new(),
+        history: None,
+        notifications: Notifications::default(),
+    }
 }
 
 /// Its tables.
@@ -101,5 +115,6 @@ pub(super) fn tables(sheet: &mut Sheet<'_>, holds: bool, engine: Engine) -> Engi
     }
     let keep = sheet.chosen_or(&within, "orchestrator.history.keep", 10u32);
     let history = age.map(|age| History { age, keep: usize::try_from(keep).unwrap_or(usize::MAX) });
-    Engine { reach: Reach { hosts, local }, job_environment, history, ..engine }
+    let notifications = notifications::notifications(sheet, within);
+    Engine { reach: Reach { hosts, local }, job_environment, history, notifications, ..engine }
 }

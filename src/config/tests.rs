@@ -16,6 +16,9 @@ use crate::orchestrator::endpoint::Redis;
 use crate::orchestrator::endpoint::Request;
 use crate::orchestrator::endpoint::Source;
 use crate::orchestrator::endpoint::Switch;
+use crate::orchestrator::runner::notify::mail;
+use crate::orchestrator::runner::notify::slack;
+use crate::orchestrator::runner::notify::webhook;
 use crate::orchestrator::web;
 
 const SAMPLE: &str = include_str!("../../systemd/bellrock.toml");
@@ -109,11 +112,81 @@ fn every_key_of_the_engine_can_be_configured() {
         reach: crate::orchestrator::runner::effects::http::Reach { hosts: vec!["*.example.com".into()], local: vec!["localhost".into()] },
         job_environment: Vec::new(),
         history: None,
+        notifications: Notifications::default(),
     };
     assert_eq!(*engine(&config), expected);
     let shown: Vec<&String> = config.effective().iter().filter_map(|s| s.value.as_ref()).collect();
     assert!(shown.iter().all(|value| !value.contains("hush")), "a password is shown");
     assert!(shown.iter().any(|value| value.contains("me:***@a:26379,b:26379/main/2")));
+}
+
+#[test]
+fn every_way_to_people_can_be_configured() {
+    let text = r#"
+        [orchestrator.notifications]
+        link = "https://bellrock.example.com"
+        [orchestrator.notifications.email]
+        server = "smtp.example.com"
+        from = "Bellrock <bellrock@example.com>"
+        security = "tls"
+        user = "bellrock"
+        password_file = "/p"
+        [orchestrator.notifications.slack]
+        token_file = "/s"
+        [orchestrator.notifications.webhook]
+        url = "https://hooks.example.com/bellrock"
+        token_file = "/w"
+        token_header = "X-Api-Key"
+        "#;
+    let link_base = Some("https://bellrock.example.com".to_owned());
+    let expected = Notifications {
+        email: Some(mail::Settings {
+            host: "smtp.example.com".into(),
+            port: 465,
+            security: mail::Security::Tls,
+            from: "Bellrock <bellrock@example.com>".into(),
+            user: Some(("bellrock".into(), "/p".into())),
+            link_base: link_base.clone(),
+        }),
+        slack: Some(slack::Settings {
+            by: slack::By::Bot { token_file: "/s".into(), api: "https://slack.com/api".into() },
+            link_base: link_base.clone(),
+        }),
+        webhook: Some(webhook::Settings {
+            url: "https://hooks.example.com/bellrock".into(),
+            auth: web::Auth::Header { name: "x-api-key".parse().unwrap(), file: "/w".into() },
+            link_base,
+        }),
+    };
+    let config = plain(text, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(engine(&config).notifications, expected);
+    let relay = plain("[orchestrator.notifications.email]\nserver = \"localhost\"\nfrom = \"b@x.org\"\nsecurity = \"none\"", &[]).unwrap();
+    assert_eq!(engine(&relay).notifications.email.as_ref().map(|mail| mail.port), Some(25));
+}
+
+#[test]
+fn a_way_to_people_that_cannot_work_is_reported() {
+    let problems = |text: &str| plain(text, &[]).unwrap_err().0.iter().map(Problem::to_string).collect::<Vec<_>>();
+    let said = problems(
+        "[orchestrator.notifications.email]\nserver = \"mx\"\nport = 70000\nsecurity = \"none\"\nuser = \"u\"\n\
+         [orchestrator.notifications.slack]\nurl_file = \"/a\"\ntoken_file = \"/b\"\n\
+         [orchestrator.notifications.webhook]\ntoken_header = \"X-Key\"\n",
+    );
+    for part in [
+        "email.server needs orchestrator.notifications.email.from",
+        "email.user needs orchestrator.notifications.email.password_file",
+        "email.port: is no port",
+        "email.user: its password would be sent without TLS",
+        "slack.token_file: and orchestrator.notifications.slack.url_file are two ways",
+        "webhook.token_header: has no effect here; it belongs to orchestrator.notifications.webhook.token_file",
+    ] {
+        assert!(said.iter().any(|line| line.contains(part)), "{part} in {said:#?}");
+    }
+    assert_eq!(said.len(), 6, "{said:#?}");
+    let said = problems("[orchestrator.notifications.email]\nserver = \"mx\"\nfrom = \"nobody\"");
+    assert!(said.len() == 1 && said[0].contains("email.from: email: \"nobody\" is no sender"), "{said:?}");
+    let said = problems("[orchestrator]\nkind = \"endpoint\"\n[orchestrator.notifications.slack]\nurl_file = \"/a\"");
+    assert!(said[0].contains("set orchestrator.kind = \"embedded\""), "{said:?}");
 }
 
 #[test]

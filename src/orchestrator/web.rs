@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use reqwest::StatusCode;
+use reqwest::header::HeaderName;
 use reqwest::header::HeaderValue;
 
 /// Limits of one call.
@@ -35,6 +36,13 @@ pub enum Auth {
     None,
     /// `Authorization: Bearer`, with what the file holds.
     Bearer(PathBuf),
+    /// A header of the receiver's own, such as `X-Api-Key`, with what the file holds.
+    Header {
+        /// Its name.
+        name: HeaderName,
+        /// Holds its value.
+        file: PathBuf,
+    },
     /// `Authorization: Basic`.
     Basic {
         /// User name.
@@ -137,12 +145,8 @@ impl Web {
         let url = without_secrets(url);
         let request = match &self.auth {
             Auth::None => request,
-            Auth::Bearer(path) => {
-                let mut value = HeaderValue::try_from(format!("Bearer {}", secret(path).await?))
-                    .map_err(|_| bad_secret(path, "not fit for a header"))?;
-                value.set_sensitive(true);
-                request.header(reqwest::header::AUTHORIZATION, value)
-            }
+            Auth::Bearer(path) => request.header(reqwest::header::AUTHORIZATION, hidden(path, format!("Bearer {}", secret(path).await?))?),
+            Auth::Header { name, file } => request.header(name, hidden(file, secret(file).await?)?),
             Auth::Basic { user, password_file } => request.basic_auth(user, Some(secret(password_file).await?)),
         };
         let no_answer = |e: reqwest::Error| {
@@ -212,6 +216,13 @@ pub(super) async fn secret(path: &Path) -> Result<String, Error> {
     let text = tokio::fs::read_to_string(path).await.map_err(|e| bad_secret(path, e))?;
     let text = text.trim();
     if text.is_empty() { Err(bad_secret(path, "empty")) } else { Ok(text.to_owned()) }
+}
+
+/// A value that no log shows.
+fn hidden(path: &Path, value: String) -> Result<HeaderValue, Error> {
+    let mut value = HeaderValue::try_from(value).map_err(|_| bad_secret(path, "not fit for a header"))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 fn bad_secret(path: &Path, cause: impl std::fmt::Display) -> Error {

@@ -32,6 +32,10 @@ use crate::orchestrator::runner::effects::job;
 use crate::orchestrator::runner::effects::job::Jobs;
 use crate::orchestrator::runner::embedded::Embedded;
 use crate::orchestrator::store::RedisStore;
+use crate::orchestrator::runner::notify::Channel;
+use crate::orchestrator::runner::notify::mail::Mail;
+use crate::orchestrator::runner::notify::slack::Slack;
+use crate::orchestrator::runner::notify::webhook::Webhook;
 use crate::orchestrator::store::Store;
 use crate::orchestrator::store::embedded::EmbeddedStore;
 use crate::supervise::Ended;
@@ -95,7 +99,7 @@ impl Engine {
             performer: Arc::new(performers),
             clock: clock.clone(),
             memory,
-            channels: Vec::new(),
+            channels: ways(&settings.notifications)?,
         };
         let usual = Settings::new(place.instance);
         let runs = Settings {
@@ -139,4 +143,19 @@ impl Engine {
         self.store.abort_all();
         ended
     }
+}
+
+/// The ways to people that are configured.
+fn ways(settings: &config::Notifications) -> Result<Vec<Arc<dyn Channel>>, String> {
+    let mut ways: Vec<Arc<dyn Channel>> = Vec::new();
+    if let Some(settings) = &settings.email {
+        ways.push(Arc::new(Mail::new(settings.clone()).map_err(|e| chain(&e))?));
+    }
+    if let Some(settings) = &settings.slack {
+        ways.push(Arc::new(Slack::new(settings.clone()).map_err(|e| chain(&e))?));
+    }
+    if let Some(settings) = &settings.webhook {
+        ways.push(Arc::new(Webhook::new(settings.clone()).map_err(|e| chain(&e))?));
+    }
+    Ok(ways)
 }

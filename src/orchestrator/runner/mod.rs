@@ -125,7 +125,7 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// What this host remembers of the last process.
     pub memory: Memory,
-    /// Ways to people. Without any, notices stay in the outbox for those who have some.
+    /// Ways to people. What none of them serves stays in the outbox for those who do.
     pub channels: Vec<Arc<dyn Channel>>,
 }
 
@@ -273,11 +273,7 @@ impl Runner {
                     janitor::run(Arc::clone(&shared), state.clone(), history, over.clone()).await;
                 }
             };
-            let notices = async {
-                if !channels.is_empty() {
-                    notify::run(Arc::clone(&shared), channels, bell, over.clone()).await;
-                }
-            };
+            let notices = notify::run(Arc::clone(&shared), channels, settings.instance.clone(), bell, over.clone());
             tokio::join!(schedules, history, notices);
         }
     }

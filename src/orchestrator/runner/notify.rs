@@ -1,13 +1,17 @@
 //! Tells people: notices leave the outbox by email, to a Slack-compatible webhook, or to a webhook of anybody's.
 //!
 //! What must stay true: an execution never waits for this; a notice is told at least once, or given up with a line in the log; every delivery is
-//! bounded, and those that fail come again later and later.
+//! bounded, and those that fail come again later and later. A notice of a type that is not set up here is left for an instance that has it; that
+//! it lies there is said once for each type.
 
 pub mod mail;
 pub mod slack;
 pub mod webhook;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,8 +34,9 @@ use crate::orchestrator::web;
 use crate::orchestrator::web::Limits;
 use crate::orchestrator::web::Web;
 
-/// Without a ring, the outbox is looked at so often: for what other instances left behind.
-const EVERY: Duration = Duration::from_secs(15);
+/// Without a ring, the outbox is looked at after this to twice of this: for what other instances left behind. No two of them keep step, or one would
+/// always come first, and what it cannot tell would never be told.
+const EVERY: Duration = Duration::from_secs(10);
 /// Notices taken at once, and under way at once.
 const AT_ONCE: usize = 8;
 /// A notice that is taken comes back after this, should we die.
@@ -43,6 +48,8 @@ const AGAIN_FIRST: Duration = Duration::from_secs(5);
 const AGAIN_LONGEST: Duration = Duration::from_secs(900);
 /// Tries before a notice is given up: about half a day.
 const TRIES: u32 = 50;
+/// Types that are remembered as not set up; what they are called is for authors of pipelines to say, so they could be many.
+const REMEMBERED: usize = 64;
 
 /// Why a notice was not delivered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -119,10 +126,10 @@ fn limits() -> Limits {
     Limits { total: Duration::from_secs(20), body: 64 << 10, ..Limits::default() }
 }
 
-/// Posts JSON. The URL may be a secret: it is in no message.
-async fn post(web: &Web, url: &str, body: &Value, headers: &[(&'static str, String)]) -> Result<(), NotTold> {
+/// Posts JSON; what is answered. The URL may be a secret: it is in no message.
+async fn post(web: &Web, url: &str, body: &Value, headers: &[(&'static str, String)]) -> Result<Vec<u8>, NotTold> {
     let (why, again) = match web.call(Method::POST, url, Some(body.to_string()), headers).await {
-        Ok(answer) if answer.status.is_success() => return Ok(()),
+        Ok(answer) if answer.status.is_success() => return Ok(answer.body),
         Ok(answer) => {
             let status = answer.status;
             let again = status.is_server_error() || matches!(status.as_u16(), 401 | 408 | 425 | 429);
@@ -149,13 +156,21 @@ fn what(event: &str, status: &str) -> String {
 }
 
 /// Delivers notices until it is stopped.
-pub(super) async fn run(shared: Arc<Shared>, channels: Vec<Arc<dyn Channel>>, bell: Arc<Notify>, stop: CancellationToken) {
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    channels: Vec<Arc<dyn Channel>>,
+    instance: String,
+    bell: Arc<Notify>,
+    stop: CancellationToken,
+) {
+    let mut turn = seed::of(&instance);
+    let teller = Teller { shared, channels, absent: Mutex::default() };
     let mut failing = false;
     loop {
         // Safe to cancel: what was taken and not told comes back by its lease.
         let round = tokio::select! {
             () = stop.cancelled() => return,
-            round = round(&shared, &channels) => round,
+            round = teller.round() => round,
         };
         match round {
             Ok(true) => continue,
@@ -169,44 +184,84 @@ pub(super) async fn run(shared: Arc<Shared>, channels: Vec<Arc<dyn Channel>>, be
         tokio::select! {
             () = stop.cancelled() => return,
             () = bell.notified() => {}
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(spread(EVERY, turn)) => turn = turn.wrapping_add(1),
         }
     }
 }
 
-/// True when there may be more.
-async fn round(shared: &Shared, channels: &[Arc<dyn Channel>]) -> Result<bool, StoreError> {
-    let taken = shared.store.outbox(AT_ONCE, LEASE).await?;
-    let full = taken.len() >= AT_ONCE;
-    let deliveries = taken.into_iter().map(|out| deliver(shared, channels, out));
-    let done: Vec<Result<(), StoreError>> = futures::stream::iter(deliveries).buffer_unordered(AT_ONCE).collect().await;
-    done.into_iter().collect::<Result<Vec<()>, _>>()?;
-    Ok(full)
+struct Teller {
+    shared: Arc<Shared>,
+    channels: Vec<Arc<dyn Channel>>,
+    /// Types that were said not to be set up here.
+    absent: Mutex<BTreeSet<String>>,
 }
 
-async fn deliver(shared: &Shared, channels: &[Arc<dyn Channel>], out: Outgoing) -> Result<(), StoreError> {
-    let kind = out.notice.to.get("type").and_then(Value::as_str).unwrap_or_default().to_lowercase();
-    let told = match channels.iter().find(|channel| channel.serves() == kind) {
-        Some(channel) => match tokio::time::timeout(WITHIN, channel.tell(&out)).await {
-            Ok(told) => told,
-            Err(_) => Err(NotTold { why: format!("no answer within {} s", WITHIN.as_secs()), again: true }),
-        },
-        None => Err(NotTold { why: format!("notifications of type {kind:?} are not set up here"), again: false }),
-    };
-    match told {
-        Ok(()) => {
-            info!(notice = out.id, event = out.notice.event, kind, "told");
-            shared.store.outbox_done(&out.id).await
+impl Teller {
+    /// True when there may be more.
+    async fn round(&self) -> Result<bool, StoreError> {
+        let taken = self.shared.store.outbox(AT_ONCE, LEASE).await?;
+        let full = taken.len() >= AT_ONCE;
+        let deliveries = taken.into_iter().map(|out| self.deliver(out));
+        let done: Vec<Result<(), StoreError>> = futures::stream::iter(deliveries).buffer_unordered(AT_ONCE).collect().await;
+        done.into_iter().collect::<Result<Vec<()>, _>>()?;
+        Ok(full)
+    }
+
+    async fn deliver(&self, out: Outgoing) -> Result<(), StoreError> {
+        let kind = out.notice.to.get("type").and_then(Value::as_str).unwrap_or_default().to_lowercase();
+        let told = match self.channels.iter().find(|channel| channel.serves() == kind) {
+            Some(channel) => match tokio::time::timeout(WITHIN, channel.tell(&out)).await {
+                Ok(told) => told,
+                Err(_) => Err(NotTold { why: format!("no answer within {} s", WITHIN.as_secs()), again: true }),
+            },
+            None if out.tries < TRIES => return self.leave(&out, &kind).await,
+            None => Err(NotTold { why: format!("notifications of type {kind:?} are set up nowhere"), again: false }),
+        };
+        match told {
+            Ok(()) => {
+                info!(notice = out.id, event = out.notice.event, kind, "told");
+                self.shared.store.outbox_done(&out.id).await
+            }
+            Err(NotTold { why, again }) if again && out.tries < TRIES => {
+                warn!(
+                    notice = out.id,
+                    event = out.notice.event,
+                    kind,
+                    why,
+                    tries = out.tries + 1,
+                    "a notice was not delivered; again later"
+                );
+                self.put_off(&out).await
+            }
+            Err(NotTold { why, .. }) => {
+                error!(notice = out.id, event = out.notice.event, kind, why, "a notice is given up (runbooks/notice-given-up.md)");
+                self.shared.store.outbox_done(&out.id).await
+            }
         }
-        Err(NotTold { why, again }) if again && out.tries < TRIES => {
-            let pause = AGAIN_FIRST.saturating_mul(1 << out.tries.min(10)).min(AGAIN_LONGEST);
-            warn!(notice = out.id, event = out.notice.event, kind, why, tries = out.tries + 1, "a notice was not delivered; again later");
-            shared.store.outbox_again(&out.id, shared.clock.now().plus(spread(pause, seed::of(&out.id) ^ u64::from(out.tries)))).await
+    }
+
+    /// Another instance may have what this one lacks, or this one after its next start.
+    async fn leave(&self, out: &Outgoing, kind: &str) -> Result<(), StoreError> {
+        let fresh = {
+            let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+            absent.len() < REMEMBERED && absent.insert(kind.to_owned())
+        };
+        if fresh {
+            error!(
+                kind,
+                notice = out.id,
+                application = out.listing.application,
+                pipeline = out.listing.name,
+                "notifications of this type are not set up here; they wait for an instance where they are (runbooks/notice-given-up.md)"
+            );
         }
-        Err(NotTold { why, .. }) => {
-            error!(notice = out.id, event = out.notice.event, kind, why, "a notice is given up (runbooks/notice-given-up.md)");
-            shared.store.outbox_done(&out.id).await
-        }
+        self.put_off(out).await
+    }
+
+    async fn put_off(&self, out: &Outgoing) -> Result<(), StoreError> {
+        let pause = AGAIN_FIRST.saturating_mul(1 << out.tries.min(10)).min(AGAIN_LONGEST);
+        let at = self.shared.clock.now().plus(spread(pause, seed::of(&out.id) ^ u64::from(out.tries)));
+        self.shared.store.outbox_again(&out.id, at).await
     }
 }
 

@@ -18,6 +18,7 @@ use crate::orchestrator::engine::status::Status;
 use crate::orchestrator::store::Listing;
 use crate::orchestrator::test_server::Reply;
 use crate::orchestrator::test_server::Server;
+use crate::orchestrator::web::Auth;
 
 fn notice(to: Value) -> Outgoing {
     let object = |value: Value| value.as_object().cloned().unwrap();
@@ -117,7 +118,8 @@ async fn slack_is_told_in_its_form_and_its_address_stays_secret() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("url");
     std::fs::write(&file, server.url("/services/T0/secret\n")).unwrap();
-    let slack = Slack::new(slack::Settings { url_file: file.clone(), link_base: None }).unwrap();
+    let by = slack::By::Webhook { url_file: file.clone() };
+    let slack = Slack::new(slack::Settings { by, link_base: None }).unwrap();
     assert_eq!(slack.tell(&notice(json!({"address": "#ops"}))).await, Ok(()));
     let body: Value = serde_json::from_str(&server.asked()[0].body).unwrap();
     assert_eq!(body["channel"], "#ops");
@@ -135,6 +137,32 @@ async fn slack_is_told_in_its_form_and_its_address_stays_secret() {
 }
 
 #[tokio::test]
+async fn a_bot_tells_its_channel_and_a_refusal_that_looks_well_is_one() {
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let token_file = folder.path().join("token");
+    std::fs::write(&token_file, "xoxb-hush\n").unwrap();
+    let by = slack::By::Bot { token_file, api: server.url("/api/") };
+    let slack = Slack::new(slack::Settings { by, link_base: None }).unwrap();
+    server.says("POST /api/chat.postMessage", r#"{"ok": true}"#);
+    assert_eq!(slack.tell(&notice(json!({"address": "#ops"}))).await, Ok(()));
+    let asked = server.asked().remove(0);
+    assert_eq!(asked.headers["authorization"], "Bearer xoxb-hush");
+    assert_eq!(serde_json::from_str::<Value>(&asked.body).unwrap()["channel"], "#ops");
+    for (said, again) in [
+        (r#"{"ok": false, "error": "channel_not_found"}"#, false),
+        (r#"{"ok": false, "error": "invalid_auth"}"#, true),
+        (r#"{"ok": false, "error": "ratelimited"}"#, true),
+        ("<html>", true),
+    ] {
+        server.says("POST /api/chat.postMessage", said);
+        let not_told = slack.tell(&notice(json!({"address": "#ops"}))).await.unwrap_err();
+        assert!(not_told.again == again && !not_told.why.contains("hush"), "{said}: {not_told}");
+    }
+    assert!(!slack.tell(&notice(json!({}))).await.unwrap_err().again, "a bot has no channel of its own");
+}
+
+#[tokio::test]
 async fn a_webhook_gets_the_whole_notice_and_its_id() {
     let server = Server::start().await;
     server.on("POST /hook", Reply::InTurn(vec![(500, String::new()), (204, String::new())]));
@@ -142,7 +170,8 @@ async fn a_webhook_gets_the_whole_notice_and_its_id() {
     let token = folder.path().join("token");
     std::fs::write(&token, "t0ken").unwrap();
     let link_base = Some("https://bellrock.example".to_owned());
-    let hook = Webhook::new(webhook::Settings { url: server.url("/hook"), token_file: Some(token), link_base }).unwrap();
+    let auth = Auth::Bearer(token.clone());
+    let hook = Webhook::new(webhook::Settings { url: server.url("/hook"), auth, link_base }).unwrap();
     let notice = notice(json!({"type": "webhook", "team": "blue"}));
     assert!(hook.tell(&notice).await.unwrap_err().again);
     assert_eq!(hook.tell(&notice).await, Ok(()));
@@ -154,5 +183,10 @@ async fn a_webhook_gets_the_whole_notice_and_its_id() {
         (&asked.headers["authorization"], &asked.headers["idempotency-key"]),
         (&"Bearer t0ken".parse().unwrap(), &"01-1".parse().unwrap())
     );
-    assert!(Webhook::new(webhook::Settings { url: "ftp://x".into(), token_file: None, link_base: None }).is_err());
+    let auth = Auth::Header { name: "x-api-key".parse().unwrap(), file: token };
+    let keyed = Webhook::new(webhook::Settings { url: server.url("/hook"), auth, link_base: None }).unwrap();
+    assert_eq!(keyed.tell(&notice).await, Ok(()));
+    let asked = &server.asked()[2];
+    assert_eq!((&asked.headers["x-api-key"], asked.headers.get("authorization")), (&"t0ken".parse().unwrap(), None));
+    assert!(Webhook::new(webhook::Settings { url: "ftp://x".into(), auth: Auth::None, link_base: None }).is_err());
 }

@@ -1,8 +1,6 @@
 //! Notices as JSON to one URL of the operator's: blocks of type `webhook`. What the block says besides goes along under `to`; where it is sent is not for
 //! a pipeline to say.
 
-use std::path::PathBuf;
-
 use async_trait::async_trait;
 use serde_json::json;
 
@@ -22,8 +20,8 @@ use crate::orchestrator::web::Web;
 pub struct Settings {
     /// An http or https URL.
     pub url: String,
-    /// File of a bearer token.
-    pub token_file: Option<PathBuf>,
+    /// How the receiver knows us.
+    pub auth: Auth,
     /// Where people see executions, without what follows `/pipelines`.
     pub link_base: Option<String>,
 }
@@ -42,8 +40,8 @@ impl Webhook {
     /// It is no URL, or TLS does not start.
     pub fn new(settings: Settings) -> Result<Self, SetupError> {
         web::check_url(&settings.url)?;
-        let auth = settings.token_file.clone().map_or(Auth::None, Auth::Bearer);
-        Ok(Self { settings, web: Web::new(super::limits(), auth)? })
+        let web = Web::new(super::limits(), settings.auth.clone())?;
+        Ok(Self { settings, web })
     }
 }
 
@@ -62,6 +60,6 @@ impl Channel for Webhook {
             "execution": out.listing, "subject": subject, "text": text, "link": link(out, base),
         });
         // Whoever is told twice can know it.
-        post(&self.web, &self.settings.url, &body, &[("idempotency-key", super::plain(&out.id))]).await
+        post(&self.web, &self.settings.url, &body, &[("idempotency-key", super::plain(&out.id))]).await.map(drop)
     }
 }

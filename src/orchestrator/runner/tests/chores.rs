@@ -112,7 +112,53 @@ async fn a_notice_is_told_until_it_is_heard_and_holds_up_nobody() {
     let told = channel.0.lock().unwrap().clone();
     assert_eq!(told.iter().map(|(tries, _)| *tries).collect::<Vec<_>>(), [0, 1, 2]);
     assert_eq!(told[0].1, "app: p: succeeded");
-    assert!(fleet.store.outbox(10, SECOND).await.unwrap().is_empty(), "the one of a type nobody serves is given up");
+}
+
+/// Serves what the other does not.
+#[derive(Default)]
+struct Texts(Mutex<u32>);
+
+#[async_trait]
+impl Channel for Texts {
+    fn serves(&self) -> &'static str {
+        "sms"
+    }
+
+    async fn tell(&self, _: &Outgoing) -> Result<(), NotTold> {
+        *self.0.lock().unwrap() += 1;
+        Ok(())
+    }
+}
+
+async fn with_an_sms(fleet: &Fleet) {
+    let notify = json!([{"type": "sms", "when": ["pipeline.complete"]}]);
+    fleet.start(json!({"name": "p", "application": "app", "stages": [{"type": "noop"}], "notifications": notify})).await;
+    fleet.until_ended(1, SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_notice_that_one_instance_cannot_tell_waits_for_one_that_can() {
+    let fleet = Fleet::new(Duration::ZERO);
+    let _one = fleet.boot("i-1");
+    with_an_sms(&fleet).await;
+    tokio::time::sleep(10 * MINUTE).await;
+    let texts = Arc::new(Texts::default());
+    let _other = fleet.boot_telling("i-2", texts.clone());
+    tokio::time::sleep(4 * 60 * MINUTE).await;
+    assert_eq!(*texts.0.lock().unwrap(), 1);
+    assert!(fleet.store.outbox(10, SECOND).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_notice_that_nobody_can_tell_is_given_up_after_half_a_day() {
+    let fleet = Fleet::new(Duration::ZERO);
+    let _one = fleet.boot_telling("i-1", Arc::new(Reluctant::default()));
+    with_an_sms(&fleet).await;
+    tokio::time::sleep(16 * 60 * MINUTE).await;
+    let late = Arc::new(Texts::default());
+    let _other = fleet.boot_telling("i-2", late.clone());
+    tokio::time::sleep(60 * MINUTE).await;
+    assert_eq!(*late.0.lock().unwrap(), 0, "nothing is left to tell");
 }
 
 #[tokio::test(start_paused = true)]
