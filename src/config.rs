@@ -79,6 +79,21 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Unix socket for reads and for `drain` and `undrain`.
     pub socket: PathBuf,
+    /// Lists the tokens of callers from elsewhere, and of those on loopback that do more than look.
+    pub tokens_file: Option<PathBuf>,
+    /// A port for other machines. There is none without tokens.
+    pub network: Option<Network>,
+}
+
+/// A port for other machines, over TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// PEM file of its certificate and those that vouch for it.
+    pub certificate_file: PathBuf,
+    /// PEM file of its private key.
+    pub key_file: PathBuf,
 }
 
 /// What the agent writes to stderr.

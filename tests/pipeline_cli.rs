@@ -23,7 +23,6 @@ use bellrock::http::api::Start;
 use bellrock::http::api::StartError;
 use bellrock::http::api::What;
 use bellrock::http::api::auth::Door;
-use bellrock::http::api::auth::Tokens;
 use bellrock::model::Clock;
 use bellrock::model::Timestamp;
 use bellrock::orchestrator::engine::definition;
@@ -57,6 +56,7 @@ use tokio::net::UnixListener;
 use tokio::process::Child;
 use tokio::process::ChildStdout;
 use tokio::process::Command;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// How long a process may take for what takes it a moment.
@@ -124,7 +124,8 @@ impl Rig {
                 }
             }
         };
-        let router = Api::new(Arc::clone(&store) as Arc<dyn Store>, Arc::new(Fake(Arc::clone(&store))), Tokens::default(), clock).router();
+        let (_, tokens) = watch::channel(Arc::default());
+        let router = Api::new(Arc::clone(&store) as Arc<dyn Store>, Arc::new(Fake(Arc::clone(&store))), tokens, clock).router();
         let router = router.layer(Extension(Door::Socket("ada".into()))).layer(from_fn(cut));
         let listener = UnixListener::bind(dir.path().join("agent.sock")).expect("a socket of our own");
         let mut server = JoinSet::new();

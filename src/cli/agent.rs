@@ -42,6 +42,7 @@ use crate::host::signals::Request;
 use crate::host::signals::Signals;
 use crate::http;
 use crate::http::Surface;
+use crate::http::keyring::Keyring;
 use crate::journal::FileAudit;
 use crate::journal::FileJournal;
 use crate::journal::Journal;
@@ -108,21 +109,35 @@ async fn serve(config: Config, context: &Context) -> Result<(), Failure> {
         config::Orchestrator::Embedded(_) => Some(Arc::new(OnceLock::new())),
         config::Orchestrator::Endpoint(_) => None,
     };
-    let surface = Surface { status: statuses.clone(), commands: asked, api: api.clone() };
+    let keyring = Arc::new(Keyring::new(super::config::keyring_files(&config.http)));
+    let surface = Surface { status: statuses.clone(), commands: asked, api: api.clone(), tokens: keyring.tokens() };
+    let (again, agains) = watch::channel(0);
 
     let mut tasks = Supervisor::new(stop.clone());
     let (listen, over_tcp, stopped) = (config.http.listen, surface.clone(), stop.clone());
     tasks.restarted("http", move || Box::pin(tcp(listen, over_tcp.clone(), stopped.clone())));
+    let (ring, looks, stopped) = (keyring.clone(), agains, stop.clone());
+    tasks.restarted("keyring", move || {
+        let (ring, looks, stopped) = (ring.clone(), looks.clone(), stopped.clone());
+        Box::pin(async move {
+            ring.keep(looks, stopped).await;
+            Ok(())
+        })
+    });
+    if let Some(listen) = config.http.network.as_ref().map(|network| network.listen) {
+        let (over_tls, ring, stopped) = (surface.clone(), keyring.clone(), stop.clone());
+        tasks.restarted("network", move || Box::pin(network(listen, over_tls.clone(), ring.clone(), stopped.clone())));
+    }
     let (path, stopped) = (config.http.socket.clone(), stop.clone());
     tasks.restarted("socket", move || Box::pin(unix(path.clone(), surface.clone(), stopped.clone())));
-    let reader = Reader { config: config.clone(), file: context.config.clone(), env: context.env.clone(), policy };
+    let reader = Reader { config: config.clone(), file: context.config.clone(), env: context.env.clone(), policy, again };
     tasks.essential("signals", listen_to(signals, reader, manager.clone(), stop.clone()));
     let beat = manager.clone();
     // The loop may end before the rest is asked to stop: when the engine beside it does.
     let lines = Lines { policy: policies, commands, stop: stop.child_token(), status, beat: Box::new(move || beat.ping()) };
     let env = context.env.clone();
     let told = tell(manager.clone(), statuses);
-    tasks.essential("agent", async move { tokio::join!(work(config, env, boot, lines, api), told).0 });
+    tasks.essential("agent", async move { tokio::join!(work(config, env, boot, lines, api.map(|routes| (routes, keyring))), told).0 });
 
     manager.ready();
     let ended = tasks.run(STOP_WITHIN).await;
@@ -132,8 +147,8 @@ async fn serve(config: Config, context: &Context) -> Result<(), Failure> {
     })
 }
 
-/// The routes of the API, once there is an engine behind them.
-type Routes = Option<Arc<OnceLock<axum::Router>>>;
+/// The routes of the API, once there is an engine behind them, and who may take them.
+type Routes = Option<(Arc<OnceLock<axum::Router>>, Arc<Keyring>)>;
 
 /// Learns who we are, puts the parts together, runs the loop, and the engine beside it.
 async fn work(config: Config, env: std::collections::BTreeMap<String, String>, boot: String, mut lines: Lines, api: Routes) -> Ended {
@@ -151,10 +166,11 @@ async fn work(config: Config, env: std::collections::BTreeMap<String, String>, b
             // A journal that cannot be read holds the loop, which tells; until then nothing is claimed.
             let draining = journal.load(own, &boot).map_or(true, |found| found.is_some_and(|(durable, _)| durable.drain.is_some()));
             let place = Place { instance: own.as_str(), state_dir: &config.fleet.state_dir, env: &env, draining };
-            let engine = Engine::start(settings, place, clock.clone()).await?;
-            if let Some(api) = api {
+            let tokens = api.as_ref().map_or_else(|| watch::channel(Arc::default()).1, |(_, keyring)| keyring.tokens());
+            let engine = Engine::start(settings, place, tokens, clock.clone()).await?;
+            if let Some((routes, _)) = api {
                 // Set once: this is the only place, and it is passed once.
-                let _ = api.set(engine.api.clone());
+                let _ = routes.set(engine.api.clone());
             }
             let orchestrator: Arc<dyn Orchestrator> = match config.is_written("orchestrator.kind") {
                 true => engine.orchestrator.clone(),
@@ -200,6 +216,12 @@ async fn tcp(listen: std::net::SocketAddr, surface: Surface, stop: CancellationT
     http::serve_tcp(port, surface, stop).await.map_err(|e| chain(&e))
 }
 
+async fn network(listen: std::net::SocketAddr, surface: Surface, keyring: Arc<Keyring>, stop: CancellationToken) -> Ended {
+    let Some(port) = http::NetworkPort::bind(listen, &keyring, &stop).await.map_err(|e| chain(&e))? else { return Ok(()) };
+    info!(address = %port.address(), "answering over HTTPS");
+    http::serve_network(port, surface, stop).await.map_err(|e| chain(&e))
+}
+
 async fn unix(path: std::path::PathBuf, surface: Surface, stop: CancellationToken) -> Ended {
     let socket = http::Socket::bind(&path).await.map_err(|e| chain(&e))?;
     info!(socket = %path.display(), "taking orders");
@@ -231,6 +253,8 @@ struct Reader {
     file: Option<std::path::PathBuf>,
     env: std::collections::BTreeMap<String, String>,
     policy: watch::Sender<Policy>,
+    /// Counts reloads, for those who read files of their own.
+    again: watch::Sender<u64>,
 }
 
 async fn listen_to(mut signals: Signals, mut reader: Reader, manager: Arc<Systemd>, stop: CancellationToken) -> Ended {
@@ -257,6 +281,8 @@ async fn listen_to(mut signals: Signals, mut reader: Reader, manager: Arc<System
 
 impl Reader {
     fn reload(&mut self) {
+        // Whatever becomes of the configuration: a renewed certificate has nothing to do with it.
+        self.again.send_modify(|count| *count += 1);
         let config = match Config::load(self.file.as_deref(), &self.env) {
             Ok(config) => config,
             Err(e) => {

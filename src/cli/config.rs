@@ -7,7 +7,15 @@ use serde_json::json;
 use super::Context;
 use super::Exit;
 use super::Failure;
+use crate::config;
+use crate::config::Config;
+use crate::config::Place;
+use crate::config::Problem;
+use crate::config::Problems;
 use crate::config::Setting;
+use crate::http::keyring::Files;
+use crate::http::keyring::Pair;
+use crate::http::keyring::Part;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -21,7 +29,7 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// List every problem with its line; exit 2 if there is one.
+    /// List every problem with its line, also of the files it names; exit 2 if there is one.
     Check,
     /// Print every key with its value and where it came from.
     Show,
@@ -30,10 +38,30 @@ enum What {
 pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let config = context.load_config()?;
     match args.what {
+        What::Check if !files(&config).is_empty() => return Err(config::Error::from(Problems(files(&config))).into()),
         What::Check => context.print(|| "configuration: in order".into(), &json!({ "problems": [] }))?,
         What::Show => context.print(|| show(config.effective()), &config.effective())?,
     }
     Ok(Exit::Done)
+}
+
+/// Where callers from elsewhere are told one from another.
+pub(super) fn keyring_files(http: &config::Http) -> Files {
+    let pair = http.network.as_ref().map(|network| Pair { certificate: network.certificate_file.clone(), key: network.key_file.clone() });
+    Files { tokens: http.tokens_file.clone(), pair }
+}
+
+/// What is wrong with the files that the configuration names.
+fn files(config: &Config) -> Vec<Problem> {
+    let at = |key: &'static str, wrong: String| {
+        let place = config.effective().iter().find(|setting| setting.key == key).map_or(Place::Default, |setting| setting.from.clone());
+        Problem { place, key: key.to_owned(), wrong, allowed: String::new() }
+    };
+    let told = |(part, wrong): (Part, String)| match part {
+        Part::Tokens => at("http.tokens_file", wrong),
+        Part::Certificate => at("http.network.certificate_file", wrong),
+    };
+    keyring_files(&config.http).problems().into_iter().map(told).collect()
 }
 
 /// The settings as a TOML text that would give the same, with the origin of each value behind it.
@@ -70,7 +98,6 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::Config;
 
     #[test]
     fn show_is_a_file_that_means_the_same_with_the_origin_of_each_value() {

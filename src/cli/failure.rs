@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(
             anstream::adapter::strip_str(&failure.text()).to_string(),
             "error[config-wrong]: the configuration has 2 problems; nothing was started\n  \
-             /b.toml:2:1: http.port: is unknown; keys of [http]: listen, socket\n  \
+             /b.toml:2:1: http.port: is unknown; keys of [http]: listen, network.certificate_file, network.key_file, network.listen, socket, tokens_file\n  \
              /b.toml:4:8: drain.keep: \"x\" is not understood; allowed: a whole number, 0 or more\n\
              help: `bellrock config check` lists them again, `bellrock config show` what is in force once they are mended\n\
              see: runbooks/config-wrong.md\n"

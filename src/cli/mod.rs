@@ -16,6 +16,7 @@ mod pipeline;
 mod rollback;
 mod sim;
 mod status;
+mod token;
 mod undrain;
 mod version;
 
@@ -84,6 +85,8 @@ enum Command {
     Drill(drill::Args),
     /// Check the configuration, or show what is in force and where it comes from.
     Config(config::Args),
+    /// Make tokens for callers from elsewhere.
+    Token(token::Args),
     /// Run the command of one job, and leave its result where the agent looks for it.
     #[command(hide = true)]
     JobSupervisor(job_supervisor::Args),
@@ -226,6 +229,7 @@ fn run(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Sim(args) => sim::run(args, context),
         Command::Drill(args) => drill::run(args, context),
         Command::Config(args) => config::run(args, context),
+        Command::Token(args) => token::run(args, context),
         Command::JobSupervisor(args) => job_supervisor::run(&args, context),
         Command::Version(args) => version::run(args, context),
     }

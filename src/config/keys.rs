@@ -10,6 +10,7 @@ use super::Format;
 use super::Http;
 use super::Level;
 use super::Log;
+use super::Network;
 use super::kind::HttpUrl;
 use super::kind::Limit;
 use super::kind::choice;
@@ -153,12 +154,26 @@ pub(super) fn http(sheet: &mut Sheet<'_>) -> Http {
         "http.listen",
         listen.ip().is_loopback(),
         format!("{} can be reached from other machines", listen.ip()),
-        "allowed: 127.0.0.0/8 and [::1]",
+        "allowed: 127.0.0.0/8 and [::1]; for others there is http.network.listen",
     );
     let socket = sheet.read("http.socket", PathBuf::from("/run/bellrock/agent.sock"));
     // sockaddr_un holds 108 bytes with the closing zero.
     sheet.check("http.socket", socket.as_os_str().len() < 108, "is too long for a unix socket", "allowed: at most 107 bytes");
-    Http { listen, socket }
+    let tokens_file = sheet.optional::<PathBuf>("http.tokens_file");
+    let network = network(sheet);
+    Http { listen, socket, tokens_file, network }
+}
+
+fn network(sheet: &mut Sheet<'_>) -> Option<Network> {
+    const LISTEN: &str = "http.network.listen";
+    let listen = sheet.optional::<SocketAddr>(LISTEN);
+    let chosen = Chosen { holds: sheet.is_written(LISTEN), by: LISTEN, what: "the network port" };
+    let certificate_file = sheet.needed::<PathBuf>(&chosen, "http.network.certificate_file");
+    let key_file = sheet.needed::<PathBuf>(&chosen, "http.network.key_file");
+    if chosen.holds && !sheet.is_written("http.tokens_file") {
+        sheet.wrong(LISTEN, "the network port needs http.tokens_file", "nobody could ask; `bellrock token new` makes a token");
+    }
+    Some(Network { listen: listen?, certificate_file: certificate_file?, key_file: key_file? })
 }
 
 pub(super) fn log(sheet: &mut Sheet<'_>) -> Log {

@@ -258,7 +258,7 @@ fn each_wrong_value_is_reported_where_it_stands() {
         ("[terminate]\nmin_size = \"x\"", "b.toml:2:12: terminate.min_size: \"x\" is not understood; allowed: one of \"lower\", \"hold\""),
         (
             "[http]\nlisten = \"0.0.0.0:80\"",
-            "b.toml:2:10: http.listen: 0.0.0.0 can be reached from other machines; allowed: 127.0.0.0/8 and [::1]",
+            "b.toml:2:10: http.listen: 0.0.0.0 can be reached from other machines; allowed: 127.0.0.0/8 and [::1]; for others there is http.network.listen",
         ),
         (
             "[http]\nlisten = \"localhost\"",
@@ -310,7 +310,10 @@ fn each_unknown_key_is_reported_with_what_was_meant() {
     for (text, expected) in [
         ("[drain]\nqiet = \"1m\"", "b.toml:2:1: drain.qiet: is unknown; did you mean drain.quiet?"),
         ("[dran]\nquiet = \"1m\"", "b.toml:1:2: dran: is unknown; sections: fleet, orchestrator, drain, terminate, http, log"),
-        ("[http]\nport = 1", "b.toml:2:1: http.port: is unknown; keys of [http]: listen, socket"),
+        (
+            "[http]\nport = 1",
+            "b.toml:2:1: http.port: is unknown; keys of [http]: listen, network.certificate_file, network.key_file, network.listen, socket, tokens_file",
+        ),
         ("drain = 1", "b.toml:1:1: drain: is a section, not a key; write [drain] and its keys below"),
         ("[[drain]]\nkeep = 1", "b.toml:1:3: drain: is a section, not a key; write [drain] and its keys below"),
         (
@@ -374,6 +377,36 @@ fn each_impossible_combination_is_reported() {
 }
 
 #[test]
+fn a_port_for_others_needs_tls_and_tokens() {
+    let network = "[http.network]\nlisten = \"0.0.0.0:7011\"\ncertificate_file = \"/c\"\nkey_file = \"/k\"\n";
+    let config = good(&format!("[http]\ntokens_file = \"/t\"\n{network}"));
+    let expected = Network { listen: "0.0.0.0:7011".parse().unwrap(), certificate_file: "/c".into(), key_file: "/k".into() };
+    assert_eq!((config.http.tokens_file, config.http.network), (Some("/t".into()), Some(expected)));
+    assert_eq!(good("[http]\ntokens_file = \"/t\"").http.network, None);
+    assert_problems(
+        "[http.network]\nlisten = \"0.0.0.0:7011\"",
+        &[],
+        &[
+            "b.toml:2:10: http.network.listen: the network port needs http.network.certificate_file; allowed there: an absolute path",
+            "b.toml:2:10: http.network.listen: the network port needs http.network.key_file; allowed there: an absolute path",
+            "b.toml:2:10: http.network.listen: the network port needs http.tokens_file; nobody could ask; `bellrock token new` makes a token",
+        ],
+    );
+    assert_problems(
+        network,
+        &[],
+        &[
+            "b.toml:2:10: http.network.listen: the network port needs http.tokens_file; nobody could ask; `bellrock token new` makes a token",
+        ],
+    );
+    assert_problems(
+        "[http.network]\nkey_file = \"/k\"",
+        &[],
+        &["b.toml:2:12: http.network.key_file: has no effect here; it belongs to the network port"],
+    );
+}
+
+#[test]
 fn all_problems_are_reported_at_once_also_beside_broken_lines() {
     let text = "[drain]\nquiet = \"3s\"\nqiet = 4\nsoak = 30\nkeep = = 3\n[foo]\nx = 1\n[log]\nlevel = \"loud\"\nformat = \"text\nx = ]\n";
     let pairs = [("BELLROCK_HTTP_LISTEN", "[::]:1"), ("BELLROCK_DRAIN_QUITE", "3s"), ("BELLROCK_CASES", "ours, but no key")];
@@ -390,7 +423,7 @@ fn all_problems_are_reported_at_once_also_beside_broken_lines() {
             "b.toml:10:15: invalid basic string, expected `\"`",
             "b.toml:11:5: missing array opening, expected `[`",
             "environment BELLROCK_DRAIN_QUITE: overrides no key; did you mean BELLROCK_DRAIN_QUIET?",
-            "environment BELLROCK_HTTP_LISTEN: http.listen: :: can be reached from other machines; allowed: 127.0.0.0/8 and [::1]",
+            "environment BELLROCK_HTTP_LISTEN: http.listen: :: can be reached from other machines; allowed: 127.0.0.0/8 and [::1]; for others there is http.network.listen",
         ],
     );
 }

@@ -17,8 +17,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 
-/// Connections at a time; further ones wait in the kernel's queue. Health checks and a few people need a handful.
-const CONNECTIONS: usize = 32;
 /// Life of a connection from its beginning or the last byte of an answer: longer than any answer takes, and than a stream of events is silent.
 const LIFE: Duration = Duration::from_secs(30);
 
@@ -28,8 +26,9 @@ pub(super) struct Bounded<L> {
 }
 
 impl<L> Bounded<L> {
-    pub(super) fn new(listener: L) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(CONNECTIONS)) }
+    /// With so many connections at a time; further ones wait in the kernel's queue.
+    pub(super) fn new(listener: L, connections: usize) -> Self {
+        Self { listener, places: Arc::new(Semaphore::new(connections)) }
     }
 }
 
@@ -95,5 +94,49 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Connection<Io> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use futures::FutureExt;
+    use tokio::io::AsyncReadExt;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_more_than_so_many_are_let_in_and_one_who_leaves_makes_room() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut door = Bounded::new(listener, 1);
+        let _callers = (TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap());
+        let (first, _) = door.accept().await;
+        assert!(door.accept().now_or_never().is_none(), "there is one place");
+        drop(first);
+        door.accept().await;
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_dribbles_is_let_go_and_one_who_is_answered_is_not() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut door = Bounded::new(listener, 2);
+        let (mut slow, mut served) = (TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap());
+        let (mut to_slow, _) = door.accept().await;
+        let (mut to_served, _) = door.accept().await;
+        tokio::time::pause();
+        for _ in 0..2 {
+            tokio::time::advance(LIFE * 2 / 3).await;
+            slow.write_all(b"G").await.unwrap();
+            to_served.write_all(b"event\n").await.unwrap();
+        }
+        assert_eq!(to_slow.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        served.write_all(b"G").await.unwrap();
+        assert_eq!(to_served.read_u8().await.unwrap(), b'G');
     }
 }

@@ -1,13 +1,15 @@
-//! How the agent is asked: `/health` and `/status` on a loopback port, these and `/drain` and `/undrain` on a unix socket; and on both the [`api`] of
-//! the embedded engine, where there is one.
+//! How the agent is asked: `/health` and `/status` on a loopback port, these and `/drain` and `/undrain` on a unix socket, `/health` and, with a
+//! token, `/status` on a port for other machines; and on all of them the [`api`] of the embedded engine, where there is one.
 //!
-//! What must stay true: nobody orders a drain over TCP, where a caller cannot be told from another; on the socket its mode says who may,
-//! and the kernel, not the caller, says who did. Every request, answer, connection and stop is bounded. A failure here never stops a drain:
+//! What must stay true: nobody orders a drain over TCP; on the socket its mode says who may, and the kernel, not the caller, says who did. What others
+//! can reach speaks TLS and wants a token for all but `/health`, webhooks and the API's own document. Every request, answer, connection and stop is bounded. A failure here never stops a drain:
 //! the daemon goes on without being asked.
 
 pub mod api;
+pub mod keyring;
 mod listener;
 mod routes;
+mod tls;
 pub mod views;
 
 use std::io;
@@ -22,6 +24,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use axum::Router;
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
@@ -32,7 +35,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::decide::Command;
 use crate::decide::Status;
+use api::tokens::Tokens;
+use keyring::Keyring;
 use listener::Bounded;
+use tls::Tls;
+
+/// Connections at a time on this machine: health checks and a few people need a handful.
+const CONNECTIONS: usize = 32;
+/// Connections at a time from elsewhere: each takes some 50 KiB, and who follows an execution holds one.
+const NETWORK_CONNECTIONS: usize = 256;
 
 /// How long the daemon may take over a command. It answers from its loop, which waits for one round of observation at most.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -48,6 +59,8 @@ pub struct Surface {
     pub commands: mpsc::Sender<Asked>,
     /// The [`api`] of the engine in this process, once it runs; `None` where something else runs the orchestrator.
     pub api: Option<Arc<OnceLock<Router>>>,
+    /// Who may ask from elsewhere.
+    pub tokens: watch::Receiver<Arc<Tokens>>,
 }
 
 /// A command, and where the daemon puts its answer: the status after it, or why it is refused.
@@ -113,6 +126,38 @@ impl Port {
     }
 }
 
+/// A port for other machines, which speaks TLS.
+#[derive(Debug)]
+pub struct NetworkPort {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: watch::Receiver<Option<Arc<ServerConfig>>>,
+}
+
+impl NetworkPort {
+    /// Waits for a certificate, then listens on `address`; port 0 takes a free one. `None`: `stop` came first.
+    pub async fn bind(address: SocketAddr, keyring: &Keyring, stop: &CancellationToken) -> Result<Option<Self>, Error> {
+        let failed = |source| Error::Bind { at: address.to_string(), source };
+        let mut tls = keyring.tls();
+        let there = tokio::select! {
+            () = stop.cancelled() => false,
+            // An error means that the process ends.
+            there = tls.wait_for(Option::is_some) => there.is_ok(),
+        };
+        if !there {
+            return Ok(None);
+        }
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Some(Self { listener, address, tls }))
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
 /// A unix socket to serve on; its file is removed when it is dropped, unless another agent has put its own in the place.
 #[derive(Debug)]
 pub struct Socket {
@@ -164,7 +209,16 @@ impl Drop for Socket {
 /// Serves reads on a loopback port until `stop`.
 pub async fn serve_tcp(port: Port, surface: Surface, stop: CancellationToken) -> Result<(), Error> {
     let at = port.address.to_string();
-    let served = axum::serve(Bounded::new(port.listener), routes::reads(surface)).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let served = axum::serve(Bounded::new(port.listener, CONNECTIONS), routes::reads(surface))
+        .with_graceful_shutdown(stop.clone().cancelled_owned());
+    ended(at, served.into_future(), stop).await
+}
+
+/// Serves those who have a token, over TLS, until `stop`.
+pub async fn serve_network(port: NetworkPort, surface: Surface, stop: CancellationToken) -> Result<(), Error> {
+    let at = port.address.to_string();
+    let listener = Bounded::new(Tls::new(port.listener, port.tls), NETWORK_CONNECTIONS);
+    let served = axum::serve(listener, routes::network(surface)).with_graceful_shutdown(stop.clone().cancelled_owned());
     ended(at, served.into_future(), stop).await
 }
 
@@ -173,7 +227,7 @@ pub async fn serve_unix(mut socket: Socket, surface: Surface, stop: Cancellation
     let Some(listener) = socket.listener.take() else { return Ok(()) };
     let at = socket.path.display().to_string();
     let service = routes::all(surface).into_make_service_with_connect_info::<routes::Peer>();
-    let served = axum::serve(Bounded::new(listener), service).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let served = axum::serve(Bounded::new(listener, CONNECTIONS), service).with_graceful_shutdown(stop.clone().cancelled_owned());
     ended(at, served.into_future(), stop).await
 }
 

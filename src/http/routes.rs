@@ -10,6 +10,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::extract::Request;
 use axum::extract::State;
 use axum::extract::connect_info::Connected;
+use axum::http::HeaderMap;
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::middleware::from_fn;
@@ -25,7 +26,9 @@ use tower::ServiceExt;
 use super::ANSWER_WITHIN;
 use super::Asked;
 use super::Surface;
+use super::api::auth;
 use super::api::auth::Door;
+use super::api::auth::Role;
 use super::listener::Bounded;
 use super::views;
 use crate::decide::Command;
@@ -51,10 +54,15 @@ impl Connected<IncomingStream<'_, Bounded<UnixListener>>> for Peer {
     }
 }
 
-/// For TCP.
+/// For the loopback port.
 pub(super) fn reads(surface: Surface) -> Router {
-    let routes = Router::new().route("/drain", post(only_on_the_socket)).route("/undrain", post(only_on_the_socket));
-    bounded(routes.merge(common())).fallback(over_loopback).with_state(surface)
+    bounded(no_orders().merge(common())).fallback(over_loopback).with_state(surface)
+}
+
+/// For callers from elsewhere. Whether it is well is not their secret, so that a load balancer needs no token; all else is.
+pub(super) fn network(surface: Surface) -> Router {
+    let routes = no_orders().route("/health", get(health)).route("/status", get(status_for_readers));
+    bounded(routes).fallback(over_the_network).with_state(surface)
 }
 
 /// For the unix socket.
@@ -65,6 +73,10 @@ pub(super) fn all(surface: Surface) -> Router {
 
 async fn over_loopback(State(surface): State<Surface>, request: Request) -> Response {
     engine(surface, Door::Loopback, request).await
+}
+
+async fn over_the_network(State(surface): State<Surface>, request: Request) -> Response {
+    engine(surface, Door::Network, request).await
 }
 
 async fn over_the_socket(State(surface): State<Surface>, ConnectInfo(peer): ConnectInfo<Peer>, request: Request) -> Response {
@@ -89,6 +101,10 @@ async fn engine(surface: Surface, door: Door, mut request: Request) -> Response 
     request.extensions_mut().insert(door);
     let Ok(response) = routes.clone().oneshot(request).await;
     response
+}
+
+fn no_orders() -> Router<Surface> {
+    Router::new().route("/drain", post(only_on_the_socket)).route("/undrain", post(only_on_the_socket))
 }
 
 fn common() -> Router<Surface> {
@@ -121,6 +137,14 @@ async fn status(State(surface): State<Surface>) -> Response {
     }
     let status = surface.status.borrow().clone();
     Json(views::Status::from(status)).into_response()
+}
+
+async fn status_for_readers(State(surface): State<Surface>, headers: HeaderMap) -> Response {
+    let caller = auth::caller(&surface.tokens.borrow(), &Door::Network, &headers, Role::Read);
+    match caller {
+        Ok(_) => status(State(surface)).await,
+        Err(_) => problem(StatusCode::UNAUTHORIZED, "who_are_you", "this call needs a token of role read"),
+    }
 }
 
 async fn drain(State(surface): State<Surface>, ConnectInfo(peer): ConnectInfo<Peer>, body: Bytes) -> Response {

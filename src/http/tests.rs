@@ -1,5 +1,7 @@
 //! With real sockets, in a directory of their own.
 
+pub(super) mod network;
+
 use std::net::Ipv4Addr;
 
 use serde_json::Value;
@@ -18,7 +20,12 @@ struct Agent {
 fn agent() -> Agent {
     let (status, seen) = watch::channel(Status::default());
     let (sender, commands) = mpsc::channel(1);
-    Agent { status, commands, surface: Surface { status: seen, commands: sender, api: None }, stop: CancellationToken::new() }
+    Agent {
+        status,
+        commands,
+        surface: Surface { status: seen, commands: sender, api: None, tokens: watch::channel(Arc::default()).1 },
+        stop: CancellationToken::new(),
+    }
 }
 
 fn ready() -> Status {

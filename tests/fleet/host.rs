@@ -115,8 +115,14 @@ impl Host {
 
     /// Starts the agent of this instance, as [`Sim::instances`] names it, and waits until its API answers.
     pub async fn start(sim: &Sim, instance: &Value, dir: &Path, config: &str) -> Self {
+        Self::start_with(sim, instance, dir, config, &[]).await
+    }
+
+    /// The same, with more of an environment.
+    pub async fn start_with(sim: &Sim, instance: &Value, dir: &Path, config: &str, more: &[(&str, String)]) -> Self {
         let text = |key: &str| instance[key].as_str().expect("text").to_owned();
-        let env = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", text("metadata")), ("AWS_ENDPOINT_URL", sim.endpoint.clone())];
+        let mut env = vec![("AWS_EC2_METADATA_SERVICE_ENDPOINT", text("metadata")), ("AWS_ENDPOINT_URL", sim.endpoint.clone())];
+        env.extend_from_slice(more);
         let agent = Agent::start(&text("id"), dir, config, &env);
         let door = Door::new(dir.join(text("id")).join("sock"), Duration::from_secs(10));
         let mut host = Self { agent, door };

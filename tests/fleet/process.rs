@@ -155,9 +155,21 @@ impl Agent {
         log.lines().skip(from).collect::<Vec<_>>().join("\n")
     }
 
+    /// The last line of its log with this message.
+    pub fn said(&self, message: &str) -> Option<Value> {
+        lines(&self.dir.join("log")).into_iter().rev().find(|line| line["message"] == message)
+    }
+
+    /// SIGHUP.
+    #[allow(dead_code, reason = "for tests that change what an agent reads")]
+    pub fn reload(&self) {
+        let id = self.child.id().expect("it runs");
+        let pid = rustix::process::Pid::from_raw(i32::try_from(id).expect("a process id")).expect("a process id");
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("it is ours");
+    }
+
     fn address(&self) -> Option<String> {
-        let log = lines(&self.dir.join("log"));
-        log.iter().rev().find(|line| line["message"] == "answering over HTTP")?["address"].as_str().map(str::to_owned)
+        self.said("answering over HTTP")?["address"].as_str().map(str::to_owned)
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -14,8 +15,8 @@ use tracing::info;
 use super::chain;
 use crate::config;
 use crate::http::api::Api;
-use crate::http::api::auth::Tokens;
 use crate::http::api::desk::Desk;
+use crate::http::api::tokens::Tokens;
 use crate::model::Clock;
 use crate::orchestrator::engine::stage::Registry;
 use crate::orchestrator::runner::Memory;
@@ -31,11 +32,11 @@ use crate::orchestrator::runner::effects::http::Http;
 use crate::orchestrator::runner::effects::job;
 use crate::orchestrator::runner::effects::job::Jobs;
 use crate::orchestrator::runner::embedded::Embedded;
-use crate::orchestrator::store::RedisStore;
 use crate::orchestrator::runner::notify::Channel;
 use crate::orchestrator::runner::notify::mail::Mail;
 use crate::orchestrator::runner::notify::slack::Slack;
 use crate::orchestrator::runner::notify::webhook::Webhook;
+use crate::orchestrator::store::RedisStore;
 use crate::orchestrator::store::Store;
 use crate::orchestrator::store::embedded::EmbeddedStore;
 use crate::supervise::Ended;
@@ -69,7 +70,12 @@ impl Engine {
     ///
     /// # Errors
     /// The store or the memory of this host cannot be used; for people.
-    pub(super) async fn start(settings: &config::Engine, place: Place<'_>, clock: Arc<dyn Clock>) -> Result<Self, String> {
+    pub(super) async fn start(
+        settings: &config::Engine,
+        place: Place<'_>,
+        tokens: watch::Receiver<Arc<Tokens>>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, String> {
         let mut background = JoinSet::new();
         let store: Arc<dyn Store> = match &settings.store {
             config::Store::File(path) => {
@@ -112,8 +118,7 @@ impl Engine {
         };
         let (runner, handle) = Runner::new(parts, runs, Wish { intake: !place.draining, run: true });
         let desk = Desk { store: store.clone(), registry, runner: handle.clone(), clock: clock.clone(), zone: settings.zone.clone() };
-        // Tokens are for callers from elsewhere, and there is no door for them.
-        let api = Api::new(store, Arc::new(desk), Tokens::default(), clock.clone()).router();
+        let api = Api::new(store, Arc::new(desk), tokens, clock.clone()).router();
         let stop = CancellationToken::new();
         let mut running = JoinSet::new();
         running.spawn(runner.run(stop.clone()));

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use reqwest::Certificate;
 use reqwest::Method;
 use reqwest::RequestBuilder;
 use reqwest::Response;
@@ -51,6 +52,9 @@ pub(super) struct Target {
     /// File with the token that the agent elsewhere wants, and nothing else.
     #[arg(long, value_name = "FILE", requires = "url")]
     token_file: Option<PathBuf>,
+    /// PEM file of the authority that the agent elsewhere is vouched for by, where the system does not know it.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    ca_file: Option<PathBuf>,
 }
 
 impl Target {
@@ -62,6 +66,7 @@ impl Target {
             option("socket", path(&self.socket)),
             option("url", self.url.as_ref().map(Url::to_string)),
             option("token-file", path(&self.token_file)),
+            option("ca-file", path(&self.ca_file)),
         ]
         .concat()
     }
@@ -94,6 +99,10 @@ impl Api {
             "http" => return Err(wrong("the token could be read on the way").help("use https://")),
             _ => return Err(wrong("only https:// and http:// are spoken")),
         }
+        let client = match &target.ca_file {
+            Some(file) => client.tls_certs_only(authorities(file)?),
+            None => client,
+        };
         let http = client.build().map_err(|e| agent_client::no_client(&e))?;
         Ok(Self { http, base: base.clone(), token, at: base.to_string() })
     }
@@ -282,6 +291,17 @@ fn is_here(url: &Url) -> bool {
     })
 }
 
+/// Those in a PEM file, and no others.
+fn authorities(path: &Path) -> Result<Vec<Certificate>, Failure> {
+    let unusable = |why: String| Failure::refused("api-denied", format!("{} names no authority: {why}", path.display()));
+    let pem = std::fs::read(path).map_err(|e| unusable(e.to_string()))?;
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(found) if found.is_empty() => Err(unusable("it holds no certificate in PEM".to_owned())),
+        Ok(found) => Ok(found),
+        Err(e) => Err(unusable(e.to_string())),
+    }
+}
+
 fn token(path: &Path) -> Result<String, Failure> {
     let unusable = |why: String| Failure::refused("api-denied", format!("{} holds no token: {why}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|e| unusable(e.to_string()))?;
@@ -323,7 +343,7 @@ mod tests {
         let file = dir.path().join("token");
         std::fs::write(&file, "secret\n").unwrap();
         let context = Context { output: crate::cli::Output::Text, config: None, env: std::collections::BTreeMap::new() };
-        let target = |url: &str| Target { socket: None, url: Some(url.parse().unwrap()), token_file: Some(file.clone()) };
+        let target = |url: &str| Target { socket: None, url: Some(url.parse().unwrap()), token_file: Some(file.clone()), ca_file: None };
         for (url, goes) in
             [("https://b.example/", true), ("http://127.0.0.1:1/", true), ("http://[::1]/", true), ("http://b.example/", false)]
         {

@@ -1,19 +1,18 @@
 //! Who asks, and what that caller may do.
 //!
 //! What must stay true: without a token nobody does more than the door they came through allows: on the unix socket its mode says who may (all of
-//! it), on loopback anybody on this host may read, from elsewhere nobody may do anything. A token is compared by its digest, in constant time.
+//! it), on loopback anybody on this host may read, from elsewhere nobody may do anything. Somebody with a token that is not
+//! known is nobody, also where none would be needed.
 
-use std::path::Path;
+use std::str::FromStr;
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use serde::Deserialize;
 use serde::Serialize;
 
-/// Longest token file, in bytes: a thousand tokens.
-const FILE_LIMIT: u64 = 256 * 1024;
+use super::tokens::Tokens;
+
 /// Longest name a proxy may give of a user.
 const USER_LIMIT: usize = 128;
 /// Who a proxy asks for; Gate's header.
@@ -42,6 +41,15 @@ impl Role {
     }
 }
 
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = [Self::Read, Self::Operate, Self::Admin].into_iter().find(|role| role.word() == text);
+        known.ok_or_else(|| "one of read, operate, admin".to_owned())
+    }
+}
+
 /// Somebody who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
@@ -51,92 +59,6 @@ pub struct Caller {
     pub role: Role,
     /// Roles for judgments.
     pub roles: Vec<String>,
-}
-
-/// One token, as its file describes it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Token {
-    name: String,
-    role: Role,
-    #[serde(default)]
-    roles: Vec<String>,
-    /// Its holder asks for others and names them in `X-SPINNAKER-USER`.
-    #[serde(default)]
-    proxy: bool,
-    /// SHA-256 of the token, in hexadecimal.
-    sha256: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    #[serde(default)]
-    token: Vec<Token>,
-}
-
-/// All tokens.
-#[derive(Clone, Debug, Default)]
-pub struct Tokens(Vec<(Token, Vec<u8>)>);
-
-/// Why a token file is of no use.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenFileError {
-    /// It cannot be read.
-    #[error("{0} cannot be read: {1}")]
-    Read(String, std::io::Error),
-    /// It is longer than any token file should be.
-    #[error("{0} is longer than {FILE_LIMIT} bytes")]
-    TooLong(String),
-    /// Others than its owner may read or write it.
-    #[error("{0} may be read or written by others: chmod 600 it")]
-    Open(String),
-    /// It is no token file.
-    #[error("{0}: {1}")]
-    Syntax(String, String),
-}
-
-impl Tokens {
-    /// Reads a token file: TOML, `[[token]]` with `name`, `role`, `sha256`, and maybe `roles` and `proxy`.
-    pub fn read(path: &Path) -> Result<Self, TokenFileError> {
-        use std::os::unix::fs::PermissionsExt;
-        let name = path.display().to_string();
-        let found = std::fs::metadata(path).map_err(|e| TokenFileError::Read(name.clone(), e))?;
-        if found.len() > FILE_LIMIT {
-            return Err(TokenFileError::TooLong(name));
-        }
-        if found.permissions().mode() & 0o077 != 0 {
-            return Err(TokenFileError::Open(name));
-        }
-        let text = std::fs::read_to_string(path).map_err(|e| TokenFileError::Read(name.clone(), e))?;
-        Self::parse(&text).map_err(|e| TokenFileError::Syntax(name, e))
-    }
-
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let file: File = toml::from_str(text).map_err(|e| e.to_string())?;
-        let mut tokens = Vec::with_capacity(file.token.len());
-        for token in file.token {
-            let digest = unhex(&token.sha256).filter(|d| d.len() == 32);
-            let digest = digest.ok_or_else(|| format!("token {:?}: sha256 is not 64 hexadecimal digits", token.name))?;
-            tokens.push((token, digest));
-        }
-        Ok(Self(tokens))
-    }
-
-    /// True when nobody has one.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn holder(&self, token: &str) -> Option<&Token> {
-        let given = digest::digest(&digest::SHA256, token.as_bytes());
-        // All of them are compared, so that the time taken does not say which came near.
-        self.0
-            .iter()
-            .filter(|(_, digest)| verify_slices_are_equal(digest, given.as_ref()).is_ok())
-            .map(|(t, _)| t)
-            .fold(None, |_, t| Some(t))
-    }
 }
 
 /// The door a request came through.
@@ -179,38 +101,27 @@ pub fn caller(tokens: &Tokens, door: &Door, headers: &HeaderMap, needed: Role) -
     Ok(caller)
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |c: u8| (c as char).to_digit(16);
-    let bytes = text.as_bytes();
-    bytes.len().is_multiple_of(2).then_some(())?;
-    bytes.chunks(2).map(|pair| u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::api::tokens::digest;
 
     /// Of the texts "looks" and "works".
     const FILE: &str = r#"
         [[token]]
         name = "dashboard"
         role = "read"
-        sha256 = "11a9b2d1bb6bb2c83ddcf12ea0a4cd5b8da4e8ac0acf3cb5b6b67b4cd0b2a1f5"
+        sha256 = "LOOKS"
         [[token]]
         name = "gate"
         role = "operate"
         roles = ["sre"]
         proxy = true
-        sha256 = "DIGEST"
+        sha256 = "WORKS"
     "#;
 
     fn tokens() -> Tokens {
-        let hex =
-            |text: &str| digest::digest(&digest::SHA256, text.as_bytes()).as_ref().iter().map(|b| format!("{b:02x}")).collect::<String>();
-        let file = FILE
-            .replace("11a9b2d1bb6bb2c83ddcf12ea0a4cd5b8da4e8ac0acf3cb5b6b67b4cd0b2a1f5", &hex("looks"))
-            .replace("DIGEST", &hex("works"));
-        Tokens::parse(&file).unwrap()
+        Tokens::parse(&FILE.replace("LOOKS", &digest("looks")).replace("WORKS", &digest("works"))).unwrap()
     }
 
     fn ask(door: Door, token: Option<&str>, user: Option<&str>, needed: Role) -> Result<(String, Role), Denied> {
@@ -250,15 +161,5 @@ mod tests {
     fn only_a_proxy_speaks_for_others() {
         assert_eq!(ask(Door::Network, Some("Bearer works"), Some("grace"), Role::Read), Ok(("grace".to_owned(), Role::Operate)));
         assert_eq!(ask(Door::Network, Some("Bearer looks"), Some("grace"), Role::Read), Ok(("dashboard".to_owned(), Role::Read)));
-    }
-
-    #[test]
-    fn a_token_file_that_others_can_read_is_refused() {
-        use std::os::unix::fs::PermissionsExt;
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(Tokens::read(file.path()), Err(TokenFileError::Open(_))));
-        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(Tokens::read(file.path()).unwrap().is_empty());
     }
 }

@@ -13,6 +13,7 @@ mod executions;
 mod instance;
 mod limit;
 mod tasks;
+pub mod tokens;
 pub mod views;
 mod webhooks;
 
@@ -42,6 +43,7 @@ use axum::response::IntoResponse;
 use axum::response::Response;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::watch;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -60,8 +62,8 @@ use auth::Caller;
 use auth::Denied;
 use auth::Door;
 use auth::Role;
-use auth::Tokens;
 use limit::Limits;
+use tokens::Tokens;
 
 /// Largest body: a pipeline document.
 const BODY_LIMIT: usize = 10 * 1024 * 1024;
@@ -146,17 +148,17 @@ pub enum StartError {
 pub struct Api {
     store: Arc<dyn Store>,
     engine: Arc<dyn Engine>,
-    tokens: Arc<Tokens>,
+    tokens: watch::Receiver<Arc<Tokens>>,
     clock: Arc<dyn Clock>,
     limits: Arc<Mutex<Limits>>,
     webhooks: Arc<Webhooks>,
 }
 
 impl Api {
-    /// An API over these.
-    pub fn new(store: Arc<dyn Store>, engine: Arc<dyn Engine>, tokens: Tokens, clock: Arc<dyn Clock>) -> Self {
+    /// An API over these. Tokens are those that were received last.
+    pub fn new(store: Arc<dyn Store>, engine: Arc<dyn Engine>, tokens: watch::Receiver<Arc<Tokens>>, clock: Arc<dyn Clock>) -> Self {
         let webhooks = Arc::new(Webhooks::new(Arc::clone(&store), Arc::clone(&clock)));
-        Self { store, engine, tokens: Arc::new(tokens), clock, limits: Arc::default(), webhooks }
+        Self { store, engine, tokens, clock, limits: Arc::default(), webhooks }
     }
 
     /// Its routes, for requests that carry their [`Door`] as an extension.
@@ -174,7 +176,7 @@ impl Api {
     /// Who asks, if they may and have not asked too often.
     fn admit(&self, parts: &RequestParts, needed: Role) -> Result<Caller, Failure> {
         let door = parts.extensions.get::<Door>().unwrap_or(&Door::Network);
-        let caller = auth::caller(&self.tokens, door, &parts.headers, needed).map_err(|denied| match denied {
+        let caller = auth::caller(&self.tokens.borrow(), door, &parts.headers, needed).map_err(|denied| match denied {
             Denied::Unknown => {
                 Failure::new(StatusCode::UNAUTHORIZED, "who_are_you", format!("this call needs a token of role {}", needed.word()))
             }
