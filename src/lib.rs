@@ -36,7 +36,7 @@
 //! | [`rollback`] | plan (*pure*), carry out, verify, journal | model, cloud, host, supervise |
 //! | [`observe`], [`act`] | the shells on either side of decide | model, decide, cloud, host, orchestrator; act: observe |
 //! | [`journal`] | what an agent must remember over a crash, synced before it acts | model, decide |
-//! | [`http`] | health, status, orders on the unix socket; `api`: the engine's calls, as Gate has them | model, decide, orchestrator, supervise |
+//! | [`http`] | health, status, orders on the unix socket; `api`: the engine's calls, as Gate has them; for other machines over TLS, with tokens | model, decide, orchestrator, supervise |
 //! | [`daemon`] | puts the agent together, owns its loop | all but cli, rollback, drill |
 //! | [`drill`] | rehearsals with a verdict | all but cli |
 //! | [`cli`] | one file per command | all |

@@ -198,3 +198,60 @@ async fn who_is_to_be_told_of_an_end_is_told_by_mail_and_by_webhook() {
     let line = until("a word about slack", SOON, async || host.agent.said(left)).await;
     assert_eq!((&line["kind"], &line["pipeline"]), (&json!("slack"), &json!("told")), "{line}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pipelines_in_files_run_follow_each_other_and_are_saved_by_nobody() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let files = dir.path().join("pipelines");
+    std::fs::create_dir(&files).expect("a directory of our own");
+    let put = |file: &str, text: &str| {
+        let fresh = dir.path().join("fresh");
+        write(&fresh, text);
+        std::fs::rename(&fresh, files.join(file)).expect("a directory of our own");
+    };
+    put("first.yaml", "application: shop\nname: first\nid: first-id\nstages:\n- {refId: '1', type: wait, waitTime: 1}\n");
+    let follows = json!({"application": "shop", "name": "second", "stages": [{"refId": "1", "type": "wait", "waitTime": 1}],
+        "triggers": [{"type": "pipeline", "enabled": true, "application": "shop", "pipeline": "first-id", "status": ["successful"]}]});
+    put("second.json", &follows.to_string());
+    put("broken.json", r#"{"application": "shop", "name": "third", "stages": [{"refId": "1", "type": "what"}]}"#);
+    let sim = Sim::start(dir.path(), &region(), 43).await;
+    let env = [("BELLROCK_ORCHESTRATOR_DEFINITIONS", files.display().to_string())];
+    let host = start(&sim, dir.path(), "", &env).await;
+
+    let names = async || {
+        let all = host.door.get("/pipelineConfigs").await;
+        all.as_array().expect("a list").iter().map(|found| found["name"].as_str().expect("text").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names().await, ["first", "second"]);
+    let source = host.door.get("/admin/definitions").await;
+    let problem = &source["problems"][0];
+    assert_eq!((&problem["file"], &problem["path"], &problem["kept"]), (&json!("broken.json"), &json!("/stages/0/type"), &json!(false)));
+    let mut saved = follows.clone();
+    saved["name"] = "other".into();
+    let (code, refused) = host.door.post("/pipelines", &saved).await;
+    assert_eq!((code, &refused["code"]), (409, &json!("read_only")), "{refused}");
+
+    let execution = host.door.start("first", json!({})).await;
+    host.door.reaches(&execution, "SUCCEEDED").await;
+    let followed = until("the pipeline that follows", SOON, async || {
+        let all = host.door.get("/applications/shop/pipelines?limit=10").await;
+        let found = all.as_array()?.iter().find(|found| found["name"] == "second")?;
+        Some(format!("/pipelines/{}", found["id"].as_str()?))
+    })
+    .await;
+    host.door.reaches(&followed, "SUCCEEDED").await;
+
+    put("broken.json", r#"{"application": "shop", "name": "third", "stages": [{"refId": "1", "type": "wait", "waitTime": 1}]}"#);
+    host.agent.reload();
+    until("the mended file", SOON, async || (names().await == ["first", "second", "third"]).then_some(())).await;
+    let done = host.door.start("third", json!({})).await;
+    host.door.reaches(&done, "SUCCEEDED").await;
+
+    put("first.yaml", "application: shop\nname: [\n");
+    until("the broken file", SOON, async || {
+        let source = host.door.get("/admin/definitions").await;
+        (source["problems"][0]["kept"] == true).then_some(())
+    })
+    .await;
+    assert_eq!(names().await.len(), 3, "what it held before is in force");
+}

@@ -42,6 +42,7 @@ use crate::host::signals::Request;
 use crate::host::signals::Signals;
 use crate::http;
 use crate::http::Surface;
+use crate::http::api::tokens::Tokens;
 use crate::http::keyring::Keyring;
 use crate::journal::FileAudit;
 use crate::journal::FileJournal;
@@ -116,7 +117,7 @@ async fn serve(config: Config, context: &Context) -> Result<(), Failure> {
     let mut tasks = Supervisor::new(stop.clone());
     let (listen, over_tcp, stopped) = (config.http.listen, surface.clone(), stop.clone());
     tasks.restarted("http", move || Box::pin(tcp(listen, over_tcp.clone(), stopped.clone())));
-    let (ring, looks, stopped) = (keyring.clone(), agains, stop.clone());
+    let (ring, looks, stopped) = (keyring.clone(), agains.clone(), stop.clone());
     tasks.restarted("keyring", move || {
         let (ring, looks, stopped) = (ring.clone(), looks.clone(), stopped.clone());
         Box::pin(async move {
@@ -137,7 +138,9 @@ async fn serve(config: Config, context: &Context) -> Result<(), Failure> {
     let lines = Lines { policy: policies, commands, stop: stop.child_token(), status, beat: Box::new(move || beat.ping()) };
     let env = context.env.clone();
     let told = tell(manager.clone(), statuses);
-    tasks.essential("agent", async move { tokio::join!(work(config, env, boot, lines, api.map(|routes| (routes, keyring))), told).0 });
+    tasks.essential("agent", async move {
+        tokio::join!(work(config, env, boot, lines, api.map(|routes| Entrance { routes, tokens: keyring.tokens(), again: agains })), told).0
+    });
 
     manager.ready();
     let ended = tasks.run(STOP_WITHIN).await;
@@ -147,11 +150,24 @@ async fn serve(config: Config, context: &Context) -> Result<(), Failure> {
     })
 }
 
-/// The routes of the API, once there is an engine behind them, and who may take them.
-type Routes = Option<(Arc<OnceLock<axum::Router>>, Arc<Keyring>)>;
+/// What the engine is given of the doors.
+struct Entrance {
+    /// For its routes, once it is there.
+    routes: Arc<OnceLock<axum::Router>>,
+    /// Who may take them from elsewhere.
+    tokens: watch::Receiver<Arc<Tokens>>,
+    /// Asks it to read its files again.
+    again: watch::Receiver<u64>,
+}
 
 /// Learns who we are, puts the parts together, runs the loop, and the engine beside it.
-async fn work(config: Config, env: std::collections::BTreeMap<String, String>, boot: String, mut lines: Lines, api: Routes) -> Ended {
+async fn work(
+    config: Config,
+    env: std::collections::BTreeMap<String, String>,
+    boot: String,
+    mut lines: Lines,
+    api: Option<Entrance>,
+) -> Ended {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let metadata = Arc::new(Imds::new());
     let Some(identity) = daemon::identify(&*metadata, &mut lines).await else { return Ok(()) };
@@ -165,13 +181,11 @@ async fn work(config: Config, env: std::collections::BTreeMap<String, String>, b
         config::Orchestrator::Embedded(settings) => {
             // A journal that cannot be read holds the loop, which tells; until then nothing is claimed.
             let draining = journal.load(own, &boot).map_or(true, |found| found.is_some_and(|(durable, _)| durable.drain.is_some()));
-            let place = Place { instance: own.as_str(), state_dir: &config.fleet.state_dir, env: &env, draining };
-            let tokens = api.as_ref().map_or_else(|| watch::channel(Arc::default()).1, |(_, keyring)| keyring.tokens());
+            let Some(Entrance { routes, tokens, again }) = api else { return Err("the engine has no door".to_owned()) };
+            let place = Place { instance: own.as_str(), state_dir: &config.fleet.state_dir, env: &env, draining, again };
             let engine = Engine::start(settings, place, tokens, clock.clone()).await?;
-            if let Some((routes, _)) = api {
-                // Set once: this is the only place, and it is passed once.
-                let _ = routes.set(engine.api.clone());
-            }
+            // Set once: this is the only place, and it is passed once.
+            let _ = routes.set(engine.api.clone());
             let orchestrator: Arc<dyn Orchestrator> = match config.is_written("orchestrator.kind") {
                 true => engine.orchestrator.clone(),
                 false => Arc::new(Guarded::new(engine.orchestrator.clone(), bystander::USUAL).map_err(|e| e.to_string())?),

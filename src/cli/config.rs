@@ -1,6 +1,8 @@
 //! `bellrock config check | show`: what is wrong with the configuration, or what is in force and why.
 
 use std::fmt::Write;
+use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -16,6 +18,8 @@ use crate::config::Setting;
 use crate::http::keyring::Files;
 use crate::http::keyring::Pair;
 use crate::http::keyring::Part;
+use crate::orchestrator::engine::stage::Registry;
+use crate::orchestrator::runner::definitions::folder;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -61,7 +65,20 @@ fn files(config: &Config) -> Vec<Problem> {
         Part::Tokens => at("http.tokens_file", wrong),
         Part::Certificate => at("http.network.certificate_file", wrong),
     };
-    keyring_files(&config.http).problems().into_iter().map(told).collect()
+    let keyring = keyring_files(&config.http).problems().into_iter().map(told);
+    let pipelines = match &config.orchestrator {
+        config::Orchestrator::Embedded(engine) => engine.definitions.as_deref().map_or_else(Vec::new, broken),
+        config::Orchestrator::Endpoint(_) => Vec::new(),
+    };
+    keyring.chain(pipelines.into_iter().map(|wrong| at("orchestrator.definitions", wrong))).collect()
+}
+
+/// What is wrong with pipelines in files.
+fn broken(directory: &Path) -> Vec<String> {
+    match folder::problems(directory, &Arc::new(Registry::standard())) {
+        Ok(problems) => problems.iter().map(ToString::to_string).collect(),
+        Err(error) => vec![format!("{} cannot be read: {error}", directory.display())],
+    }
 }
 
 /// The settings as a TOML text that would give the same, with the origin of each value behind it.
@@ -95,7 +112,6 @@ fn show(settings: &[Setting]) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::path::Path;
 
     use super::*;
 

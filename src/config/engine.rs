@@ -44,6 +44,8 @@ pub struct Engine {
     pub job_environment: Vec<String>,
     /// What is kept of the past; `None` = everything.
     pub history: Option<History>,
+    /// Directory whose files are all the definitions there are, and nobody saves any; `None` = they are saved in the store.
+    pub definitions: Option<PathBuf>,
     /// How people are told.
     pub notifications: Notifications,
 }
@@ -77,6 +79,7 @@ pub(super) fn engine(sheet: &mut Sheet<'_>, holds: bool, state_dir: &Path) -> En
     at_least_one(sheet, "orchestrator.owned", owned, "nothing would ever run");
     let handoff = sheet.chosen_or(&within, "orchestrator.handoff", true);
     let Zone(zone) = sheet.chosen_or(&within, "orchestrator.zone", Zone(TimeZone::UTC));
+    let definitions = sheet.chosen::<PathBuf>(&within, "orchestrator.definitions");
     let store = match redis {
         // A call has to have failed well before the lease ends.
         Some(url) => Store::Redis(Settings { url: url.0, read, prefix, timeout: lease / 3 }),
@@ -98,6 +101,7 @@ pub(super) fn engine(sheet: &mut Sheet<'_>, holds: bool, state_dir: &Path) -> En
         reach: Reach::default(),
         job_environment: Vec::new(),
         history: None,
+        definitions,
         notifications: Notifications::default(),
     }
 }

@@ -88,6 +88,7 @@ fn every_key_of_the_engine_can_be_configured() {
         owned = 50
         handoff = false
         zone = "Europe/Berlin"
+        definitions = "/etc/bellrock/pipelines"
         [orchestrator.webhooks]
         hosts = ["*.example.com"]
         local = ["localhost"]
@@ -112,6 +113,7 @@ fn every_key_of_the_engine_can_be_configured() {
         reach: crate::orchestrator::runner::effects::http::Reach { hosts: vec!["*.example.com".into()], local: vec!["localhost".into()] },
         job_environment: Vec::new(),
         history: None,
+        definitions: Some("/etc/bellrock/pipelines".into()),
         notifications: Notifications::default(),
     };
     assert_eq!(*engine(&config), expected);

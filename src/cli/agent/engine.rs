@@ -24,6 +24,8 @@ use crate::orchestrator::runner::Parts;
 use crate::orchestrator::runner::Runner;
 use crate::orchestrator::runner::Settings;
 use crate::orchestrator::runner::Wish;
+use crate::orchestrator::runner::definitions::folder::Folder;
+use crate::orchestrator::runner::definitions::from_files::FromFiles;
 use crate::orchestrator::runner::effects::Performers;
 use crate::orchestrator::runner::effects::executions;
 use crate::orchestrator::runner::effects::executions::Executions;
@@ -51,6 +53,8 @@ pub(super) struct Place<'a> {
     pub(super) env: &'a BTreeMap<String, String>,
     /// A drain of this instance is under way, so nothing is claimed.
     pub(super) draining: bool,
+    /// Asks those who read files of their own to do so again.
+    pub(super) again: watch::Receiver<u64>,
 }
 
 /// An engine at work.
@@ -90,6 +94,16 @@ impl Engine {
                 Arc::new(store)
             }
         };
+        let registry = Arc::new(Registry::standard());
+        let stop = CancellationToken::new();
+        let mut store = store;
+        let folder = settings.definitions.as_ref().map(|path| Arc::new(Folder::new(path, registry.clone())));
+        if let Some(folder) = &folder {
+            let first = folder.clone();
+            tokio::task::spawn_blocking(move || first.look()).await.map_err(|e| format!("the pipelines in files were not read: {e}"))?;
+            background.spawn(folder.clone().keep(place.again, stop.clone()));
+            store = Arc::new(FromFiles::new(store, folder.clone()));
+        }
         let memory = Memory::open(place.state_dir).map_err(|e| format!("{} cannot be used: {e}", place.state_dir.display()))?;
         let program = std::env::current_exe().map_err(|e| format!("this program cannot find itself: {e}"))?;
         let named = |name: &String| place.env.get_key_value(name).map(|(name, value)| (name.clone(), value.clone()));
@@ -98,7 +112,6 @@ impl Engine {
             .with(&http::WORDS, Arc::new(Http::new(settings.reach.clone()).map_err(|e| chain(&e))?))
             .with(&job::WORDS, Arc::new(Jobs::new(place.state_dir.join("jobs"), program, inherited)))
             .with(&executions::WORDS, Arc::new(Executions::new(store.clone())));
-        let registry = Arc::new(Registry::standard());
         let parts = Parts {
             store: store.clone(),
             registry: registry.clone(),
@@ -117,9 +130,9 @@ impl Engine {
             ..usual
         };
         let (runner, handle) = Runner::new(parts, runs, Wish { intake: !place.draining, run: true });
-        let desk = Desk { store: store.clone(), registry, runner: handle.clone(), clock: clock.clone(), zone: settings.zone.clone() };
+        let desk =
+            Desk { store: store.clone(), registry, runner: handle.clone(), clock: clock.clone(), zone: settings.zone.clone(), folder };
         let api = Api::new(store, Arc::new(desk), tokens, clock.clone()).router();
-        let stop = CancellationToken::new();
         let mut running = JoinSet::new();
         running.spawn(runner.run(stop.clone()));
         Ok(Self { orchestrator: Arc::new(Embedded::new(handle, clock)), api, stop, runner: running, store: background })

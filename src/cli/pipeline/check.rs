@@ -1,6 +1,7 @@
 //! `bellrock pipeline check`: every problem of every file, and the picture of those without errors.
 
 use std::fmt::Write;
+use std::path::Path;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -14,14 +15,16 @@ use crate::cli::Failure;
 use crate::orchestrator::engine::definition::graph::Graph;
 use crate::orchestrator::engine::problem::Problem;
 use crate::orchestrator::engine::problem::Severity;
+use crate::orchestrator::runner::definitions::folder;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes: 0 no errors (there may be warnings), 2 a file has an error.\n\n\
     Examples:\n  \
     bellrock pipeline check deploy.json\n  \
+    bellrock pipeline check /etc/bellrock/pipelines\n  \
     bellrock pipeline check pipelines/*.json --output json | jq '.[] | select(.problems != [])'")]
 pub(super) struct Args {
-    /// Pipelines as JSON, one a file.
+    /// Pipelines as JSON or, by their ending, YAML, one a file; or directories of them.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -41,13 +44,25 @@ struct Report {
 }
 
 pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
-    let reports: Vec<Report> = args.files.iter().map(|file| report(file, &args.standpoint)).collect();
+    let files: Vec<PathBuf> = args.files.iter().map(|file| under(file)).collect::<Result<Vec<_>, _>>()?.concat();
+    let reports: Vec<Report> = files.iter().map(|file| report(file, &args.standpoint)).collect();
     context.print(|| reports.iter().map(text).collect::<Vec<_>>().join("\n"), &reports)?;
     let sound = reports.iter().all(|report| !report.problems.iter().any(Problem::is_error));
     Ok(if sound { Exit::Done } else { Exit::Refused })
 }
 
-fn report(file: &std::path::Path, standpoint: &Standpoint) -> Report {
+/// The pipelines of a directory, or the file itself.
+fn under(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let failed = |e| Failure::refused("pipeline-wrong", format!("{} cannot be read", path.display())).because(&e);
+    let mut files = folder::files(path).map_err(failed)?;
+    files.sort();
+    Ok(files)
+}
+
+fn report(file: &Path, standpoint: &Standpoint) -> Report {
     let checked = document::check(file);
     let windows = checked.definition.as_ref().map(|definition| document::windows(definition, standpoint)).unwrap_or_default();
     let graph = checked.definition.as_ref().and_then(|definition| definition.graph().ok());

@@ -16,6 +16,7 @@ use similar::TextDiff;
 use super::api::Api;
 use super::api::Target;
 use super::document;
+use super::say;
 use crate::cli::Context;
 use crate::cli::Exit;
 use crate::cli::Failure;
@@ -88,7 +89,20 @@ pub(super) async fn list(args: ListArgs, context: &Context) -> Result<Exit, Fail
         table.to_string()
     };
     context.print(text, &found)?;
+    broken(&api).await;
     Ok(Exit::Done)
+}
+
+/// Tells which pipelines in files are not in order.
+async fn broken(api: &Api) {
+    // An agent of an older version does not say; what was asked for is answered all the same.
+    let Ok(source) = api.get::<Value>(&["admin", "definitions"], &[]).await else { return };
+    let directory = source["directory"].as_str().unwrap_or_default();
+    for problem in source["problems"].as_array().into_iter().flatten() {
+        let text = |key: &str| problem[key].as_str().unwrap_or_default();
+        let kept = if problem["kept"] == true { "; what it held before is in force" } else { "" };
+        say(&format!("{directory}/{}: {}: {}{kept}", text("file"), text("path"), text("message")));
+    }
 }
 
 /// A pipeline in the store.

@@ -22,6 +22,7 @@ use crate::orchestrator::engine::problem::Problem;
 use crate::orchestrator::engine::stage::Registry;
 use crate::orchestrator::engine::window::Opening;
 use crate::orchestrator::engine::window::Window;
+use crate::orchestrator::runner::definitions::folder;
 
 /// A stage that waits for its window.
 #[derive(Debug, Serialize)]
@@ -55,7 +56,10 @@ impl Windowed {
 pub(super) fn check(path: &Path) -> Checked {
     let mut bytes = Vec::new();
     match read(path, &mut bytes) {
-        Ok(()) => definition::check(&bytes, Rules::of(&Registry::standard())),
+        Ok(()) => match folder::as_json(path, bytes) {
+            Ok(bytes) => definition::check(&bytes, Rules::of(&Registry::standard())),
+            Err(problem) => Checked { definition: None, problems: vec![problem] },
+        },
         Err(e) => Checked { definition: None, problems: vec![Problem::error("", format!("cannot be read: {e}"))] },
     }
 }
@@ -86,6 +90,7 @@ pub(super) fn object(path: &Path) -> Result<Map<String, Value>, Failure> {
     if bytes.len() > definition::MAX_BYTES {
         return Err(what().help(format!("it has more than {} bytes", definition::MAX_BYTES)));
     }
+    let bytes = folder::as_json(path, bytes).map_err(|problem| what().help(problem.to_string()))?;
     serde_json::from_slice(&bytes).map_err(|e| what().because(&e).help("it must hold one JSON object"))
 }
 

@@ -4,8 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
+use serde::Serialize;
 use serde_json::Value;
 use utoipa::IntoParams;
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -41,6 +43,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(history))
         .routes(routes!(save))
         .routes(routes!(remove))
+        .routes(routes!(source))
 }
 
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
@@ -147,6 +150,25 @@ async fn remove(State(api): ApiState, Admin(caller): Admin, Path((application, p
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Where definitions come from.
+#[derive(Debug, Serialize, ToSchema)]
+struct Source {
+    /// The directory whose files they are; none where they are saved by this API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    directory: Option<String>,
+    /// What is wrong with files: `file`, `path`, `message`, maybe `help`, and `kept` where what the file held before is in force.
+    problems: Vec<Object>,
+}
+
+/// Where definitions come from, and which files are not in order.
+#[utoipa::path(get, path = "/admin/definitions", tag = "definitions", responses((status = 200, body = Source)))]
+async fn source(State(api): ApiState, _: Reader) -> Json<Source> {
+    let Some(folder) = api.engine.folder() else { return Json(Source { directory: None, problems: Vec::new() }) };
+    let shown = |problem| serde_json::to_value(problem).ok().and_then(|problem| problem.as_object().cloned());
+    let problems = folder.found().problems.iter().filter_map(shown).collect();
+    Json(Source { directory: Some(folder.path().display().to_string()), problems })
+}
+
 /// A definition as Gate shows it: the document with its id, and who saved it last.
 fn shown(version: DefinitionVersion) -> Value {
     let DefinitionVersion { id, version, by, at, mut document, .. } = version;
@@ -180,6 +202,7 @@ impl From<SaveError> for Failure {
         let message = error.to_string();
         match error {
             SaveError::Conflict(_) => Self::new(StatusCode::CONFLICT, "conflict", format!("{message}; read it again and save anew")),
+            SaveError::ReadOnly(_) => Self::new(StatusCode::CONFLICT, "read_only", message),
             SaveError::NameTaken(_) => Self::new(StatusCode::CONFLICT, "name_taken", message),
             SaveError::Store(store) => store.into(),
         }

@@ -25,6 +25,7 @@ use crate::orchestrator::engine::stage::Registry;
 use crate::orchestrator::engine::stage::View;
 use crate::orchestrator::runner::Handle;
 use crate::orchestrator::runner::definitions;
+use crate::orchestrator::runner::definitions::folder::Folder;
 use crate::orchestrator::runner::start;
 use crate::orchestrator::store::Store;
 
@@ -40,6 +41,8 @@ pub struct Desk {
     pub clock: Arc<dyn Clock>,
     /// Of expressions, unless a pipeline names another.
     pub zone: TimeZone,
+    /// Definitions are the files of this directory.
+    pub folder: Option<Arc<Folder>>,
 }
 
 impl Desk {
@@ -109,5 +112,9 @@ impl Engine for Desk {
 
     fn enable(&self, enabled: bool) {
         self.runner.wish(|wish| wish.intake = enabled);
+    }
+
+    fn folder(&self) -> Option<&Folder> {
+        self.folder.as_deref()
     }
 }

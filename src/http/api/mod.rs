@@ -54,6 +54,7 @@ use crate::orchestrator::engine::execution::ExecutionId;
 use crate::orchestrator::engine::execution::ExecutionType;
 use crate::orchestrator::engine::execution::Object;
 use crate::orchestrator::engine::problem::Problem;
+use crate::orchestrator::runner::definitions::folder::Folder;
 use crate::orchestrator::runner::webhooks::Webhooks;
 use crate::orchestrator::store::Store;
 use crate::orchestrator::store::StoreError;
@@ -87,6 +88,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Sets that.
     fn enable(&self, enabled: bool);
+
+    /// The directory that definitions are read from, where they are.
+    fn folder(&self) -> Option<&Folder> {
+        None
+    }
 }
 
 /// What to start.

@@ -4,6 +4,9 @@
 //! of them cost nothing while nobody edits. Whoever saves a definition does it through [`save`], which leaves a mark; a save that left none, by a crash in
 //! between, is found within [`WHOLE`].
 
+pub mod folder;
+pub mod from_files;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -30,7 +33,7 @@ const WHOLE: Duration = Duration::from_secs(60);
 /// Definitions of one answer.
 const PAGE: usize = 200;
 /// Changes with every save.
-const MARK: &str = "definitions";
+pub(super) const MARK: &str = "definitions";
 
 /// Saves a definition so that every instance hears of it. `expected` is as in [`Store::save_definition`].
 ///

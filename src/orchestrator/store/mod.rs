@@ -275,6 +275,9 @@ pub enum SaveError {
     /// Somebody saved in between; the version now.
     #[error("it is at version {0} now")]
     Conflict(u64),
+    /// Definitions are read from files in this directory.
+    #[error("pipelines are read from files in {0}; change the file, and agents take it within seconds")]
+    ReadOnly(String),
     /// Another definition of the application has this name; its id.
     #[error("the name is taken by {0}")]
     NameTaken(String),

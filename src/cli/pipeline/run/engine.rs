@@ -174,7 +174,7 @@ impl Engine {
         match definitions::save(&*self.store, version, None).await {
             Ok(_) => Ok(()),
             Err(SaveError::Store(e)) => Err(store_failed(&e)),
-            Err(e @ (SaveError::Conflict(_) | SaveError::NameTaken(_))) => {
+            Err(e @ (SaveError::Conflict(_) | SaveError::NameTaken(_) | SaveError::ReadOnly(_))) => {
                 Err(Failure::refused("pipeline-conflict", "a pipeline given by --with cannot be saved").because(&e))
             }
         }
