@@ -77,6 +77,8 @@ pub enum Effect {
         timeout_ms: u64,
         /// Most bytes kept of each of its two outputs: their ends.
         keep_bytes: u64,
+        /// It may be begun anew when an earlier try under the same key was lost.
+        idempotent: bool,
     },
     /// Ask what became of a job of the same key; starts nothing.
     AttachJob {
@@ -85,6 +87,8 @@ pub enum Effect {
         /// Most bytes kept of each of its two outputs.
         keep_bytes: u64,
     },
+    /// End the job of the same key if it still runs here: signal, then kill.
+    StopJob {},
     /// Start a stored pipeline. Repeated under the same key it gives the same execution.
     StartPipeline {
         /// Application of the definition.
@@ -136,6 +140,7 @@ impl Effect {
             Self::Fetch { .. } => "fetch",
             Self::Job { .. } => "job",
             Self::AttachJob { .. } => "attachJob",
+            Self::StopJob {} => "stopJob",
             Self::StartPipeline { .. } => "startPipeline",
             Self::ReadExecution { .. } => "readExecution",
             Self::CancelExecution { .. } => "cancelExecution",

@@ -141,7 +141,8 @@ fn effect(view: View<'_>) -> Result<Effect, Failure> {
         return Err(wrong(format!("{name:?} and its value cannot stand in an environment")));
     }
     let directory = fields::text(context, "directory").map(str::to_owned);
-    Ok(Effect::Job { argv, env, directory, timeout_ms: ms(limit(context)), keep_bytes: KEEP_BYTES })
+    let idempotent = fields::truth(context, "idempotent", false);
+    Ok(Effect::Job { argv, env, directory, timeout_ms: ms(limit(context)), keep_bytes: KEEP_BYTES, idempotent })
 }
 
 impl TaskKind for Run {
@@ -176,6 +177,11 @@ impl TaskKind for Run {
 
     fn may_move(&self, view: &TaskView<'_>) -> bool {
         is_idempotent(view)
+    }
+
+    /// Also when nobody follows the job any more: its owner may have died with the execution already called off.
+    fn on_cancel(&self, view: &TaskView<'_>) -> Option<Effect> {
+        view.attempt().map(|_| Effect::StopJob {})
     }
 }
 

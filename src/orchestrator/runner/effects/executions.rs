@@ -99,6 +99,7 @@ impl Performer for Executions {
                 | Effect::Fetch { .. }
                 | Effect::Job { .. }
                 | Effect::AttachJob { .. }
+                | Effect::StopJob {}
                 | Effect::ClusterSize { .. }
                 | Effect::Call { .. }) => Ok(Outcome::Failed { error: format!("{} is not done here", other.word()), retryable: false }),
             }

@@ -6,38 +6,52 @@
 //!     └──── looks at lock and result ─────┘
 //! ```
 //!
-//! What must stay true: a directory whose lock is held has a living supervisor; one with a result has ended; one with neither was lost. The lock is taken
-//! before the supervisor starts and handed to it, so there is no moment between. A key has one job: a second start attaches to the first.
+//! What must stay true:
+//! * A directory whose lock is held has a living supervisor. The lock is taken before the supervisor starts and handed to it, so there is no moment between.
+//! * A command has begun, as far as anybody can know, once the supervisor's PID is in the directory; before that nothing ran, and only then may a start be
+//!   repeated without asking whether the job is idempotent.
+//! * A key has one job: a second start attaches to the first. One that began and left no result is begun anew only when it is marked idempotent.
+//! * A job is stopped by the last one here who follows it: an owner that was fenced must not end what its successor attached to.
 //!
-//! How it fails: a host that goes down loses the job, and whoever asks is told so. A service manager that ends the whole control group ends jobs
-//! too, `mixed` as well: the unit has to say `KillMode=process`.
+//! How it fails: a host that goes down loses the job, and whoever asks is told so. A supervisor that is killed alone leaves its command to whoever looks
+//! next: it is found by the key in its environment, ended, and counts as lost. A service manager that ends the whole control group ends jobs too,
+//! `mixed` as well: the unit has to say `KillMode=process`.
 
+mod folder;
+mod orphans;
 mod record;
 pub mod supervisor;
 
+use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::fs;
 use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rustix::process::Pid;
-use rustix::process::Signal;
-use rustix::process::kill_process;
+use serde_json::Value;
+use tokio::process::Child;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
+use self::folder::State;
 use self::record::Job;
 use super::Performer;
 use crate::orchestrator::engine::effect::AttemptKey;
 use crate::orchestrator::engine::effect::Effect;
 use crate::orchestrator::engine::effect::Outcome;
+use crate::orchestrator::engine::execution::ExecutionId;
 
 /// The words of the effects this carries out.
-pub const WORDS: [&str; 2] = ["job", "attachJob"];
+pub const WORDS: [&str; 3] = ["job", "attachJob", "stopJob"];
 
 /// The hidden command that is the supervisor.
 pub const SUPERVISOR: &str = "job-supervisor";
@@ -52,27 +66,24 @@ const SPARE: Duration = Duration::from_secs(30);
 /// Directories of ended jobs that are kept: their outcome is in the store by then, and somebody may want to look.
 const KEPT_JOBS: usize = 200;
 
+/// What the environment of every command carries: its key, and the execution it belongs to.
+const KEY: &str = "BELLROCK_IDEMPOTENCY_KEY";
+const EXECUTION: &str = "BELLROCK_EXECUTION_ID";
+
 /// Runs jobs under one directory.
 #[derive(Clone, Debug)]
 pub struct Jobs {
     directory: PathBuf,
     program: PathBuf,
     env: Vec<(String, String)>,
-}
-
-/// Where a job stands.
-enum State {
-    /// Nobody knows it, or it left no result.
-    Lost,
-    Running,
-    Ended(Outcome),
+    followers: Arc<Followers>,
 }
 
 impl Jobs {
     /// `directory` holds one folder for each job; `program` is this very binary; `env` is what every command inherits (`PATH`, `HOME`, …): nothing
     /// else of the agent's environment, which may hold secrets.
     pub fn new(directory: PathBuf, program: PathBuf, env: Vec<(String, String)>) -> Self {
-        Self { directory, program, env }
+        Self { directory, program, env, followers: Arc::default() }
     }
 
     /// The folder of a key's job. The same for every attempt of one task.
@@ -84,115 +95,210 @@ impl Jobs {
         self.directory.join(format!("{name}-{:016x}", crate::orchestrator::engine::seed::of(&text)))
     }
 
-    /// Starts the job, unless it runs or ended already.
-    async fn start(&self, key: &AttemptKey, job: Job, stop: &CancellationToken) -> io::Result<Outcome> {
+    /// Starts the job, unless it runs or ended already. `Err` = nothing was begun, by this start or by one before it.
+    async fn start(&self, key: &AttemptKey, job: Job, idempotent: bool, stop: &CancellationToken) -> io::Result<Outcome> {
         let folder = self.folder(key);
-        match state(&folder)? {
-            State::Ended(outcome) => return Ok(outcome),
-            State::Running => return self.follow(&folder, job.limit(), None, stop).await,
-            State::Lost => {}
+        let following = Followers::join(&self.followers, &folder);
+        let limit = job.limit();
+        match folder::state(&folder)? {
+            State::Ended { outcome, stopped: false } => return Ok(outcome),
+            State::Running => return Ok(follow(&folder, limit, None, &following, stop).await),
+            State::Ended { stopped: true, .. } | State::Lost if !idempotent => return Ok(Outcome::JobLost),
+            State::Orphaned => {
+                if !orphans::end(&folder, supervisor::GRACE).await? {
+                    return Err(io::Error::other("the command of an earlier try could not be ended"));
+                }
+                if !idempotent {
+                    return Ok(Outcome::JobLost);
+                }
+            }
+            State::Ended { stopped: true, .. } | State::Lost | State::NotBegun => {}
         }
+        let child = self.begin(&folder, &job)?;
+        // From here on a command may run: no error of ours may lead to a second one.
+        self.sweep();
+        Ok(follow(&folder, limit, Some(child), &following, stop).await)
+    }
+
+    fn begin(&self, folder: &Path, job: &Job) -> io::Result<Child> {
         if folder.exists() {
-            fs::remove_dir_all(&folder)?;
+            fs::remove_dir_all(folder)?;
         }
-        record::private_directory(&folder)?;
+        record::private_directory(folder)?;
         let lock = File::create(folder.join(record::LOCK))?;
         lock.try_lock()?;
-        record::write(&folder, record::JOB, &job)?;
+        record::write(folder, record::JOB, job)?;
         let mut command = Command::new(&self.program);
-        command.arg(SUPERVISOR).arg(&folder).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
-        // The lock goes with the file: it is held until the supervisor's copy of it is closed.
-        let child = command.stdin(Stdio::from(lock)).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn()?;
-        // Dropped only now: the supervisor has its own copy, and this process must not hold the lock for it.
-        drop(command);
-        self.sweep();
-        self.follow(&folder, job.limit(), Some(child), stop).await
+        command.arg(SUPERVISOR).arg(folder).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
+        // The lock goes with the file: it is held until the supervisor's copy of it is closed, and this process's copy goes with the command.
+        command.stdin(Stdio::from(lock)).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn()
     }
 
-    async fn attach(&self, key: &AttemptKey, limit: Duration, stop: &CancellationToken) -> io::Result<Outcome> {
+    async fn attach(&self, key: &AttemptKey, limit: Duration, stop: &CancellationToken) -> Outcome {
         let folder = self.folder(key);
-        match state(&folder)? {
-            State::Ended(outcome) => Ok(outcome),
-            State::Lost => Ok(Outcome::JobLost),
-            State::Running => self.follow(&folder, limit, None, stop).await,
+        let following = Followers::join(&self.followers, &folder);
+        match folder::state(&folder) {
+            // Nobody here knows it.
+            Ok(State::NotBegun) => Outcome::JobLost,
+            Ok(_) | Err(_) => follow(&folder, limit, None, &following, stop).await,
         }
     }
 
-    /// Waits for the end of a job. When told to stop, has its supervisor end it, and marks it so that nobody takes its end for its own.
-    async fn follow(
-        &self,
-        folder: &Path,
-        limit: Duration,
-        mut child: Option<tokio::process::Child>,
-        stop: &CancellationToken,
-    ) -> io::Result<Outcome> {
-        let patience = limit.saturating_add(supervisor::GRACE).saturating_add(SPARE);
-        let stopped = tokio::select! {
-            // Nothing is lost when an arm is dropped: all of them only look.
-            ended = tokio::time::timeout(patience, ended(folder, &mut child)) => {
-                let outcome = ended.unwrap_or(Ok(Outcome::JobLost));
-                return if folder.join(record::STOPPED).exists() { Ok(Outcome::JobLost) } else { outcome };
-            }
-            () = stop.cancelled() => record::write(folder, record::STOPPED, &true),
-        };
-        stopped?;
-        terminate(folder);
-        let ended = tokio::time::timeout(supervisor::GRACE + SPARE, ended(folder, &mut child)).await;
-        ended.unwrap_or(Ok(Outcome::JobLost))
+    /// Ends the job if it runs here. Done as well when there is none.
+    async fn stop(&self, key: &AttemptKey) -> io::Result<Outcome> {
+        let folder = self.folder(key);
+        let _following = Followers::join(&self.followers, &folder);
+        let stopped = Outcome::Done { output: Value::Null };
+        match folder::state(&folder)? {
+            State::Running => Ok(terminate(&folder, &mut None).await.map_or_else(
+                || Outcome::Failed { error: "the job did not end when it was told to".to_owned(), retryable: true },
+                |_| stopped,
+            )),
+            State::Orphaned if !orphans::end(&folder, supervisor::GRACE).await? => Err(io::Error::other("the command could not be ended")),
+            State::Orphaned | State::Ended { .. } | State::Lost | State::NotBegun => Ok(stopped),
+        }
     }
 
     /// Removes the oldest folders of ended jobs, beyond those that are kept. What cannot be removed is left for the next time.
     fn sweep(&self) {
-        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
         let result = |folder: &Path| fs::metadata(folder.join(record::RESULT)).and_then(|meta| meta.modified()).ok();
-        let mut ended: Vec<_> = entries.filter_map(|entry| Some((result(&entry.path())?, entry.path()))).collect();
+        let mut ended: Vec<_> = self.folders().filter_map(|folder| Some((result(&folder)?, folder))).collect();
         ended.sort();
         let surplus = ended.len().saturating_sub(KEPT_JOBS);
         for (_, folder) in ended.into_iter().take(surplus) {
             let _ = fs::remove_dir_all(folder);
         }
     }
+
+    fn folders(&self) -> impl Iterator<Item = PathBuf> + use<> {
+        fs::read_dir(&self.directory).into_iter().flatten().flatten().map(|entry| entry.path())
+    }
 }
 
-/// Where the job of this folder stands.
-fn state(folder: &Path) -> io::Result<State> {
-    // A running job is told by its lock before its result is looked for: it may end between the two looks, but never begin.
-    let running = match File::open(folder.join(record::LOCK)) {
-        Ok(lock) => lock.try_lock_shared().is_err(),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(State::Lost),
-        Err(e) => return Err(e),
+/// Waits for the end of a job. When told to stop, has its supervisor end it, unless somebody else here follows it by now. It has begun: an error while
+/// looking is no answer, and the look is repeated.
+async fn follow(folder: &Path, limit: Duration, mut child: Option<Child>, following: &Following, stop: &CancellationToken) -> Outcome {
+    let patience = limit.saturating_add(supervisor::GRACE).saturating_add(SPARE);
+    // Nothing is lost when an arm is dropped: all of them only look.
+    let ended = tokio::select! {
+        ended = tokio::time::timeout(patience, ended(folder, &mut child)) => ended.ok(),
+        () = stop.cancelled() => {
+            if !following.is_last() {
+                return Outcome::JobLost;
+            }
+            return terminate(folder, &mut child).await.map_or(Outcome::JobLost, |state| outcome(state, true));
+        }
     };
-    if running {
-        return Ok(State::Running);
+    match ended {
+        Some(State::Orphaned) => {
+            warn!(folder = %folder.display(), "the supervisor of a job is gone and its command runs on; it is ended (runbooks/job-supervisor.md)");
+            if let Ok(false) | Err(_) = orphans::end(folder, supervisor::GRACE).await {
+                warn!(folder = %folder.display(), "a command whose supervisor is gone could not be ended (runbooks/job-supervisor.md)");
+            }
+            Outcome::JobLost
+        }
+        Some(state) => outcome(state, false),
+        None => {
+            warn!(folder = %folder.display(), "a job outlived its limit, and so did its supervisor; it is ended (runbooks/job-supervisor.md)");
+            terminate(folder, &mut child).await.map_or(Outcome::JobLost, |state| outcome(state, false))
+        }
     }
-    if folder.join(record::STOPPED).exists() {
-        return Ok(State::Lost);
+}
+
+/// What is said of a job that runs no more. `asked`: by the one who had it stopped; for all others its end is nobody's result.
+fn outcome(state: State, asked: bool) -> Outcome {
+    match state {
+        State::Ended { outcome, stopped } if asked || !stopped => outcome,
+        // Not a lost one: whatever kept the supervisor from it, the command was not begun.
+        State::NotBegun if !asked => Outcome::Failed {
+            error: "the supervisor of the job did not come to begin it (runbooks/job-supervisor.md)".to_owned(),
+            retryable: true,
+        },
+        State::Ended { .. } | State::NotBegun | State::Lost | State::Orphaned | State::Running => Outcome::JobLost,
     }
-    Ok(record::outcome(folder)?.map_or(State::Lost, State::Ended))
 }
 
 /// The end of a job, whoever its parent is.
-async fn ended(folder: &Path, child: &mut Option<tokio::process::Child>) -> io::Result<Outcome> {
-    if let Some(child) = child {
-        // The exit code says nothing that the result does not; that it ended is what is waited for.
-        child.wait().await?;
-    }
+async fn ended(folder: &Path, child: &mut Option<Child>) -> State {
     let mut pause = FIRST_LOOK;
+    let mut told = false;
     loop {
-        let lock = File::open(folder.join(record::LOCK))?;
-        if lock.try_lock_shared().is_ok() {
-            return Ok(record::outcome(folder)?.unwrap_or(Outcome::JobLost));
+        match folder::state(folder) {
+            Ok(State::Running) => {}
+            Ok(state) => return state,
+            Err(error) if !std::mem::replace(&mut told, true) => {
+                warn!(folder = %folder.display(), %error, "a job could not be looked at; it is looked at again");
+            }
+            Err(_) => {}
         }
-        tokio::time::sleep(pause).await;
+        rest(child, pause).await;
         pause = (pause * 2).min(LAST_LOOK);
     }
 }
 
-/// Asks the supervisor to end its job. A supervisor that is gone needs no asking.
-fn terminate(folder: &Path) {
-    let pid = record::read::<i32>(folder, record::PID).ok().flatten().and_then(Pid::from_raw);
-    if let (Some(pid), Ok(State::Running)) = (pid, state(folder)) {
-        let _ = kill_process(pid, Signal::TERM);
+/// Lets a pause pass; less when the supervisor, as our child, ends in it.
+async fn rest(child: &mut Option<Child>, pause: Duration) {
+    let Some(waited) = child else { return tokio::time::sleep(pause).await };
+    // Waiting again after a dropped wait gives the same status; the status says nothing that the result does not.
+    if let Ok(_status) = tokio::time::timeout(pause, waited.wait()).await {
+        *child = None;
+    }
+}
+
+/// Has the supervisor end its job, asking again at each look: it may not have said its PID yet. `None` = it did not end in time.
+async fn terminate(folder: &Path, child: &mut Option<Child>) -> Option<State> {
+    let ending = async {
+        loop {
+            match folder::state(folder) {
+                Ok(State::Running) => folder::terminate(folder, child.as_ref().and_then(Child::id)),
+                Ok(state) => return state,
+                // It is looked at again.
+                Err(_) => {}
+            }
+            rest(child, FIRST_LOOK * 2).await;
+        }
+    };
+    let state = tokio::time::timeout(supervisor::GRACE + SPARE, ending).await.ok()?;
+    if matches!(state, State::Orphaned) {
+        return orphans::end(folder, supervisor::GRACE).await.ok()?.then_some(State::Lost);
+    }
+    Some(state)
+}
+
+/// Who follows which job in this process: the last one may stop it.
+#[derive(Debug, Default)]
+struct Followers {
+    last: Mutex<HashMap<PathBuf, u64>>,
+}
+
+/// One that follows a job, until it is dropped.
+struct Following {
+    followers: Arc<Followers>,
+    folder: PathBuf,
+    turn: u64,
+}
+
+impl Followers {
+    fn join(followers: &Arc<Self>, folder: &Path) -> Following {
+        let mut last = followers.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = last.get(folder).map_or(0, |turn| turn + 1);
+        last.insert(folder.to_owned(), turn);
+        Following { followers: Arc::clone(followers), folder: folder.to_owned(), turn }
+    }
+}
+
+impl Following {
+    fn is_last(&self) -> bool {
+        self.followers.last.lock().unwrap_or_else(PoisonError::into_inner).get(&self.folder) == Some(&self.turn)
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let mut last = self.followers.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.get(&self.folder) == Some(&self.turn) {
+            last.remove(&self.folder);
+        }
     }
 }
 
@@ -200,15 +306,22 @@ fn terminate(folder: &Path) {
 impl Performer for Jobs {
     async fn perform(&self, key: &AttemptKey, effect: Effect, stop: &CancellationToken) -> Outcome {
         let done = match effect {
-            Effect::Job { argv, mut env, directory, timeout_ms, keep_bytes } => {
-                env.push(("BELLROCK_IDEMPOTENCY_KEY".to_owned(), key.idempotency_key()));
-                env.push(("BELLROCK_EXECUTION_ID".to_owned(), key.execution.to_string()));
-                self.start(key, Job { argv, env, directory, timeout_ms, keep_bytes }, stop).await
+            Effect::Job { argv, mut env, directory, timeout_ms, keep_bytes, idempotent } => {
+                env.push((KEY.to_owned(), key.idempotency_key()));
+                env.push((EXECUTION.to_owned(), key.execution.to_string()));
+                self.start(key, Job { argv, env, directory, timeout_ms, keep_bytes }, idempotent, stop).await
             }
-            Effect::AttachJob { timeout_ms, .. } => self.attach(key, Duration::from_millis(timeout_ms), stop).await,
+            Effect::AttachJob { timeout_ms, .. } => Ok(self.attach(key, Duration::from_millis(timeout_ms), stop).await),
+            Effect::StopJob {} => self.stop(key).await,
             other => return Outcome::Failed { error: format!("{} is no effect on jobs", other.word()), retryable: false },
         };
-        // A file that could not be written or a process that could not be begun: nothing ran.
-        done.unwrap_or_else(|e| Outcome::Failed { error: format!("the job could not be begun or looked at: {e}"), retryable: true })
+        // A file that could not be written or a process that could not be begun: nothing ran, and nothing was stopped.
+        done.unwrap_or_else(|e| Outcome::Failed { error: format!("the job could not be begun or stopped: {e}"), retryable: true })
+    }
+
+    fn outlived(&self) -> BTreeSet<ExecutionId> {
+        let has_news =
+            |folder: &PathBuf| matches!(folder::state(folder), Ok(State::Running | State::Ended { .. } | State::Orphaned) | Err(_));
+        self.folders().filter(has_news).filter_map(|folder| folder::execution(&folder)).collect()
     }
 }

@@ -9,6 +9,7 @@ pub mod http;
 pub mod job;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,12 +19,18 @@ use tokio_util::sync::CancellationToken;
 use crate::orchestrator::engine::effect::AttemptKey;
 use crate::orchestrator::engine::effect::Effect;
 use crate::orchestrator::engine::effect::Outcome;
+use crate::orchestrator::engine::execution::ExecutionId;
 
 /// Carries out effects of some kind.
 #[async_trait]
 pub trait Performer: Send + Sync + 'static {
     /// Carries it out under this key. When `stop` is cancelled it ends what it began (a job: signal, then kill) and says what came of it.
     async fn perform(&self, key: &AttemptKey, effect: Effect, stop: &CancellationToken) -> Outcome;
+
+    /// Executions of which an effect is still under way on this host, or has ended unheard, since a process before this one. Looks at the disk.
+    fn outlived(&self) -> BTreeSet<ExecutionId> {
+        BTreeSet::new()
+    }
 }
 
 /// A performer for each kind of effect. A kind without one fails for good, and says so.
@@ -61,6 +68,7 @@ impl Performers {
             | Effect::Fetch { .. }
             | Effect::Job { .. }
             | Effect::AttachJob { .. }
+            | Effect::StopJob {}
             | Effect::StartPipeline { .. }
             | Effect::ReadExecution { .. }
             | Effect::CancelExecution { .. }
@@ -77,6 +85,10 @@ impl Performer for Performers {
             None => Outcome::Failed { error: format!("this instance is not set up for {}", name(&effect)), retryable: false },
         }
     }
+
+    fn outlived(&self) -> BTreeSet<ExecutionId> {
+        self.by_word.values().chain(self.calls.values()).flat_map(|performer| performer.outlived()).collect()
+    }
 }
 
 fn name(effect: &Effect) -> String {
@@ -87,6 +99,7 @@ fn name(effect: &Effect) -> String {
         | Effect::Fetch { .. }
         | Effect::Job { .. }
         | Effect::AttachJob { .. }
+        | Effect::StopJob {}
         | Effect::StartPipeline { .. }
         | Effect::ReadExecution { .. }
         | Effect::CancelExecution { .. } => effect.word().to_owned(),

@@ -22,12 +22,12 @@ use crate::orchestrator::engine::effect::Outcome;
 pub const JOB: &str = "job.json";
 /// Held by the supervisor as long as it lives.
 pub const LOCK: &str = "lock";
-/// Of the supervisor.
+/// Of the supervisor. It is written last before the command is begun.
 pub const PID: &str = "pid";
 /// How it ended.
 pub const RESULT: &str = "result.json";
-/// It was ended on request: its end is nobody's result.
-pub const STOPPED: &str = "stopped";
+/// Kept free for the result before the command is begun, so that a full disk cannot lose it. Bytes.
+const RESERVED: usize = 4096;
 
 /// What to run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,6 +54,9 @@ pub struct Ended {
     /// Bytes of both outputs together.
     pub bytes: u64,
     pub keep_bytes: u64,
+    /// On request, or because the host went down.
+    #[serde(default)]
+    pub stopped: bool,
     /// Why it could not be begun at all.
     pub error: Option<String>,
 }
@@ -66,7 +69,7 @@ pub fn private_directory(folder: &Path) -> io::Result<()> {
 /// Writes a file so that after a crash it is there whole or not at all.
 pub fn write(folder: &Path, name: &str, value: &impl Serialize) -> io::Result<()> {
     let text = serde_json::to_vec(value).map_err(io::Error::other)?;
-    let draft = folder.join(format!("{name}.new"));
+    let draft = folder.join(draft(name));
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
     file.write_all(&text)?;
     file.sync_all()?;
@@ -83,22 +86,47 @@ pub fn read<T: DeserializeOwned>(folder: &Path, name: &str) -> io::Result<Option
     }
 }
 
-/// How the job of this folder ended; `None` when it left no result.
-pub fn outcome(folder: &Path) -> io::Result<Option<Outcome>> {
+/// Takes the room for a result.
+pub fn reserve(folder: &Path) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(folder.join(draft(RESULT)))?;
+    file.write_all(&[b' '; RESERVED])?;
+    file.sync_all()
+}
+
+/// Writes the result into the room that was taken for it, and then into its place.
+pub fn finish(folder: &Path, ended: &Ended) -> io::Result<()> {
+    let mut text = serde_json::to_vec(ended).map_err(io::Error::other)?;
+    // What is left of the room is blanks, which JSON does not mind.
+    text.resize(text.len().max(RESERVED), b' ');
+    let mut file = fs::OpenOptions::new().write(true).open(folder.join(draft(RESULT)))?;
+    file.write_all(&text)?;
+    file.sync_all()?;
+    fs::rename(folder.join(draft(RESULT)), folder.join(RESULT))?;
+    File::open(folder)?.sync_all()
+}
+
+fn draft(name: &str) -> String {
+    format!("{name}.new")
+}
+
+/// How the job of this folder ended, and whether it was stopped; `None` when it left no result.
+pub fn outcome(folder: &Path) -> io::Result<Option<(Outcome, bool)>> {
     let Some(ended) = read::<Ended>(folder, RESULT)? else { return Ok(None) };
+    let stopped = ended.stopped;
     if let Some(error) = ended.error {
-        return Ok(Some(Outcome::Failed { error, retryable: false }));
+        return Ok(Some((Outcome::Failed { error, retryable: false }, stopped)));
     }
     let (stdout, stderr) = (tail(folder, "stdout", ended.keep_bytes)?, tail(folder, "stderr", ended.keep_bytes)?);
     let kept = stdout.len() as u64 + stderr.len() as u64;
-    Ok(Some(Outcome::Job {
+    let outcome = Outcome::Job {
         code: ended.code,
         signal: ended.signal,
         timed_out: ended.timed_out,
         stdout: String::from_utf8_lossy(&stdout).into_owned(),
         stderr: String::from_utf8_lossy(&stderr).into_owned(),
         dropped_bytes: ended.bytes.saturating_sub(kept),
-    }))
+    };
+    Ok(Some((outcome, stopped)))
 }
 
 /// Name of the older half of an output: see [`super::supervisor`].

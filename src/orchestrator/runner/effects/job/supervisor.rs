@@ -1,6 +1,7 @@
 //! The process between the agent and a command: it outlives the agent, keeps the ends of the command's outputs, and leaves its exit code.
 //!
-//! What must stay true: the result is in place before the lock on its standard input is let go of; the command's whole process group is gone by then.
+//! What must stay true: the room for the result is taken and its own PID is in place before the command is begun; the result is in place before the lock on
+//! its standard input is let go of; the command's whole process group is gone by then.
 //! The outputs take at most twice what is kept of them: each is two files, and the older is thrown away when the newer is full.
 
 use std::fs::File;
@@ -13,6 +14,7 @@ use std::process::ExitStatus;
 use std::process::Stdio;
 use std::time::Duration;
 
+use futures::FutureExt;
 use rustix::process::Pid;
 use rustix::process::Signal;
 use rustix::process::kill_process_group;
@@ -36,14 +38,19 @@ const DRAIN: Duration = Duration::from_millis(500);
 /// Runs the job of this folder to its end.
 pub async fn run(folder: &Path) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
-    record::write(folder, record::PID, &std::process::id())?;
     let job: Job = record::read(folder, record::JOB)?.ok_or_else(|| io::Error::other("there is no job in this folder"))?;
-    let blank = Ended { code: None, signal: None, timed_out: false, bytes: 0, keep_bytes: job.keep_bytes, error: None };
+    let blank = Ended { code: None, signal: None, timed_out: false, bytes: 0, keep_bytes: job.keep_bytes, stopped: false, error: None };
+    record::reserve(folder)?;
+    record::write(folder, record::PID, &std::process::id())?;
+    if terminate.recv().now_or_never().is_some() {
+        let error = Some("the job was called off before its command was begun".to_owned());
+        return record::finish(folder, &Ended { stopped: true, error, ..blank });
+    }
     let mut child = match begin(&job) {
         Ok(child) => child,
         Err(e) => {
             let error = Some(format!("{} could not be started: {e}", job.argv.first().map_or("the command", String::as_str)));
-            return record::write(folder, record::RESULT, &Ended { error, ..blank });
+            return record::finish(folder, &Ended { error, ..blank });
         }
     };
     let group = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
@@ -54,7 +61,7 @@ pub async fn run(folder: &Path) -> io::Result<()> {
     if let Some(out) = child.stderr.take() {
         outputs.spawn(keep(out, Kept::new(folder, "stderr", job.keep_bytes)));
     }
-    let mut timed_out = false;
+    let (mut timed_out, mut stopped) = (false, false);
     let status = tokio::select! {
         // Waiting again after a dropped wait gives the same status.
         status = child.wait() => status?,
@@ -62,7 +69,10 @@ pub async fn run(folder: &Path) -> io::Result<()> {
             timed_out = true;
             end(&mut child, group).await?
         }
-        _ = terminate.recv() => end(&mut child, group).await?,
+        _ = terminate.recv() => {
+            stopped = true;
+            end(&mut child, group).await?
+        }
     };
     signal_group(group, Signal::KILL);
     let mut bytes = 0;
@@ -73,7 +83,7 @@ pub async fn run(folder: &Path) -> io::Result<()> {
         }
     })
     .await;
-    record::write(folder, record::RESULT, &Ended { code: status.code(), signal: status.signal(), timed_out, bytes, ..blank })
+    record::finish(folder, &Ended { code: status.code(), signal: status.signal(), timed_out, bytes, stopped, ..blank })
 }
 
 fn begin(job: &Job) -> io::Result<Child> {
