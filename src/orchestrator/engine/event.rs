@@ -25,6 +25,18 @@ pub enum Event {
         /// What came of it.
         outcome: Outcome,
     },
+    /// What a task that was called off wanted undone is undone, or given up.
+    Undone {
+        /// As [`Command::Undo`] named it.
+        key: AttemptKey,
+        /// Why it was given up.
+        failed: Option<String>,
+    },
+    /// The store refuses for good to keep what the execution came to: it is to end here.
+    Unkept {
+        /// What the store said.
+        why: String,
+    },
     /// A message from the inbox.
     Message(Message),
 }
@@ -109,7 +121,7 @@ pub enum Command {
         /// Which.
         key: AttemptKey,
     },
-    /// Carry this out once, and do not report: what a cancelled stage wants undone outside.
+    /// Carry this out, at least once, then [`Event::Undone`]: what a cancelled stage wants undone outside.
     Undo {
         /// Under this key.
         key: AttemptKey,

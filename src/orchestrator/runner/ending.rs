@@ -2,9 +2,10 @@
 //!
 //! What must stay true: the end is in the store before anybody hears of it, and everybody has heard of it before the execution is given up. An owner
 //! that dies in between leaves an ended execution that is still owned; whoever adopts it tells all of them again, and each of them takes a second
-//! telling for the first: a follower's id comes from the end it follows.
+//! telling for the first: a follower's id comes from the end it follows. One follower that the store refuses for good holds up no other.
 
 use serde_json::Value;
+use tracing::error;
 use tracing::info;
 use tracing::warn;
 
@@ -43,7 +44,13 @@ pub(super) async fn tell(execution: &Execution, shared: &Shared) -> Result<(), S
     let end = End::of(execution.status());
     for (follower, trigger) in shared.definitions.current().await?.followers(pipeline) {
         if matches!(&trigger.on, On::Pipeline { ends, .. } if ends.contains(&end)) {
-            follow(execution, follower, trigger, shared).await?;
+            match follow(execution, follower, trigger, shared).await {
+                Err(error) if !error.may_pass() => {
+                    error!(execution = %execution.id, application = follower.application, pipeline = follower.name, %error,
+                        "a pipeline that follows this one cannot be started; the others are (runbooks/record-refused.md)");
+                }
+                followed => followed?,
+            }
         }
     }
     Ok(())

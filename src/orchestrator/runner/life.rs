@@ -5,6 +5,7 @@
 
 mod questions;
 
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -62,6 +63,8 @@ pub(super) struct Life<'a> {
     asked: FuturesUnordered<Pin<Box<dyn Future<Output = Answer> + Send>>>,
     asking: Asking,
     look: Look,
+    /// To be claimed before anything else, with the intake closed as well: work of theirs is under way on this host.
+    first: BTreeSet<ExecutionId>,
     /// When something is due that nobody will tell of.
     next_due: Option<Timestamp>,
     /// The last claim was made then, and brought nothing.
@@ -74,7 +77,7 @@ pub(super) struct Life<'a> {
 }
 
 impl<'a> Life<'a> {
-    pub(super) fn new(runner: &'a mut Runner, session: &'a Session) -> Self {
+    pub(super) fn new(runner: &'a mut Runner, session: &'a Session, first: BTreeSet<ExecutionId>) -> Self {
         Self {
             settings: &runner.settings,
             shared: &runner.shared,
@@ -86,6 +89,7 @@ impl<'a> Life<'a> {
             asked: FuturesUnordered::new(),
             asking: Asking::default(),
             look: Look { due: true, messages: false, strays: false },
+            first,
             next_due: None,
             empty_at: None,
             trouble: Trouble::default(),
@@ -109,6 +113,7 @@ impl<'a> Life<'a> {
             if stop.is_cancelled() || !wish.run || self.lost {
                 break;
             }
+            self.ask_first();
             self.ask_strays();
             if wish.intake {
                 self.hands_back = false;
@@ -118,7 +123,7 @@ impl<'a> Life<'a> {
                 self.order(Mail::hand_back);
                 self.leave_later();
             }
-            self.tell(wish.intake || self.asking.claim);
+            self.tell(wish.intake || self.asking.claim || !self.first.is_empty());
             self.ask_messages();
             self.wait_for_news();
             let timer = self
@@ -156,10 +161,12 @@ impl<'a> Life<'a> {
     async fn leave(mut self) -> bool {
         self.hands_back = true;
         self.order(if self.lost { Mail::abandon } else { Mail::hand_back });
-        let deadline = tokio::time::sleep(self.settings.stop_within);
-        let grace = tokio::time::sleep(self.settings.handoff_grace.min(self.settings.stop_within));
+        // What is left of the time is for the end of the session.
+        let within = self.settings.stop_within - END_SESSION_WITHIN.min(self.settings.stop_within / 4);
+        let deadline = tokio::time::sleep(within);
+        let grace = tokio::time::sleep(self.settings.handoff_grace.min(within));
         tokio::pin!(deadline, grace);
-        let (mut left, mut over) = (false, false);
+        let mut left = false;
         let mut beat = tokio::time::interval(self.settings.lease / 3);
         while !self.owners.is_empty() || self.asking.claim {
             // Safe to cancel, as above.
@@ -167,24 +174,38 @@ impl<'a> Life<'a> {
                 Some(ended) = self.owners.join_next(), if !self.owners.is_empty() => self.gone(ended),
                 Some(answer) = self.asked.next(), if !self.asked.is_empty() => {
                     self.hear(answer);
-                    self.order(if over || self.lost { Mail::abandon } else if left { Mail::leave } else { Mail::hand_back });
+                    self.order(if self.lost { Mail::abandon } else if left { Mail::leave } else { Mail::hand_back });
                 }
                 _ = beat.tick() => self.beat(),
                 () = &mut grace, if !left => {
                     left = true;
                     self.order(Mail::leave);
                 }
-                () = &mut deadline, if !over => {
-                    over = true;
-                    warn!(executions = self.owners.len(), limit_s = self.settings.stop_within.as_secs(), "attempts under way did not end in time; whoever takes their executions treats them as lost");
-                    self.order(Mail::abandon);
-                    if self.owners.is_empty() {
-                        break;
-                    }
-                }
+                () = &mut deadline => return self.cut_off().await,
             }
         }
-        match tokio::time::timeout(END_SESSION_WITHIN, self.shared.store.end_session(self.session)).await {
+        self.end_session().await
+    }
+
+    /// Drops the owners that did not come to an end in time. When jobs of theirs run on, the session is left to this host's next process, which attaches to them.
+    async fn cut_off(mut self) -> bool {
+        warn!(
+            executions = self.owners.len(),
+            limit_s = self.settings.stop_within.as_secs(),
+            "attempts under way did not end in time; jobs run on, whoever takes the executions treats the rest as lost"
+        );
+        self.owners.shutdown().await;
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        if self.lost || self.shared.performer.outlived().is_empty() {
+            return self.end_session().await;
+        }
+        info!(lease_s = self.settings.lease.as_secs(), "the session is left to this host's next process, for its lease");
+        false
+    }
+
+    async fn end_session(self) -> bool {
+        match tokio::time::timeout(END_SESSION_WITHIN.min(self.settings.stop_within / 4), self.shared.store.end_session(self.session)).await
+        {
             Ok(Ok(())) => {
                 info!("the engine's session is ended");
                 true
@@ -267,7 +288,7 @@ impl<'a> Life<'a> {
             // The store still holds it to be ours.
             Exit::Abandoned => self.look.strays = true,
             Exit::Lost => self.lose("a write was refused"),
-            Exit::Parked(None) | Exit::Finished | Exit::Fenced => {}
+            Exit::Parked(None) | Exit::Finished | Exit::Fenced | Exit::Refused => {}
         }
     }
 

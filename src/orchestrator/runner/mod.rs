@@ -13,7 +13,8 @@
 //! * At most so many executions are owned at once; at most one of each kind of question to the store is under way; without news the store is asked once
 //!   a second, and is never polled faster.
 //! * Engine time is the store's: instances whose clocks differ do not hand an execution to and fro.
-//! * A process that starts ends the session its predecessor on this host left behind, so that what that one owned is due at once.
+//! * A process that starts ends the session its predecessor on this host left behind, so that what that one owned is due at once; what has a job on this
+//!   host it keeps from others until it has claimed it.
 //! * While the store does not answer nothing new begins, what is under way goes on, and nothing is given up: a fence decides whose it is afterwards.
 
 pub mod definitions;
@@ -26,6 +27,7 @@ mod mail;
 pub mod notify;
 mod owner;
 mod pause;
+mod predecessor;
 pub mod scheduler;
 mod session;
 pub mod start;
@@ -42,7 +44,6 @@ use jiff::tz::TimeZone;
 use tokio::sync::Notify;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
 use tracing::warn;
 
 use crate::model::Clock;
@@ -57,9 +58,11 @@ use effects::Performer;
 use life::Life;
 use mail::Mail;
 use notify::Channel;
-use pause::Pause;
 pub use session::Memory;
 use session::StoreClock;
+
+/// At a stop, what is done beside executions has so long to come to a halt.
+const CHORES_WITHIN: Duration = Duration::from_secs(1);
 
 /// How the runner behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +77,7 @@ pub struct Settings {
     pub handoff: bool,
     /// On a hand-off, attempts under way have so long before those that may begin anew elsewhere are stopped.
     pub handoff_grace: Duration,
-    /// A stop of the process waits so long for attempts that cannot move.
+    /// A stop of the process takes so long at most; attempts that cannot move are waited for until shortly before.
     pub stop_within: Duration,
     /// Zone of cron triggers and execution windows that name none.
     pub zone: TimeZone,
@@ -248,7 +251,21 @@ impl Runner {
     /// The memory of this host's sessions cannot be written: a crash would cost a lease instead of a moment, and two processes could be one instance.
     pub async fn run(mut self, stop: CancellationToken) -> Ended {
         let over = CancellationToken::new();
-        let chores = self.chores(over.clone());
+        let work = self.chores(over.clone());
+        let chores = async {
+            tokio::pin!(work);
+            // Safe to cancel: the chores go on below.
+            tokio::select! {
+                () = &mut work => return,
+                () = over.cancelled() => {}
+            }
+            if tokio::time::timeout(CHORES_WITHIN, work).await.is_err() {
+                warn!(
+                    limit_s = CHORES_WITHIN.as_secs(),
+                    "schedules, notices or the removal of the past did not stop in time; each goes on elsewhere from the store"
+                );
+            }
+        };
         let lives = async {
             let ended = self.lives(&stop).await;
             over.cancel();
@@ -288,13 +305,13 @@ impl Runner {
             self.lives += 1;
             let process = format!("{}.{}.{}", std::process::id(), self.shared.clock.local().wall.0, self.lives);
             let session = Session { instance: self.settings.instance.clone(), process };
-            self.bury_predecessor(stop).await?;
+            let first = predecessor::bury(&self.shared, &self.memory, self.settings.lease, stop).await?;
             if stop.is_cancelled() {
                 break;
             }
             self.memory.remember(Some(&session)).map_err(|error| format!("the session cannot be remembered: {error}"))?;
             self.state.send_modify(|state| state.session = Some(session.clone()));
-            let ended = Life::new(self, &session).run(stop).await;
+            let ended = Life::new(self, &session, first).run(stop).await;
             self.state.send_modify(|state| {
                 state.session = None;
                 state.claims = false;
@@ -307,25 +324,6 @@ impl Runner {
                 break;
             }
         }
-        Ok(())
-    }
-
-    /// Ends the session that the last process of this host left behind.
-    async fn bury_predecessor(&mut self, stop: &CancellationToken) -> Ended {
-        let Some(session) = self.memory.recall().map_err(|error| format!("the last session cannot be read: {error}"))? else {
-            return Ok(());
-        };
-        let mut pause = Pause::new(0);
-        while let Err(error) = self.shared.store.end_session(&session).await {
-            if pause.is_first() {
-                warn!(%error, process = session.process, "the store does not answer; the session of the last process cannot be ended yet");
-            }
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = pause.wait() => {}
-            }
-        }
-        info!(process = session.process, "the session of the last process on this host is ended; what it owned is due");
         Ok(())
     }
 }

@@ -20,11 +20,14 @@ mod write;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::StreamExt;
+use tokio::time::Sleep;
+use tokio_util::sync::CancellationToken;
 use tracing::error;
 use tracing::info;
 
@@ -35,10 +38,12 @@ use crate::model::Timestamp;
 use crate::orchestrator::engine::advance::World;
 use crate::orchestrator::engine::advance::advance;
 use crate::orchestrator::engine::effect::AttemptKey;
+use crate::orchestrator::engine::effect::Effect;
 use crate::orchestrator::engine::event::Command;
 use crate::orchestrator::engine::event::Event;
 use crate::orchestrator::engine::event::Message;
 use crate::orchestrator::engine::execution::Execution;
+use crate::orchestrator::engine::execution::Task;
 use crate::orchestrator::engine::status::Status;
 use crate::orchestrator::store::Claimed;
 use crate::orchestrator::store::Lease;
@@ -48,10 +53,13 @@ use crate::orchestrator::store::Write;
 use crate::orchestrator::store::WriteError;
 use crate::orchestrator::store::moves_ended;
 use crate::orchestrator::store::record;
+use finish::END_WITHIN;
 use finish::hand_on_slot;
+use finish::over;
 use flight::Brake;
 use flight::Flight;
 use flight::Report;
+use write::Written;
 
 /// What is to come so soon is waited for: giving an execution back and claiming it again costs more.
 const KEEP: Duration = Duration::from_millis(50);
@@ -73,6 +81,8 @@ pub(super) enum Exit {
     Abandoned,
     /// The store lost what it had acknowledged: what this owner knows is not what is there. Left as at the end of a process.
     Lost,
+    /// The store refuses for good what is to be written, and that the execution has ended as well.
+    Refused,
 }
 
 /// Takes an execution as far as this instance can. One that a defect of ours breaks off is set aside like one that cannot be read.
@@ -103,6 +113,7 @@ async fn work(shared: Arc<Shared>, claimed: Claimed, mail: Arc<Mail>) -> Exit {
         acknowledged: 0,
         flight: Flight::new(),
         brakes: HashMap::new(),
+        undoing: HashMap::new(),
         reports: VecDeque::new(),
         events: VecDeque::new(),
         wake: None,
@@ -110,6 +121,8 @@ async fn work(shared: Arc<Shared>, claimed: Claimed, mail: Arc<Mail>) -> Exit {
         ask_again: None,
         told: false,
         left: false,
+        ends: None,
+        condemned: false,
         shared,
         lease,
         execution,
@@ -117,8 +130,14 @@ async fn work(shared: Arc<Shared>, claimed: Claimed, mail: Arc<Mail>) -> Exit {
     };
     match owner.run(inbox, adopted).await {
         Ok(exit) => exit,
+        Err(Exit::Refused) => {
+            error!(execution = %owner.execution.id, "the store keeps nothing of this execution any more; it is set aside (runbooks/record-refused.md)");
+            owner.stop_all().await;
+            set_aside(&owner.shared, &owner.mail, owner.lease).await
+        }
         Err(exit) => {
-            if exit == Exit::Fenced {
+            // An owner that has a successor in this very process only lets go: what it would stop is what that one attaches to.
+            if exit == Exit::Fenced && !owner.mail.orders().abandon {
                 owner.stop_all().await;
             }
             exit
@@ -166,6 +185,8 @@ struct Owner {
     acknowledged: u64,
     flight: Flight,
     brakes: HashMap<AttemptKey, Brake>,
+    /// Undoings under way; each is left to the next owner when it is told to.
+    undoing: HashMap<AttemptKey, CancellationToken>,
     reports: VecDeque<Report>,
     events: VecDeque<Event>,
     wake: Option<Timestamp>,
@@ -176,10 +197,14 @@ struct Owner {
     told: bool,
     /// Something of it is for the next instance to begin, now: what was stopped here, or not begun.
     left: bool,
+    /// It has ended: what is still under way then is waited for so long.
+    ends: Option<Pin<Box<Sleep>>>,
+    /// The store refused a write for good, and the execution is to end for it.
+    condemned: bool,
 }
 
 impl Owner {
-    /// `Err` = lost: stop everything.
+    /// `Err` = it can go on no further here.
     async fn run(&mut self, inbox: Vec<(u64, Message)>, adopted: bool) -> Result<Exit, Exit> {
         let lost_attempts = self.attempts_elsewhere();
         if adopted && lost_attempts == Elsewhere::Job {
@@ -188,7 +213,7 @@ impl Owner {
         let over = self.execution.status().is_complete();
         // Only these outlive a finish; what an owner left untold brings it back as adopted, or with other messages, or none.
         self.told = over && !adopted && !inbox.is_empty() && inbox.iter().all(|(_, message)| moves_ended(message));
-        if !over || !inbox.is_empty() {
+        if !over || !inbox.is_empty() || lost_attempts != Elsewhere::None {
             self.events.push_back(if adopted || lost_attempts != Elsewhere::None { Event::Adopted } else { Event::Tick });
             self.take_messages(inbox);
         } else {
@@ -256,8 +281,10 @@ impl Owner {
         let hand_back = self.mail.orders().hand_back;
         if hand_back {
             begin.retain(|command| match command {
-                Command::Perform { key, effect } => {
-                    self.recall(key, effect);
+                // Asking what became of a job is no new work; and a job that is alive here must not be taken for lost elsewhere.
+                Command::Perform { effect: Effect::AttachJob { .. }, .. } => true,
+                Command::Perform { key, .. } => {
+                    self.recall(key);
                     false
                 }
                 Command::Admit { .. } => {
@@ -270,12 +297,15 @@ impl Owner {
         let begins = begin.iter().any(|command| !matches!(command, Command::Abort { .. }));
         let quiet = self.flight.is_empty() && self.reports.is_empty() && !begins;
         let then = match ended {
+            true if quiet && self.left => Then::Park { due: Some(self.shared.clock.now()) },
             true if quiet && (self.told || ending::concerns_nobody(&self.execution, &self.shared)) => Then::Finish,
             false if quiet => self.park(),
             true | false => Then::Keep,
         };
         let tells = !notices.is_empty();
-        self.write(notices, then.clone()).await?;
+        if self.write(notices, then.clone()).await? == Written::Refused {
+            return Ok(None);
+        }
         if tells {
             self.shared.bell.notify_one();
         }
@@ -290,7 +320,13 @@ impl Owner {
         for command in begin {
             self.begin(command);
         }
-        if ended { self.end().await.map(Some) } else { Ok(None) }
+        if ended && self.flight.is_empty() && self.reports.is_empty() && self.events.is_empty() {
+            return self.end().await.map(Some);
+        }
+        if ended && self.ends.is_none() {
+            self.ends = Some(Box::pin(tokio::time::sleep(END_WITHIN)));
+        }
+        Ok(None)
     }
 
     /// What becomes of an execution with nothing under way.
@@ -333,6 +369,7 @@ impl Owner {
             tokio::select! {
                 Some(report) = self.flight.next(), if !self.flight.is_empty() => self.reports.push_back(report),
                 () = self.mail.rung() => {}
+                () = over(&mut self.ends) => self.cut_off(),
                 () = tokio::time::sleep(timer.unwrap_or_default()), if timer.is_some() => {
                     self.wake = None;
                     self.events.push_back(Event::Tick);
@@ -343,8 +380,10 @@ impl Owner {
     }
 
     fn attempts_elsewhere(&self) -> Elsewhere {
+        let undoes = |task: &Task| task.undoing.is_some();
+        let undoing = self.execution.stages().iter().any(|stage| stage.tasks().iter().any(undoes));
         let attempts = self.execution.stages().iter().filter(|s| !s.status().is_complete()).flat_map(|s| s.tasks());
-        let mut found = Elsewhere::None;
+        let mut found = if undoing { Elsewhere::Some } else { Elsewhere::None };
         for attempt in attempts.filter_map(|task| task.attempt.as_ref()).filter(|attempt| attempt.in_flight) {
             let job = matches!(attempt.effect.as_str(), "job" | "attachJob");
             if job && attempt.instance != self.lease.session.instance {
@@ -356,7 +395,7 @@ impl Owner {
     }
 }
 
-/// Attempts in flight of an owner before us.
+/// Attempts and undoings in flight of an owner before us.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Elsewhere {
     None,

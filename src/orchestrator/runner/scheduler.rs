@@ -272,7 +272,14 @@ impl Scheduler {
         let Some(cron) = self.crons.get(name) else { return Ok(()) };
         let triggered = &index.all[cron.place.0];
         let trigger = &triggered.triggers[cron.place.1];
-        start_for(&self.shared, triggered, trigger, time).await?;
+        match start_for(&self.shared, triggered, trigger, time).await {
+            // Trying again would not help, and the others must not wait for it.
+            Err(error) if !error.may_pass() => {
+                error!(application = triggered.application, pipeline = triggered.name, time = %time, %error,
+                    "a cron trigger cannot start its pipeline at this time, and it does not fire for it (runbooks/record-refused.md)");
+            }
+            started => started?,
+        }
         self.advance(name, time).await
     }
 

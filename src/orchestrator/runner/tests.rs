@@ -1,5 +1,7 @@
 mod chores;
+mod jobs;
 mod owner;
+mod refusals;
 mod rig;
 
 use serde_json::json;

@@ -207,6 +207,16 @@ pub enum StoreError {
     Refused(String),
 }
 
+impl StoreError {
+    /// The same request may do better later. `false`: the request is wrong, or what it meets; not the moment.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unavailable(_) | Self::Full(_) | Self::LostData(_) => true,
+            Self::Unreadable(_) | Self::Refused(_) => false,
+        }
+    }
+}
+
 /// What the concurrency gate said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {

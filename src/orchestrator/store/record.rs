@@ -183,6 +183,8 @@ struct StoredTask<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<&'a Attempt>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    undoing: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     due: Option<Timestamp>,
     #[serde(flatten)]
     other: &'a Object,
@@ -211,6 +213,7 @@ fn stored(task: &Task, loops: bool) -> StoredTask<'_> {
             .attempt
             .as_ref()
             .filter(|attempt| loops || attempt.in_flight || !task.status.is_complete() || !attempt.other.is_empty()),
+        undoing: task.undoing,
         due: task.due,
         other: &task.other,
     }

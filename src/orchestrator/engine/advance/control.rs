@@ -103,6 +103,33 @@ impl Run<'_, '_> {
         self.stopped_if_idle(at);
     }
 
+    /// Ends the execution where it stands: nothing more of it can be kept. The reason is put where little has to be written for it.
+    pub(super) fn unkept(&mut self, why: &str) {
+        if self.execution.status().is_complete() {
+            return;
+        }
+        self.execution.summary_mut().cancellation_reason = Some(why.to_owned());
+        if matches!(self.execution.status(), Status::NotStarted | Status::Buffered) {
+            self.end(Status::Terminal);
+            return;
+        }
+        self.release();
+        let active: Vec<usize> = self.execution.graph().active.iter().copied().collect();
+        for at in &active {
+            if let Some(task) = self.current_task(*at) {
+                let exception = json!({"exceptionType": "RecordRefusedException", "details": {"error": why, "errors": [why]}});
+                self.execution.stage_mut(*at).tasks_mut()[task].task_exception_details.insert("exception".to_owned(), exception);
+            }
+        }
+        self.stop_all();
+        for at in active {
+            if !self.execution.stage(at).status().is_complete() {
+                self.stop_now(at);
+            }
+        }
+        self.end(Status::Terminal);
+    }
+
     pub(super) fn pause(&mut self, by: String) {
         if self.execution.status() != Status::Running {
             self.refuse(format!("an execution can only be paused while it is RUNNING; it is {}", self.execution.status()));
@@ -169,6 +196,10 @@ impl Run<'_, '_> {
         };
         if self.execution.stage(at).status().is_complete() {
             self.refuse(format!("the stage has ended: {}", self.execution.stage(at).status()));
+            return;
+        }
+        if self.execution.summary().canceled {
+            self.refuse("the execution was called off");
             return;
         }
         let skip = patch.context.get(SKIP) == Some(&Value::Bool(true));

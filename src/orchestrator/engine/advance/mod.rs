@@ -115,6 +115,8 @@ impl<'w> Run<'_, 'w> {
         match event {
             Event::Tick | Event::Adopted => self.tick(),
             Event::Done { key, outcome } => self.done(&key, &outcome),
+            Event::Undone { key, failed } => self.undone(&key, failed),
+            Event::Unkept { why } => self.unkept(&why),
             Event::Message(message) => self.message(message),
         }
     }
@@ -173,7 +175,9 @@ impl<'w> Run<'_, 'w> {
                 }
             }
             let top = self.execution.graph().top;
-            if self.execution.status() != Status::Running || top.active > 0 || top.ready > 0 {
+            // What is ready in an execution that was called off does not start any more.
+            let may_start = top.ready > 0 && !self.execution.summary().canceled;
+            if self.execution.status() != Status::Running || top.active > 0 || may_start {
                 return;
             }
             // Nothing is under way and nothing may start: it has ended, however it came to this.

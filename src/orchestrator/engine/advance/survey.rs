@@ -17,6 +17,7 @@ impl Run<'_, '_> {
     pub(super) fn survey(&mut self, adopted: bool) {
         self.execution.graph_mut().surveyed = true;
         if adopted {
+            self.undo_again();
             self.recover_attempts();
         }
         if self.execution.status() != Status::Running {
@@ -39,6 +40,18 @@ impl Run<'_, '_> {
                 | Status::Canceled
                 | Status::Stopped
                 | Status::Skipped => {}
+            }
+        }
+    }
+
+    /// Asks anew for what the last owner was to undo and did not say that it had, in an execution that has ended as well.
+    fn undo_again(&mut self) {
+        for at in 0..self.execution.stages().len() {
+            for task in 0..self.execution.stage(at).tasks().len() {
+                let Some(number) = self.execution.stage(at).tasks()[task].undoing else { continue };
+                if !self.ask_to_undo(at, task, number) {
+                    self.execution.stage_mut(at).tasks_mut()[task].undoing = None;
+                }
             }
         }
     }

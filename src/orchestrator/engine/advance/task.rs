@@ -13,6 +13,8 @@ use crate::orchestrator::engine::effect::Effect;
 use crate::orchestrator::engine::effect::Outcome;
 use crate::orchestrator::engine::event::Command;
 use crate::orchestrator::engine::execution::Attempt;
+use crate::orchestrator::engine::execution::Object;
+use crate::orchestrator::engine::execution::Task;
 use crate::orchestrator::engine::stage::Failure;
 use crate::orchestrator::engine::stage::Step;
 use crate::orchestrator::engine::stage::TaskKind;
@@ -301,18 +303,40 @@ impl Run<'_, '_> {
         }
     }
 
-    /// What the task wants undone outside, now that it is called off.
+    /// What the task wants undone outside, now that it is called off. It is recorded first, as an attempt is.
     pub(super) fn undo(&mut self, at: usize, task: usize) {
-        let Some(effect) = self.task_kind(at, task).and_then(|kind| kind.on_cancel(&self.task_view(at, task))) else { return };
+        let state = &self.execution.stage(at).tasks()[task];
+        let number = state.attempt.as_ref().map_or(0, |a| a.number) + 1;
+        if state.undoing.is_none() && self.ask_to_undo(at, task, number) {
+            self.execution.stage_mut(at).tasks_mut()[task].undoing = Some(number);
+        }
+    }
+
+    /// False when there is nothing to be undone.
+    pub(super) fn ask_to_undo(&mut self, at: usize, task: usize, number: u32) -> bool {
+        let Some(effect) = self.task_kind(at, task).and_then(|kind| kind.on_cancel(&self.task_view(at, task))) else { return false };
         let stage = self.execution.stage(at);
         let key = AttemptKey {
             execution: self.execution.id.clone(),
             stage: stage.id.clone(),
             started: stage.head().start_time.map_or(0, |t| t.0),
             task: stage.tasks()[task].id.clone(),
-            number: stage.tasks()[task].attempt.as_ref().map_or(0, |a| a.number) + 1,
+            number,
         };
         self.out.commands.push(Command::Undo { key, effect });
+        true
+    }
+
+    /// An undoing ended, or was given up: then the stage says so.
+    pub(super) fn undone(&mut self, key: &AttemptKey, failed: Option<String>) {
+        let Some(at) = self.execution.place(&key.stage).filter(|_| key.execution == self.execution.id) else { return };
+        let stage = self.execution.stage_mut(at);
+        let same = |task: &Task| task.id == key.task && task.undoing == Some(key.number);
+        let Some(task) = stage.tasks().iter().position(same) else { return };
+        stage.tasks_mut()[task].undoing = None;
+        if let Some(error) = failed {
+            stage.merge_context(Object::from_iter([("undoError".to_owned(), error.into())]));
+        }
     }
 }
 

@@ -39,6 +39,9 @@ pub struct Task {
     /// The last try.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Attempt>,
+    /// Number of the attempt that is to undo it outside and has not ended: whoever owns the execution next repeats it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undoing: Option<u32>,
     /// When it is to be looked at again, while it waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub due: Option<Timestamp>,

@@ -2,6 +2,7 @@
 //!
 //! What must stay true: at most one question of a kind is under way; a store that does not answer is asked less and less often, and is told of once.
 
+use std::collections::BTreeSet;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::PoisonError;
@@ -58,6 +59,8 @@ pub(super) enum Answer {
         at: Timestamp,
         claimed: Result<Vec<Claimed>, StoreError>,
     },
+    /// What has work under way on this host: what was claimed, what is left to be asked for, and why.
+    First(Vec<Claimed>, BTreeSet<ExecutionId>, Result<(), StoreError>),
     Strays(Result<Strays, StoreError>),
     Messages(Result<Vec<ExecutionId>, StoreError>),
     NextDue(Result<Option<Timestamp>, StoreError>),
@@ -105,12 +108,16 @@ impl Life<'_> {
         self.settings.owned.saturating_sub(self.owners.len())
     }
 
+    /// Questions wait, since the store did not answer the last one.
+    fn is_held(&self) -> bool {
+        self.trouble.not_before.is_some_and(|at| self.shared.clock.local().mono < at.mono)
+    }
+
     /// A claim now would be made, and no other one could bring the same execution.
     pub(super) fn may_claim(&self) -> bool {
         // A full house waits until a fair part of it is free, so that a claim is worth its call.
         let worth = self.room() >= (self.settings.owned / 8).clamp(1, CLAIM_MOST / 4);
-        let held = self.trouble.not_before.is_some_and(|at| self.shared.clock.local().mono < at.mono);
-        worth && !held && !self.asking.claim && !self.asking.strays && self.shared.clock.is_set()
+        worth && !self.is_held() && !self.asking.claim && !self.asking.strays && self.shared.clock.is_set()
     }
 
     /// What is due then was not given to us by the last claim, so asking at once would not bring it either.
@@ -128,10 +135,22 @@ impl Life<'_> {
         self.asked.push(Box::pin(async move { Answer::Messages(store.with_messages(&session).await) }));
     }
 
+    /// Claims what has work under way on this host, once the session exists.
+    pub(super) fn ask_first(&mut self) {
+        if self.first.is_empty() || self.asking.strays || self.asking.claim || self.is_held() || !self.shared.clock.is_set() {
+            return;
+        }
+        self.asking.strays = true;
+        let (store, session, ids) = (Arc::clone(&self.shared.store), self.session.clone(), self.first.clone());
+        self.asked.push(Box::pin(async move {
+            let (claimed, left, done) = claim_each(&*store, &session, ids).await;
+            Answer::First(claimed, left, done)
+        }));
+    }
+
     /// After an unanswered claim, takes up what the store gave us and nobody here knows of.
     pub(super) fn ask_strays(&mut self) {
-        let held = self.trouble.not_before.is_some_and(|at| self.shared.clock.local().mono < at.mono);
-        if !self.look.strays || self.asking.strays || self.asking.claim || held {
+        if !self.look.strays || self.asking.strays || self.asking.claim || self.is_held() {
             return;
         }
         self.look.strays = false;
@@ -185,6 +204,12 @@ impl Life<'_> {
                         self.take(claimed);
                     }
                 }
+            }
+            Answer::First(claimed, left, done) => {
+                self.asking.strays = false;
+                self.first = left;
+                self.heard(done);
+                claimed.into_iter().for_each(|first| self.take(first));
             }
             Answer::Strays(strays) => {
                 self.asking.strays = false;
@@ -286,4 +311,21 @@ async fn strays(store: &dyn Store, session: &Session, known: &HashSet<ExecutionI
         }
     }
     Ok(strays)
+}
+
+/// What came to be owned, what was not asked for any more, and why.
+async fn claim_each(
+    store: &dyn Store,
+    session: &Session,
+    mut ids: BTreeSet<ExecutionId>,
+) -> (Vec<Claimed>, BTreeSet<ExecutionId>, Result<(), StoreError>) {
+    let mut all = Vec::new();
+    while let Some(id) = ids.first() {
+        match store.claim_one(session, id).await {
+            Ok(claimed) => all.extend(claimed),
+            Err(error) => return (all, ids, Err(error)),
+        }
+        ids.pop_first();
+    }
+    (all, ids, Ok(()))
 }

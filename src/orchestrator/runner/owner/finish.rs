@@ -1,12 +1,17 @@
 //! The end of an ownership that is the end of its execution, or that somebody else put an end to.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use futures::StreamExt;
+use tokio::time::Sleep;
 use tracing::warn;
 
 use super::Exit;
 use super::Owner;
+use super::flight::Flight;
+use super::write::Written;
+use crate::orchestrator::engine::event::Event;
 use crate::orchestrator::engine::execution::Execution;
 use crate::orchestrator::runner::Shared;
 use crate::orchestrator::runner::ending;
@@ -14,23 +19,11 @@ use crate::orchestrator::runner::pause::Pause;
 use crate::orchestrator::store::Then;
 
 /// How long what a cancelled execution wants stopped or undone may take before the execution ends without it.
-const END_WITHIN: Duration = Duration::from_secs(60);
+pub(super) const END_WITHIN: Duration = Duration::from_secs(60);
 
 impl Owner {
     /// Tells those that wait for the end, then gives the execution up. All of it may be done again by another owner after a crash.
     pub(super) async fn end(&mut self) -> Result<Exit, Exit> {
-        let deadline = tokio::time::sleep(END_WITHIN);
-        tokio::pin!(deadline);
-        while !self.flight.is_empty() {
-            // Safe to cancel: what is still under way is dropped with the ownership.
-            tokio::select! {
-                Some(_of_no_use_any_more) = self.flight.next() => {}
-                () = &mut deadline => {
-                    warn!(execution = %self.execution.id, limit_s = END_WITHIN.as_secs(), "what the ended execution had under way did not stop in time");
-                    break;
-                }
-            }
-        }
         let mut pause = Pause::new(self.lease.epoch);
         while !self.told
             && let Err(error) = ending::tell(&self.execution, &self.shared).await
@@ -41,9 +34,22 @@ impl Owner {
             warn!(execution = %self.execution.id, %error, "those that wait for the end of an execution could not be told; again soon");
             pause.wait().await;
         }
-        self.write(vec![], Then::Finish).await?;
+        if self.write(vec![], Then::Finish).await? == Written::Refused {
+            return Err(Exit::Refused);
+        }
         hand_on_slot(&self.shared, &self.execution).await;
         Ok(Exit::Finished)
+    }
+
+    /// What an execution that ended has under way still did not stop. What it is to undo is left to another try.
+    pub(super) fn cut_off(&mut self) {
+        warn!(execution = %self.execution.id, limit_s = END_WITHIN.as_secs(), "what the ended execution had under way did not stop in time");
+        self.left |= !self.undoing.is_empty();
+        self.ends = None;
+        self.flight = Flight::new();
+        self.brakes.clear();
+        self.undoing.clear();
+        self.events.push_back(Event::Tick);
     }
 
     /// Stops what is under way and waits, for a while, until it has stopped.
@@ -55,6 +61,14 @@ impl Owner {
         if tokio::time::timeout(END_WITHIN, stopped).await.is_err() {
             warn!(execution = %self.execution.id, "what was under way did not stop in time");
         }
+    }
+}
+
+/// The end of a time that may not run: then never.
+pub(super) async fn over(time: &mut Option<Pin<Box<Sleep>>>) {
+    match time {
+        Some(time) => time.await,
+        None => std::future::pending().await,
     }
 }
 

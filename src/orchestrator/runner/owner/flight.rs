@@ -11,6 +11,7 @@ use futures::FutureExt;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
+use tracing::error;
 use tracing::warn;
 
 use super::Owner;
@@ -29,8 +30,8 @@ use crate::orchestrator::runner::pause::spread;
 use crate::orchestrator::store::Admission;
 use crate::orchestrator::store::StoreError;
 
-/// An undoing is tried so often.
-const UNDO_TRIES: u32 = 5;
+/// An undoing outside that keeps failing is given up after so long, and the stage says so.
+const UNDO_WITHIN: Duration = Duration::from_secs(45);
 /// An execution that waits for a slot asks again after this, and up to twice it: an owner may have died between freeing a slot and handing it on.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// After the store did not say whether a slot is free.
@@ -44,7 +45,10 @@ pub(super) enum Report {
     },
     /// Stopped so that another instance can begin it anew.
     Left(AttemptKey),
-    Undone,
+    Undone {
+        key: AttemptKey,
+        failed: Option<String>,
+    },
     Admission(Result<Admission, StoreError>),
     Inbox(Result<Vec<(u64, Message)>, StoreError>),
 }
@@ -68,10 +72,15 @@ impl Owner {
                 }
             }
             Command::Undo { key, effect } => {
+                let brake = Brake::default();
+                self.undoing.insert(key.clone(), brake.leave.clone());
                 let shared = Arc::clone(&self.shared);
                 self.flight.push(Box::pin(async move {
-                    undo(&shared, &key, effect).await;
-                    Report::Undone
+                    // Safe to cancel: it is still recorded as to be done, and is done again by the next owner.
+                    tokio::select! {
+                        failed = undo(&shared, &key, effect) => Report::Undone { key, failed },
+                        () = brake.leave.cancelled() => Report::Left(key),
+                    }
                 }));
             }
             Command::Admit { pipeline_config_id, limit } => {
@@ -117,9 +126,13 @@ impl Owner {
             }
             Report::Left(key) => {
                 self.brakes.remove(&key);
+                self.undoing.remove(&key);
                 self.left = true;
             }
-            Report::Undone => {}
+            Report::Undone { key, failed } => {
+                self.undoing.remove(&key);
+                self.events.push_back(Event::Undone { key, failed });
+            }
             Report::Admission(Ok(Admission::Go)) => {
                 self.ask_again = None;
                 self.events.push_back(Event::Message(Message::Admitted));
@@ -147,8 +160,9 @@ impl Owner {
         self.flight.push(Box::pin(async move { Report::Inbox(shared.store.inbox(&lease, after).await) }));
     }
 
-    /// Stops the attempts that may begin anew elsewhere.
+    /// Stops the attempts that may begin anew elsewhere, and undoing.
     pub(super) fn leave_movable(&self) {
+        self.undoing.values().for_each(CancellationToken::cancel);
         for (key, brake) in &self.brakes {
             if !brake.leave.is_cancelled() && self.may_move(key) {
                 brake.leave.cancel();
@@ -168,43 +182,44 @@ impl Owner {
     }
 
     /// Takes back an attempt that was asked for and is not going to begin here.
-    pub(super) fn recall(&mut self, key: &AttemptKey, effect: &Effect) {
+    pub(super) fn recall(&mut self, key: &AttemptKey) {
         let now = self.shared.clock.now();
         let Some(at) = self.execution.place(&key.stage) else { return };
         let task = self.execution.stage_mut(at).tasks_mut().iter_mut().find(|task| task.id == key.task);
         if let Some(task) = task
             && let Some(attempt) = task.attempt.as_mut().filter(|attempt| attempt.number == key.number)
         {
-            // One that asks for a job stays lost: begun without asking, the job would run a second time.
-            attempt.in_flight = matches!(effect, Effect::AttachJob { .. });
+            attempt.in_flight = false;
             task.due = Some(now);
         }
         self.left = true;
     }
 }
 
-/// At least once, unless it keeps failing.
-async fn undo(shared: &Shared, key: &AttemptKey, effect: Effect) {
-    let mut pause = Pause::new(0);
-    let never = CancellationToken::new();
-    for _ in 0..UNDO_TRIES {
-        match shared.performer.perform(key, effect.clone(), &never).await {
-            Outcome::Failed { error, retryable } => {
-                warn!(execution = %key.execution, stage = %key.stage, error, retryable, "what a cancelled stage wants undone failed");
-                if !retryable {
-                    return;
-                }
+/// At least once; why it was given up.
+async fn undo(shared: &Shared, key: &AttemptKey, effect: Effect) -> Option<String> {
+    // What only the store has to do is done as soon as it answers.
+    let limit = if matches!(effect, Effect::CancelExecution { .. }) { Duration::MAX } else { UNDO_WITHIN };
+    let mut last = String::new();
+    let tries = async {
+        let mut pause = Pause::new(seed::of(key.execution.as_str()));
+        let never = CancellationToken::new();
+        loop {
+            let Outcome::Failed { error, retryable } = shared.performer.perform(key, effect.clone(), &never).await else { return None };
+            if !retryable {
+                return Some(error);
             }
-            Outcome::Http { .. }
-            | Outcome::Fetched { .. }
-            | Outcome::Job { .. }
-            | Outcome::JobLost
-            | Outcome::Started { .. }
-            | Outcome::Execution { .. }
-            | Outcome::NotFound { .. }
-            | Outcome::Sizes { .. }
-            | Outcome::Done { .. } => return,
+            if pause.is_first() {
+                warn!(execution = %key.execution, stage = %key.stage, error, "what a cancelled stage wants undone failed; it is tried again");
+            }
+            last = error;
+            pause.wait().await;
         }
-        pause.wait().await;
+    };
+    let failed = tokio::time::timeout(limit, tries).await;
+    let given_up = failed.unwrap_or_else(|_| Some(if last.is_empty() { "it did not end in time".to_owned() } else { last }));
+    if let Some(error) = &given_up {
+        error!(execution = %key.execution, stage = %key.stage, error, "what a cancelled stage wants undone is given up; see the stage's undoError (runbooks/undo-given-up.md)");
     }
+    given_up
 }

@@ -10,10 +10,15 @@ use super::SECOND;
 use super::rig::Fleet;
 use super::rig::START;
 use super::rig::chain;
+use super::rig::registry;
+use crate::orchestrator::engine::advance::World;
+use crate::orchestrator::engine::advance::advance;
 use crate::orchestrator::engine::effect::AttemptKey;
 use crate::orchestrator::engine::effect::Effect;
 use crate::orchestrator::engine::effect::Outcome;
+use crate::orchestrator::engine::event::Event;
 use crate::orchestrator::engine::event::Message;
+use crate::orchestrator::engine::execution::Execution;
 use crate::orchestrator::engine::status::Status;
 use crate::orchestrator::store::Admission;
 use crate::orchestrator::store::Claimed;
@@ -47,6 +52,22 @@ fn write(claimed: &Claimed, then: Then) -> Write {
         notices: vec![],
         then,
     }
+}
+
+/// Plays an owner that claims this execution, takes it through a message, writes what came of it, and dies before it does what was asked for.
+pub(super) async fn write_as_another(fleet: &Fleet, id: &ExecutionId, execution: &mut Execution, message: Message) {
+    let session = Session { instance: "i-0".into(), process: "p".into() };
+    assert!(fleet.store.beat(&session, 3600 * SECOND).await.unwrap());
+    let claimed = fleet.store.claim_one(&session, id).await.unwrap().unwrap();
+    let registry = registry();
+    let world = World { registry: &registry, now: fleet.now(), zone: &TimeZone::UTC, instance: "i-0", seed: 7 };
+    advance(execution, Event::Message(message), &world);
+    let changes = execution.take_changes();
+    let fields = record::encode_changes(execution, &changes);
+    let listing = Some(record::listing(execution));
+    let all = Write { set: fields.set, remove: fields.remove, stage_index: fields.stage_index, listing, ..write(&claimed, Then::Keep) };
+    fleet.store.write(all).await.unwrap();
+    fleet.store.end_session(&session).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

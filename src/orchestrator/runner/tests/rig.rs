@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
@@ -13,8 +14,11 @@ use tokio::task::JoinSet;
 use super::super::effects::Performers;
 use super::super::effects::executions;
 use super::super::effects::executions::Executions;
+use super::super::effects::job;
 use super::super::start;
 use super::super::*;
+use super::jobs::AllJobs;
+use super::jobs::HostJobs;
 use crate::host::clock::VirtualClock;
 use crate::model::Timestamp;
 use crate::orchestrator::engine::definition::Definition;
@@ -148,6 +152,36 @@ impl TaskKind for Once {
     }
 }
 
+/// A stage whose task comes to something big.
+#[derive(Debug)]
+struct Bulky;
+
+/// Bytes of it.
+pub(super) const BULK: usize = 100_000;
+
+impl StageKind for Bulky {
+    fn name(&self) -> &'static str {
+        "bulky"
+    }
+
+    fn tasks(&self, _: &View<'_>) -> Vec<TaskSpec> {
+        vec![TaskSpec::new("bulky", "bulky")]
+    }
+
+    fn task(&self, _: &str) -> Option<&dyn TaskKind> {
+        Some(self)
+    }
+}
+
+impl TaskKind for Bulky {
+    fn step(&self, _: &TaskView<'_>, outcome: Option<&Outcome>) -> Step {
+        match outcome {
+            None => Step::Perform { result: TaskResult::default(), effect: Effect::Call { name: "noop".to_owned(), input: Value::Null } },
+            Some(_) => Step::Finish(TaskResult::of(Status::Succeeded).with("bulk", "x".repeat(BULK))),
+        }
+    }
+}
+
 /// A stage whose task panics: a defect of ours.
 #[derive(Debug)]
 struct Broken;
@@ -173,7 +207,7 @@ impl TaskKind for Broken {
 }
 
 pub(super) fn registry() -> Registry {
-    Registry::standard().with(Noop).with(Once).with(Broken)
+    Registry::standard().with(Noop).with(Once).with(Bulky).with(Broken)
 }
 
 /// One instance's way to the store. A cut one gets no answers; a lossy one loses some answers after the store did as asked.
@@ -182,8 +216,13 @@ pub(super) struct Net {
     cut: AtomicBool,
     lossy: AtomicBool,
     lost: AtomicBool,
+    hangs: AtomicBool,
     turn: AtomicU64,
     calls: Mutex<BTreeMap<&'static str, u64>>,
+    /// Most bytes of one write; more is refused for good.
+    pub(super) largest: AtomicUsize,
+    /// Executions of this name are refused for good.
+    pub(super) unwanted: Mutex<Option<&'static str>>,
 }
 
 impl Net {
@@ -204,6 +243,22 @@ impl Net {
     fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Relaxed)
     }
+
+    async fn through<T, E: From<StoreError>>(&self, name: &'static str, asked: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        *self.calls.lock().unwrap().entry(name).or_default() += 1;
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        if self.is_cut() {
+            return Err(Self::gone().into());
+        }
+        if self.lost.load(Ordering::Relaxed) && name != "end_session" {
+            return Err(StoreError::LostData("of this session".into()).into());
+        }
+        self.lost.store(false, Ordering::Relaxed);
+        let answer = asked.await;
+        if self.is_cut() || self.loses() { Err(Self::gone().into()) } else { answer }
+    }
 }
 
 macro_rules! through {
@@ -211,17 +266,23 @@ macro_rules! through {
         #[async_trait]
         impl Store for Net {
             $(async fn $name(&self, $($arg: $type),*) -> Result<$answer, $error> {
-                *self.calls.lock().unwrap().entry(stringify!($name)).or_default() += 1;
-                if self.is_cut() {
-                    return Err(Net::gone().into());
-                }
-                if self.lost.load(Ordering::Relaxed) && stringify!($name) != "end_session" {
-                    return Err(StoreError::LostData("of this session".into()).into());
-                }
-                self.lost.store(false, Ordering::Relaxed);
-                let answer = self.store.$name($($arg),*).await;
-                if self.is_cut() || self.loses() { Err(Net::gone().into()) } else { answer }
+                self.through(stringify!($name), self.store.$name($($arg),*)).await
             })*
+
+            async fn write(&self, write: Write) -> Result<(), WriteError> {
+                let bytes: usize = write.set.iter().map(|(name, value)| name.len() + value.len()).sum();
+                if bytes > self.largest.load(Ordering::Relaxed) {
+                    return Err(StoreError::Refused(format!("{bytes} bytes")).into());
+                }
+                self.through("write", self.store.write(write)).await
+            }
+
+            async fn create(&self, new: NewExecution) -> Result<Created, StoreError> {
+                if *self.unwanted.lock().unwrap() == Some(new.listing.name.as_str()) {
+                    return Err(StoreError::Refused("unwanted".into()));
+                }
+                self.through("create", self.store.create(new)).await
+            }
 
             async fn wait(&self, session: &Session, at_most: Duration) {
                 if self.is_cut() {
@@ -237,10 +298,8 @@ through! {
     now() -> Timestamp, StoreError;
     beat(session: &Session, lease: Duration) -> bool, StoreError;
     end_session(session: &Session) -> (), StoreError;
-    create(new: NewExecution) -> Created, StoreError;
     claim(session: &Session, max: usize) -> Vec<Claimed>, StoreError;
     claim_one(session: &Session, id: &ExecutionId) -> Option<Claimed>, StoreError;
-    write(write: Write) -> (), WriteError;
     inbox(lease: &Lease, after: u64) -> Vec<(u64, Message)>, StoreError;
     post(id: &ExecutionId, message: &Message) -> bool, StoreError;
     admit(lease: &Lease, pipeline_config_id: &str, limit: u32) -> Admission, StoreError;
@@ -305,6 +364,11 @@ impl Instance {
         self.net.lost.store(true, Ordering::Relaxed);
     }
 
+    /// The store takes calls and gives no answer.
+    pub(super) fn hang(&self, hang: bool) {
+        self.net.hangs.store(hang, Ordering::Relaxed);
+    }
+
     pub(super) fn owned(&self) -> usize {
         self.handle.owned(0).0
     }
@@ -317,6 +381,8 @@ pub(super) struct Fleet {
     pub(super) ledger: Arc<Ledger>,
     /// Longest time of an effect.
     pub(super) longest: Duration,
+    /// Commands of all hosts.
+    pub(super) jobs: Arc<Mutex<AllJobs>>,
     hosts: tempfile::TempDir,
 }
 
@@ -324,7 +390,7 @@ impl Fleet {
     pub(super) fn new(longest: Duration) -> Self {
         let clock = Arc::new(VirtualClock::start(START));
         let store = Arc::new(ModelStore::new(clock.clone()));
-        Self { store, clock, ledger: Arc::default(), longest, hosts: tempfile::tempdir().unwrap() }
+        Self { store, clock, ledger: Arc::default(), longest, jobs: Arc::default(), hosts: tempfile::tempdir().unwrap() }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -351,15 +417,19 @@ impl Fleet {
             cut: false.into(),
             lossy: false.into(),
             lost: false.into(),
+            hangs: false.into(),
             turn: 0.into(),
             calls: Mutex::default(),
+            largest: usize::MAX.into(),
+            unwanted: Mutex::default(),
         });
         let hand = Arc::new(Hand { ledger: self.ledger.clone(), instance: name.to_owned(), longest: self.longest });
+        let jobs = Arc::new(HostJobs { host: name.to_owned(), all: self.jobs.clone(), clock: self.clock.clone() });
         let others = Arc::new(Executions::new(net.clone()));
         let parts = Parts {
             store: net.clone(),
             registry: Arc::new(registry()),
-            performer: Arc::new(Performers::default().with_call("noop", hand).with(&executions::WORDS, others)),
+            performer: Arc::new(Performers::default().with_call("noop", hand).with(&executions::WORDS, others).with(&job::WORDS, jobs)),
             clock: self.clock.clone(),
             memory: Memory::open(&self.hosts.path().join(name)).unwrap(),
             channels,

@@ -202,12 +202,12 @@ fn object() -> impl Strategy<Value = Object> {
 }
 
 prop_compose! {
-    fn task()(id in "[1-9]", name in text(), status in status(), start_time in option::of(time()), stage_end: bool, details in object(), due in option::of(time()),
+    fn task()(id in "[1-9]", name in text(), status in status(), start_time in option::of(time()), stage_end: bool, details in object(), due in option::of(time()), undoing in option::of(1u32..9),
         attempt in option::of((1..9u32, time(), any::<bool>(), text()))) -> Task {
         // Of a task that ended the attempt is not kept.
         let attempt = attempt.filter(|attempt| attempt.2 || !status.is_complete());
         let attempt = attempt.map(|(number, started, in_flight, effect)| Attempt { number, started, in_flight, effect, instance: String::new(), ..Attempt::default() });
-        Task { id, name, status, start_time, stage_end, task_exception_details: details, due, attempt, ..Task::default() }
+        Task { id, name, status, start_time, stage_end, task_exception_details: details, due, undoing, attempt, ..Task::default() }
     }
 }
 

@@ -183,3 +183,53 @@ fn a_lost_attempt_is_repeated_asked_about_or_failed_as_its_kind_says() {
     assert_eq!(lost("ask").in_flight.len(), 1);
     assert_eq!(lost("fail").ended(), [Status::Terminal]);
 }
+
+#[test]
+fn a_skip_of_a_stage_that_is_being_called_off_is_refused_and_the_cancel_ends() {
+    let page = json!({"tasks": ["call"], "text": "${ #fromUrl('http://x.example/') }"});
+    let mut rig = Rig::new(vec![stage("1", &[], page), call("2", &["1"])]);
+    rig.tick();
+    rig.cancel();
+    patch(&mut rig, "1", json!({"manualSkip": true}));
+    assert!(rig.last.refusal.is_some());
+    rig.done("1", "SUCCEEDED");
+    assert_eq!(rig.ended(), [Status::Canceled]);
+}
+
+#[test]
+fn what_is_ready_in_an_execution_that_was_called_off_does_not_keep_it_from_its_end() {
+    let mut rig = Rig::new(vec![stage("1", &[], json!({"tasks": ["SUCCEEDED"]})), stage("2", &["1"], json!({"tasks": ["hold"]}))]);
+    // As an owner leaves it that died with half of a cancel written.
+    rig.execution.summary_mut().status = Status::Running;
+    rig.execution.summary_mut().canceled = true;
+    rig.tell(Event::Adopted);
+    assert_eq!(rig.ended(), [Status::Canceled]);
+}
+
+#[test]
+fn an_execution_that_cannot_be_kept_ends_where_it_stands() {
+    let mut rig = Rig::new(vec![call("1", &[]), stage("2", &[], json!({"tasks": ["hold"]})), call("3", &["1", "2"])]);
+    rig.tick();
+    rig.tell(Event::Unkept { why: "too big".to_owned() });
+    assert_eq!((rig.ended(), rig.status("1"), rig.status("3")), (vec![Status::Terminal], Status::Canceled, Status::NotStarted));
+    assert_eq!(rig.execution.summary().cancellation_reason.as_deref(), Some("too big"));
+    assert!(rig.last.commands.iter().any(|command| matches!(command, Command::Abort { .. })));
+}
+
+#[test]
+fn an_undoing_is_owed_until_it_is_told_and_one_that_is_given_up_is_told_of() {
+    let mut rig = Rig::new(vec![stage("1", &[], json!({"tasks": ["hold"], "undo": true}))]);
+    rig.tick();
+    rig.cancel();
+    let [Command::Undo { key, .. }] =
+        &rig.last.commands.iter().filter(|c| matches!(c, Command::Undo { .. })).cloned().collect::<Vec<_>>()[..]
+    else {
+        panic!("{:?}", rig.last.commands)
+    };
+    rig.tell(Event::Adopted);
+    assert!(matches!(&rig.last.commands[..], [Command::Undo { key: again, .. }] if again == key), "{:?}", rig.last.commands);
+    rig.tell(Event::Undone { key: key.clone(), failed: Some("no answer".to_owned()) });
+    assert_eq!(rig.stage("1").context()["undoError"], "no answer");
+    rig.tell(Event::Adopted);
+    assert_eq!(rig.last.commands, []);
+}

@@ -142,6 +142,8 @@ struct Run {
     trace: Vec<String>,
     seed: u64,
     restarts: usize,
+    /// What was to be undone and was not said to be.
+    owed: Vec<AttemptKey>,
 }
 
 impl Run {
@@ -158,7 +160,7 @@ impl Run {
         let mut rig = Rig::new(stages);
         let mut shadow = Shadow::default();
         shadow.take(&mut rig.execution);
-        Self { rig, dice, shadow, told: Vec::new(), trace: Vec::new(), seed, restarts: 0 }
+        Self { rig, dice, shadow, told: Vec::new(), trace: Vec::new(), seed, restarts: 0, owed: Vec::new() }
     }
 
     fn fail(&self, what: &str) -> ! {
@@ -186,6 +188,16 @@ impl Run {
         let aborted: Vec<AttemptKey> =
             self.rig.last.commands.iter().filter_map(|c| if let Command::Abort { key } = c { Some(key.clone()) } else { None }).collect();
         self.rig.in_flight.extend(aborted);
+        if restart {
+            self.owed.clear();
+        }
+        for command in &self.rig.last.commands {
+            if let Command::Undo { key, .. } = command
+                && !self.owed.contains(key)
+            {
+                self.owed.push(key.clone());
+            }
+        }
         let changed = self.shadow.take(&mut self.rig.execution);
         let execution = &self.rig.execution;
         let now = execution.status();
@@ -265,7 +277,12 @@ impl Run {
         self.trace.push("crash".to_owned());
         self.rig.execution = self.shadow.load(&self.rig.execution);
         let lost = std::mem::take(&mut self.rig.in_flight);
+        let owed = self.owed.clone();
         self.tell(Event::Adopted);
+        for key in owed {
+            let again = self.rig.last.commands.iter().any(|c| matches!(c, Command::Undo { key: asked, .. } if *asked == key));
+            self.check(again, "what was to be undone is asked for again");
+        }
         for key in lost {
             if self.dice.one_in(2) {
                 let late = self.rig.execution.place(&key.stage).is_some_and(|at| {
@@ -298,7 +315,15 @@ impl Run {
                 let admits = self.rig.execution.status() == Status::NotStarted;
                 self.check(!again || admits, "a second look at the same time does nothing");
             }
-            26..=27 => self.crash(),
+            26 => self.crash(),
+            27 if self.owed.is_empty() => self.crash(),
+            27 if !self.owed.is_empty() => {
+                let key = self.owed.remove(0);
+                let failed = self.dice.one_in(2).then(|| "scripted".to_owned());
+                self.tell(Event::Undone { key: key.clone(), failed: failed.clone() });
+                let again = self.tell(Event::Undone { key, failed });
+                self.check(!again, "an undoing told twice does nothing");
+            }
             28 => drop(self.tell(Event::Message(Message::Pause { by }))),
             29..=31 => drop(self.tell(Event::Message(Message::Resume { by }))),
             32..=34 => {
@@ -331,6 +356,11 @@ impl Run {
                 }
                 self.step();
             }
+        }
+        if self.dice.one_in(4) {
+            self.tell(Event::Unkept { why: "scripted".to_owned() });
+            self.check(self.rig.execution.status().is_complete(), "an execution that cannot be kept ends");
+            return;
         }
         self.tell(Event::Message(Message::Cancel { by: by.clone(), reason: None }));
         match self.dice.below(3) {
