@@ -1,7 +1,10 @@
 //! `graph`, `complete_execution`, `concurrency`, `timeout`, `backoff`, `cancel`, `context`, `hydrate`: rows are built as executions and run by the engine.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use bellrock::model::Clock;
+use bellrock::model::Moment;
 use bellrock::model::Timestamp;
 use bellrock::orchestrator::engine::advance::World;
 use bellrock::orchestrator::engine::advance::advance;
@@ -32,6 +35,14 @@ use bellrock::orchestrator::engine::stage::TaskSpec;
 use bellrock::orchestrator::engine::stage::TaskView;
 use bellrock::orchestrator::engine::stage::View;
 use bellrock::orchestrator::engine::status::Status;
+use bellrock::orchestrator::store::Lease;
+use bellrock::orchestrator::store::NewExecution;
+use bellrock::orchestrator::store::Session;
+use bellrock::orchestrator::store::Store;
+use bellrock::orchestrator::store::Then;
+use bellrock::orchestrator::store::Write;
+use bellrock::orchestrator::store::model::ModelStore;
+use bellrock::orchestrator::store::record;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 use serde_json::json;
@@ -200,6 +211,11 @@ pub fn answer(row: &Row) -> Option<Answer> {
 
 /// Why our answer is meant to be another one than the row's.
 pub fn deviation(row: &Row) -> Option<&'static str> {
+    if row.area == "hydrate" {
+        return row.input.get("executionsStartedAt").map(|_| {
+            "there is no queue that can lose an execution and no command that fills it anew for a window of time: whatever nobody owns is due, and is taken up"
+        });
+    }
     if row.input["failPipeline"].is_string() || row.input["continuePipeline"].is_string() {
         return Some("a text that names a boolean is read as that; documents with one are refused when they are saved");
     }
@@ -342,6 +358,10 @@ fn complete_execution(input: &Value) -> Option<Value> {
 
 fn concurrency(row: &Row) -> Option<Value> {
     let input = &row.input;
+    if input.get("pendingOldestFirst").is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without anything");
+        return Some(runtime.block_on(queue(input)));
+    }
     let ago = input["startTimeExpirySecondsAgo"].as_i64();
     if ago.is_none() && input.get("otherRunning").is_none() {
         return None;
@@ -430,7 +450,69 @@ fn lookup(input: &Value) -> Option<Value> {
 }
 
 /// Adoption is our hydration: what the new owner does first.
+/// A clock that does not move.
+struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> Moment {
+        Moment { mono: Duration::ZERO, wall: NOW }
+    }
+}
+
+/// Executions wait for a slot in this order; then the one that held it ends.
+async fn queue(input: &Value) -> Value {
+    let store = ModelStore::new(Arc::new(Still));
+    let session = Session { instance: "i-1".to_owned(), process: "p".to_owned() };
+    store.beat(&session, Duration::from_secs(60)).await.expect("the model answers");
+    let names = strings(&input["pendingOldestFirst"]);
+    let mut holder = None;
+    for name in std::iter::once("holder").chain(names.iter().map(String::as_str)) {
+        let summary = Summary { pipeline_config_id: Some("c".to_owned()), limit_concurrent: true, ..Summary::default() };
+        let execution = Execution::new(name.into(), summary, Vec::new());
+        let (listing, record) = (record::listing(&execution), record::encode(&execution));
+        store.create(NewExecution { listing, record, correlation_id: None, due: NOW }).await.expect("the model answers");
+        let claimed = store.claim_one(&session, &name.into()).await.expect("the model answers").expect("nobody else is there");
+        store.admit(&claimed.lease, "c", 1).await.expect("the model answers");
+        if holder.is_none() {
+            holder = Some(claimed.lease);
+        } else {
+            store.write(only(claimed.lease, Then::Park { due: None })).await.expect("the model answers");
+        }
+    }
+    store.write(only(holder.expect("it is the first"), Then::Finish)).await.expect("the model answers");
+    store.start_waiting("c", 1, input["purgeQueue"] == false).await.expect("the model answers");
+    let (mut start, mut cancel, mut user) = (Value::Null, Vec::new(), None);
+    for name in names {
+        let claimed = store.claim_one(&session, &name.as_str().into()).await.expect("the model answers").expect("it has not ended");
+        for (_, message) in claimed.inbox {
+            match message {
+                Message::Admitted => start = json!(name),
+                Message::Cancel { by, .. } => {
+                    cancel.push(name.clone());
+                    user = Some(by);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    let mut answer = json!({ "start": start, "cancel": cancel });
+    if let Some(user) = user {
+        answer["cancelUser"] = json!(user);
+    }
+    answer
+}
+
+fn only(lease: Lease, then: Then) -> Write {
+    Write { lease, set: vec![], remove: vec![], stage_index: None, listing: None, taken: 0, notices: vec![], then }
+}
+
 fn hydrate(input: &Value) -> Option<Value> {
+    if let Some(started) = input.get("executionsStartedAt").and_then(Value::as_array) {
+        // Each is taken up, whenever it started.
+        let taken_up = started.iter().filter_map(|_| hydrate(&json!({ "stage": { "status": "NOT_STARTED" } })));
+        let messages: Vec<Value> = taken_up.filter_map(|answer| answer["messages"].as_array().cloned()).flatten().collect();
+        return Some(json!({ "messages": messages }));
+    }
     let given = input.get("stage")?;
     let mut made = stage(&json!({ "refId": "1" }), "scripted");
     made.head_mut().status = status(&given["status"])?;

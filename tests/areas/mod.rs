@@ -66,7 +66,7 @@ pub fn answer(row: &Row) -> Option<Answer> {
 pub fn deviation(row: &Row, answer: &Answer) -> Option<&'static str> {
     let answer = answer.as_ref().ok()?;
     match row.area.as_str() {
-        "graph" => engine::deviation(row),
+        "graph" | "hydrate" => engine::deviation(row),
         "window" | "window_quirk" => window::deviation(&row.note, answer),
         _ => None,
     }
