@@ -121,7 +121,12 @@ impl Writer {
         let thread = Thread { connection, identity, shared, data_version: 0 };
         thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || thread.run(queue))
+            .spawn(move || {
+                // Without it nothing is kept any more: a defect here ends the process, and the service manager begins another.
+                if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| thread.run(queue))).is_err() {
+                    std::process::abort();
+                }
+            })
             .map_err(|e| StoreError::Unavailable(format!("the thread that writes could not be started: {e}")))?;
         Ok(Self { orders })
     }
