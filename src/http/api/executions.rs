@@ -31,6 +31,7 @@ use crate::orchestrator::engine::execution::ExecutionId;
 use crate::orchestrator::engine::execution::ExecutionType;
 use crate::orchestrator::engine::execution::Object;
 use crate::orchestrator::engine::execution::StageId;
+use crate::orchestrator::engine::nesting::DEEPEST;
 use crate::orchestrator::engine::status::Status;
 use crate::orchestrator::store;
 use crate::orchestrator::store::record;
@@ -232,6 +233,9 @@ pub(super) fn started(kind: ExecutionType, id: ExecutionId) -> Answer<(StatusCod
 
 /// Gives a message to an execution of this kind.
 pub(super) async fn tell(api: &Api, id: &str, kind: ExecutionType, message: Message) -> Answer<StatusCode> {
+    if message.is_too_deep() {
+        return Err(Failure::new(StatusCode::BAD_REQUEST, "too_deep", format!("the body nests more than {DEEPEST} levels deep")));
+    }
     let execution = api.execution(id, kind).await?;
     if api.store.post(&execution.id, &message).await? {
         Ok(StatusCode::ACCEPTED)

@@ -8,6 +8,7 @@ use super::effect::Effect;
 use super::effect::Outcome;
 use super::execution::Object;
 use super::execution::StageId;
+use super::nesting;
 use super::status::Status;
 use crate::model::Timestamp;
 
@@ -99,6 +100,16 @@ pub enum Message {
     },
 }
 
+impl Message {
+    /// It carries what nests deeper than may be kept ([`nesting::DEEPEST`]): not to be put into any inbox, which could not be read then.
+    pub fn is_too_deep(&self) -> bool {
+        match self {
+            Self::Patch { context: carried, .. } | Self::Restart { body: carried, .. } => nesting::is_object_too_deep(carried),
+            Self::Admitted | Self::Cancel { .. } | Self::Pause { .. } | Self::Resume { .. } | Self::ChildEnded { .. } => false,
+        }
+    }
+}
+
 /// What the runner is asked to do, after the changes are written.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
@@ -135,8 +146,12 @@ pub enum Command {
         /// How.
         status: Status,
     },
-    /// It runs again after it had ended (a restart): its slot is taken anew through [`Command::Admit`], this tells the triggers to forget it.
-    Reopened,
+    /// It runs again after it had ended (a restart): its slot is taken anew through [`Command::Admit`]; the runner has the stage that started it run again
+    /// too, if that one's execution has ended.
+    Reopened {
+        /// Who restarted it.
+        by: String,
+    },
 }
 
 /// One thing to tell people about, before it is split by recipient.

@@ -35,6 +35,7 @@ pub mod event;
 pub mod execution;
 pub mod expression;
 mod graph;
+pub mod nesting;
 pub mod problem;
 pub mod seed;
 pub mod stage;

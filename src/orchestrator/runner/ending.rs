@@ -21,9 +21,13 @@ use crate::orchestrator::engine::definition::triggers::Trigger;
 use crate::orchestrator::engine::event::Message;
 use crate::orchestrator::engine::execution::Execution;
 use crate::orchestrator::engine::execution::ExecutionId;
+use crate::orchestrator::engine::execution::Object;
+use crate::orchestrator::engine::execution::StageId;
+use crate::orchestrator::engine::stage::child::SKIP_RESTART;
 use crate::orchestrator::engine::stage::child::parent_summary;
 use crate::orchestrator::store::Store;
 use crate::orchestrator::store::StoreError;
+use crate::orchestrator::store::record;
 
 /// True when nobody is known to wait for the end: then it is one write.
 pub(super) fn concerns_nobody(execution: &Execution, shared: &Shared) -> bool {
@@ -58,9 +62,27 @@ pub(super) async fn tell(execution: &Execution, shared: &Shared) -> Result<(), S
 
 /// The execution whose `pipeline` stage started this one.
 fn parent(execution: &Execution) -> Option<ExecutionId> {
+    parent_stage(execution).map(|(parent, _)| parent)
+}
+
+/// The same, and the stage.
+pub(super) fn parent_stage(execution: &Execution) -> Option<(ExecutionId, StageId)> {
     let trigger = &execution.summary().trigger;
-    trigger.get("parentPipelineStageId").filter(|stage| stage.is_string())?;
-    trigger.get("parentExecution")?.get("id")?.as_str().map(ExecutionId::from)
+    let stage = trigger.get("parentPipelineStageId")?.as_str()?;
+    Some((trigger.get("parentExecution")?.get("id")?.as_str()?.into(), stage.into()))
+}
+
+/// A child that had ended runs again: the stage that started it does too, so that it watches it, if its execution has ended.
+pub(super) async fn run_again(parent: &ExecutionId, stage: &StageId, by: &str, shared: &Shared) -> Result<(), StoreError> {
+    let Some(record) = shared.store.load(parent).await? else { return Ok(()) };
+    if !record::decode(parent, None, &record)?.status().is_complete() {
+        return Ok(());
+    }
+    let body = Object::from_iter([(SKIP_RESTART.to_owned(), true.into())]);
+    let restart = Message::Restart { stage: stage.clone(), by: by.to_owned(), body };
+    // One that was removed since need not know.
+    let _taken = shared.store.post(parent, &restart).await?;
+    Ok(())
 }
 
 async fn follow(ended: &Execution, follower: &Triggered, trigger: &Trigger, shared: &Shared) -> Result<(), StoreError> {

@@ -271,7 +271,10 @@ impl Owner {
         for command in commands {
             match command {
                 Command::Notify(notice) => notices.push(notice),
-                Command::Reopened => self.told = false,
+                Command::Reopened { .. } => {
+                    self.told = false;
+                    begin.push(command);
+                }
                 Command::Ended { .. } => {}
                 // It waits already: asking in this ownership gives the same answer.
                 Command::Admit { .. } if self.ask_again.is_some() => {}
@@ -291,7 +294,9 @@ impl Owner {
                     self.left = true;
                     false
                 }
-                Command::Abort { .. } | Command::Undo { .. } | Command::Notify(_) | Command::Ended { .. } | Command::Reopened => true,
+                Command::Abort { .. } | Command::Undo { .. } | Command::Notify(_) | Command::Ended { .. } | Command::Reopened { .. } => {
+                    true
+                }
             });
         }
         let begins = begin.iter().any(|command| !matches!(command, Command::Abort { .. }));

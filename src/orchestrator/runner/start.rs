@@ -21,7 +21,10 @@ use crate::orchestrator::engine::execution::Object;
 use crate::orchestrator::engine::execution::Stage;
 use crate::orchestrator::engine::execution::StageId;
 use crate::orchestrator::engine::execution::Summary;
+use crate::orchestrator::engine::nesting::DEEPEST;
+use crate::orchestrator::engine::nesting::is_too_deep;
 use crate::orchestrator::engine::problem::Problem;
+use crate::orchestrator::engine::problem::escaped;
 use crate::orchestrator::engine::seed;
 use crate::orchestrator::engine::status::Status;
 use crate::orchestrator::store::Created;
@@ -69,6 +72,10 @@ pub enum Error {
     Store(#[from] StoreError),
 }
 
+/// Most bytes that are given to the store at once: what cannot be moved to and fro in a moment holds everybody up. Three times the largest context that is
+/// meant to work, 10 MB.
+pub(super) const MOST_BYTES: usize = 32 << 20;
+
 /// An id nobody else has.
 pub fn new_id(now: Timestamp) -> ExecutionId {
     ulid(now, Ulid::new().random())
@@ -99,7 +106,12 @@ pub async fn start(store: &dyn Store, definition: &Definition, order: Order, now
 /// # Errors
 /// The store did not take it, or may not have: the same call may be made again.
 pub async fn put(store: &dyn Store, execution: &Execution, correlation_id: Option<String>, now: Timestamp) -> Result<Started, StoreError> {
-    let new = NewExecution { listing: record::listing(execution), record: record::encode(execution), correlation_id, due: now };
+    let record = record::encode(execution);
+    let bytes: usize = record.fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if bytes > MOST_BYTES {
+        return Err(StoreError::Refused(format!("the execution has {bytes} bytes; at most {MOST_BYTES} go")));
+    }
+    let new = NewExecution { listing: record::listing(execution), record, correlation_id, due: now };
     Ok(match store.create(new).await? {
         Created::New => Started { id: execution.id.clone(), existed: false },
         Created::Existing(id) => Started { id, existed: true },
@@ -114,6 +126,10 @@ pub fn plan(definition: &Definition, order: Order, now: Timestamp) -> Result<Exe
     let name = definition.name().unwrap_or_default().to_owned();
     if definition.is_disabled() && object(definition, "initialConfig").get("enabled") != Some(&Value::Bool(true)) {
         return Err(Error::Disabled(name));
+    }
+    let problems = too_deep(definition, &order.trigger);
+    if !problems.is_empty() {
+        return Err(Error::Wrong(problems));
     }
     let (mut trigger, authentication) = trigger(order.trigger, order.authentication);
     let given = trigger.get("parameters").and_then(Value::as_object).cloned().unwrap_or_default();
@@ -145,6 +161,16 @@ pub fn plan(definition: &Definition, order: Order, now: Timestamp) -> Result<Exe
     Ok(execution(order.id, summary, definition.stages()))
 }
 
+/// What nests too deep to be read again, of a definition's stages and of what the trigger brings. What it tells of a parent is ours, and was judged there.
+fn too_deep(definition: &Definition, trigger: &Object) -> Vec<Problem> {
+    let message = || format!("nests more than {DEEPEST} levels deep");
+    let brought = trigger.iter().filter(|(key, value)| *key != "parentExecution" && is_too_deep(value));
+    let brought = brought.map(|(key, _)| Problem::error(format!("/trigger/{}", escaped(key)), message()));
+    let stages = definition.document().get("stages").and_then(Value::as_array).into_iter().flatten().enumerate();
+    let planned = stages.filter(|(_, stage)| is_too_deep(stage)).map(|(at, _)| Problem::error(format!("/stages/{at}"), message()));
+    brought.chain(planned).collect()
+}
+
 /// An execution of jobs sent to `/tasks`: one stage each, one after the other.
 pub fn plan_tasks(
     id: ExecutionId,
@@ -172,7 +198,9 @@ pub fn plan_tasks(
 
 /// A start that failed for good is kept as an execution that failed, so that whoever waits for it sees why.
 pub fn plan_failed(definition: &Definition, order: Order, why: &Error, now: Timestamp) -> Execution {
-    let (trigger, authentication) = trigger(order.trigger, order.authentication);
+    let (mut trigger, authentication) = trigger(order.trigger, order.authentication);
+    // It has to be readable, whatever was wrong with it.
+    trigger.retain(|_, value| !is_too_deep(value));
     let summary = Summary {
         kind: ExecutionType::Pipeline,
         application: definition.application().unwrap_or_default().to_owned(),

@@ -14,6 +14,8 @@ use crate::orchestrator::engine::execution::Object;
 use crate::orchestrator::engine::execution::Paused;
 use crate::orchestrator::engine::execution::StageId;
 use crate::orchestrator::engine::execution::Task;
+use crate::orchestrator::engine::nesting::DEEPEST;
+use crate::orchestrator::engine::nesting::is_object_too_deep;
 use crate::orchestrator::engine::status::Status;
 
 /// Pauses remembered beside the last one. When there are more, the two oldest become one of their length together.
@@ -200,6 +202,10 @@ impl Run<'_, '_> {
         }
         if self.execution.summary().canceled {
             self.refuse("the execution was called off");
+            return;
+        }
+        if is_object_too_deep(&patch.context) {
+            self.refuse(format!("the keys nest more than {DEEPEST} levels deep"));
             return;
         }
         let skip = patch.context.get(SKIP) == Some(&Value::Bool(true));

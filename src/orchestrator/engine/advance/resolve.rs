@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::Move;
 use super::Run;
+use super::task::too_deep;
 use crate::orchestrator::engine::context::StageScope;
 use crate::orchestrator::engine::effect::Effect;
 use crate::orchestrator::engine::effect::Outcome;
@@ -23,6 +24,7 @@ use crate::orchestrator::engine::expression::limit;
 use crate::orchestrator::engine::expression::optional;
 use crate::orchestrator::engine::expression::optional::Condition;
 use crate::orchestrator::engine::expression::render_object;
+use crate::orchestrator::engine::nesting::is_object_too_deep;
 use crate::orchestrator::engine::stage::View;
 use crate::orchestrator::engine::status::Status;
 
@@ -51,7 +53,7 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Resolves the stage's context as far as it goes, and keeps it. False = it has to wait for pages.
+    /// Resolves the stage's context as far as it goes, and keeps it. False = it has to wait for pages, or failed.
     pub(super) fn resolve(&mut self, at: usize) -> bool {
         if !self.execution.stage_mut(at).has_expressions() {
             return true;
@@ -68,6 +70,14 @@ impl Run<'_, '_> {
             context.insert(SUMMARY_KEY.to_owned(), kept.clone());
         } else if !summary.is_empty() {
             context.insert(SUMMARY_KEY.to_owned(), serde_json::to_value(&summary).unwrap_or_default());
+        }
+        if is_object_too_deep(&context) {
+            let failure = too_deep("the context with its expressions resolved");
+            match self.current_task(at) {
+                Some(task) => self.fail(at, task, failure),
+                None => self.fail_planning(at, failure),
+            }
+            return false;
         }
         if context != *old {
             *self.execution.stage_mut(at).context_mut() = context;

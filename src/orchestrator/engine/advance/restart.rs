@@ -43,7 +43,7 @@ impl Run<'_, '_> {
             let summary = self.execution.summary_mut();
             (summary.status, summary.end_time, summary.canceled) = (Status::NotStarted, None, false);
             (summary.canceled_by, summary.cancellation_reason) = (None, None);
-            self.out.commands.push(Command::Reopened);
+            self.out.commands.push(Command::Reopened { by: by.to_owned() });
             self.ask_to_start();
         } else if self.execution.status() == Status::Running {
             self.survey(false);

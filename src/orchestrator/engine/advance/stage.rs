@@ -117,9 +117,7 @@ impl Run<'_, '_> {
             self.add_children(at, Synthetic::StageBefore, specs, window)
         });
         if let Err(failure) = planned {
-            self.record_failure(at, failure);
-            self.execution.stage_mut(at).context_mut().insert("beforeStagePlanningFailed".to_owned(), Value::Bool(true));
-            self.push(Move::CompleteStage(at));
+            self.fail_planning(at, failure);
             return;
         }
         let specs = kind.tasks(&self.view(at));
@@ -127,6 +125,13 @@ impl Run<'_, '_> {
             *self.execution.stage_mut(at).tasks_mut() = tasks(&specs);
         }
         self.push(Move::GoOn(at));
+    }
+
+    /// The stage fails before it has any task.
+    pub(super) fn fail_planning(&mut self, at: usize, failure: Failure) {
+        self.record_failure(at, failure);
+        self.execution.stage_mut(at).context_mut().insert("beforeStagePlanningFailed".to_owned(), Value::Bool(true));
+        self.push(Move::CompleteStage(at));
     }
 
     /// The context of the window stage, when the stage is to wait for one.

@@ -15,6 +15,8 @@ use crate::orchestrator::engine::event::Command;
 use crate::orchestrator::engine::execution::Attempt;
 use crate::orchestrator::engine::execution::Object;
 use crate::orchestrator::engine::execution::Task;
+use crate::orchestrator::engine::nesting::DEEPEST;
+use crate::orchestrator::engine::nesting::is_object_too_deep;
 use crate::orchestrator::engine::stage::Failure;
 use crate::orchestrator::engine::stage::Step;
 use crate::orchestrator::engine::stage::TaskKind;
@@ -129,13 +131,18 @@ impl Run<'_, '_> {
     /// What a task that was called off still tells: it is kept, and nothing else comes of it.
     fn learn(&mut self, at: usize, step: Step) {
         match step {
+            Step::Finish(result) | Step::Wait { result, .. } | Step::Perform { result, .. } if is_too_deep(&result) => {}
             Step::Finish(result) | Step::Wait { result, .. } | Step::Perform { result, .. } => self.merge(at, result),
+            Step::Fail(failure) if is_object_too_deep(&failure.context) => {}
             Step::Fail(failure) => self.execution.stage_mut(at).merge_context(failure.context),
         }
     }
 
     fn follow(&mut self, at: usize, task: usize, step: Step) {
         match step {
+            Step::Finish(result) | Step::Wait { result, .. } | Step::Perform { result, .. } if is_too_deep(&result) => {
+                self.fail(at, task, too_deep("what the task came to"));
+            }
             Step::Finish(result) => self.finish_with(at, task, result),
             Step::Wait { result, until } => {
                 self.merge(at, result);
@@ -259,7 +266,7 @@ impl Run<'_, '_> {
             "details": { "error": error, "errors": failure.errors },
             "shouldRetry": false,
         });
-        let mut context = failure.context;
+        let mut context = Some(failure.context).filter(|context| !is_object_too_deep(context)).unwrap_or_default();
         context.insert("exception".to_owned(), exception.clone());
         self.execution.stage_mut(at).merge_context(context);
         exception
@@ -338,6 +345,15 @@ impl Run<'_, '_> {
             stage.merge_context(Object::from_iter([("undoError".to_owned(), error.into())]));
         }
     }
+}
+
+fn is_too_deep(result: &TaskResult) -> bool {
+    is_object_too_deep(&result.context) || is_object_too_deep(&result.outputs)
+}
+
+/// The failure of a task that came to what cannot be kept.
+pub(super) fn too_deep(what: &str) -> Failure {
+    Failure::new("NestingException", format!("{what} nests more than {DEEPEST} levels deep; return less of it, or a text"))
 }
 
 /// The first moment past a limit: limits are strict.

@@ -47,6 +47,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(300);
 /// Tries again what the store could not do.
 const TRY_AGAIN: Duration = Duration::from_secs(15);
 
+/// In the body of a restart: the child runs again already. Orca's word.
+pub const SKIP_RESTART: &str = "_skipPipelineRestart";
+
 /// The stage.
 #[derive(Debug)]
 pub struct Pipeline;
@@ -70,10 +73,12 @@ impl StageKind for Pipeline {
         }
     }
 
-    fn prepare_restart(&self, context: &mut Object, _: &Object) {
+    fn prepare_restart(&self, context: &mut Object, body: &Object) {
         context.remove("status");
-        // Set when it is the child that was restarted: then it is watched again, not started again.
-        if context.remove("_skipPipelineRestart") != Some(Value::Bool(true)) {
+        // Said when it is the child that was restarted: then it is watched again, not started again. In the context in executions of Orca's.
+        let said = |value: Option<&Value>| value == Some(&Value::Bool(true));
+        let in_context = said(context.remove(SKIP_RESTART).as_ref());
+        if !in_context && !said(body.get(SKIP_RESTART)) {
             context.remove("executionId");
             context.remove("executionName");
         }
@@ -111,12 +116,69 @@ pub fn parent_summary(parent: &Execution) -> Object {
     facts
 }
 
-/// The same with its stages and their outputs, for a child. Contexts of stages are left out.
+/// Most bytes of stages and outputs that a child is told of its parent.
+const TOLD_BYTES: usize = 64 << 10;
+
+/// The same with its stages and their outputs, for a child. Contexts of stages are left out; so are outputs, and then stages, beyond a bound, and how many
+/// were is said: a parent of a thousand children would else be written a thousand times over.
 pub fn parent_execution(parent: &Execution) -> Value {
-    let stages: Vec<Value> = parent.stages().iter().map(|s| json!({"id": s.id, "refId": s.head().ref_id, "type": s.head().kind, "name": s.head().name, "status": s.status(), "outputs": s.outputs()})).collect();
+    let (mut stages, mut left, mut outputs_left_out) = (Vec::new(), TOLD_BYTES, 0);
+    for stage in parent.stages() {
+        let head = stage.head();
+        let mut told = json!({"id": stage.id, "refId": head.ref_id, "type": head.kind, "name": head.name, "status": stage.status()});
+        let Some(rest) = left.checked_sub(size(&told, left)) else { break };
+        left = rest;
+        match left.checked_sub(object_size(stage.outputs(), left)) {
+            Some(rest) => {
+                left = rest;
+                told["outputs"] = Value::Object(stage.outputs().clone());
+            }
+            None => outputs_left_out += 1,
+        }
+        stages.push(told);
+    }
     let mut facts = parent_summary(parent);
+    for (key, count) in [("stagesLeftOut", parent.stages().len() - stages.len()), ("outputsLeftOut", outputs_left_out)] {
+        if count > 0 {
+            facts.insert(key.to_owned(), count.into());
+        }
+    }
     facts.insert("stages".to_owned(), Value::Array(stages));
     Value::Object(facts)
+}
+
+/// About how many bytes a value takes as JSON; looks no further once it is more than `most`.
+fn size(value: &Value, most: usize) -> usize {
+    let mut sum = match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+        Value::String(text) => text.len() + 2,
+        Value::Array(_) | Value::Object(_) => 2,
+    };
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        Value::Array(items) => {
+            for item in items {
+                if sum > most {
+                    break;
+                }
+                sum += size(item, most - sum) + 1;
+            }
+        }
+        Value::Object(object) => sum = object_size(object, most),
+    }
+    sum
+}
+
+fn object_size(object: &Object, most: usize) -> usize {
+    let mut sum = 2;
+    for (key, value) in object {
+        if sum > most {
+            break;
+        }
+        sum += key.len() + 4;
+        sum += size(value, most.saturating_sub(sum));
+    }
+    sum
 }
 
 #[derive(Debug)]

@@ -25,6 +25,7 @@ use crate::orchestrator::engine::seed;
 use crate::orchestrator::engine::stage::TaskView;
 use crate::orchestrator::engine::stage::View;
 use crate::orchestrator::runner::Shared;
+use crate::orchestrator::runner::ending;
 use crate::orchestrator::runner::pause::Pause;
 use crate::orchestrator::runner::pause::spread;
 use crate::orchestrator::store::Admission;
@@ -49,6 +50,8 @@ pub(super) enum Report {
         key: AttemptKey,
         failed: Option<String>,
     },
+    /// Others were told of a restart.
+    Told,
     Admission(Result<Admission, StoreError>),
     Inbox(Result<Vec<(u64, Message)>, StoreError>),
 }
@@ -97,7 +100,22 @@ impl Owner {
                     Report::Admission(admission)
                 }));
             }
-            Command::Notify(_) | Command::Ended { .. } | Command::Reopened => {}
+            Command::Reopened { by } => {
+                let Some((parent, stage)) = ending::parent_stage(&self.execution) else { return };
+                let shared = Arc::clone(&self.shared);
+                self.flight.push(Box::pin(async move {
+                    let mut pause = Pause::new(seed::of(parent.as_str()));
+                    while let Err(error) = ending::run_again(&parent, &stage, &by, &shared).await {
+                        if !error.may_pass() {
+                            warn!(execution = %parent, %stage, %error, "the stage that started this execution could not be run again with it");
+                            break;
+                        }
+                        pause.wait().await;
+                    }
+                    Report::Told
+                }));
+            }
+            Command::Notify(_) | Command::Ended { .. } => {}
         }
     }
 
@@ -133,6 +151,7 @@ impl Owner {
                 self.undoing.remove(&key);
                 self.events.push_back(Event::Undone { key, failed });
             }
+            Report::Told => {}
             Report::Admission(Ok(Admission::Go)) => {
                 self.ask_again = None;
                 self.events.push_back(Event::Message(Message::Admitted));

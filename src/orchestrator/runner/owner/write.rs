@@ -15,14 +15,12 @@ use crate::model::Timestamp;
 use crate::orchestrator::engine::event::Event;
 use crate::orchestrator::engine::event::Notice;
 use crate::orchestrator::runner::pause::Pause;
+use crate::orchestrator::runner::start::MOST_BYTES;
 use crate::orchestrator::store::StoreError;
 use crate::orchestrator::store::Then;
 use crate::orchestrator::store::Write;
 use crate::orchestrator::store::WriteError;
 use crate::orchestrator::store::record;
-
-/// Most bytes of the fields of one write: what cannot be moved to and from the store in a moment holds everybody up.
-const MOST_BYTES: usize = 32 << 20;
 
 /// What became of a write that was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -175,3 +175,30 @@ async fn a_child_whose_start_is_under_way_is_started_and_named_though_it_is_call
         assert!(matches!(outcome, Outcome::Started { .. }), "{outcome:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_is_restarted_has_the_stage_that_started_it_watch_it_again() {
+    let fleet = Fleet::new(Duration::ZERO);
+    fleet
+        .save(
+            "child",
+            json!({"name": "child", "stages": [{"type": "checkPreconditions", "preconditions": [
+        {"type": "expression", "context": {"expression": "${ execution.stages[0].context['go'] == 'yes' }"}}]}, {"type": "noop"}]}),
+        )
+        .await;
+    let _one = fleet.boot("i-1");
+    let stages =
+        json!([{"refId": "1", "type": "pipeline", "pipeline": "child"}, {"refId": "2", "type": "noop", "requisiteStageRefIds": ["1"]}]);
+    let parent = fleet.start(json!({"name": "p", "application": "app", "stages": stages})).await;
+    let all = fleet.until_ended(2, 30 * SECOND).await;
+    assert!(all.iter().all(|listing| listing.status == Status::Terminal), "{all:?}");
+    let child = all.iter().find(|listing| listing.name == "child").unwrap().id.clone();
+    let stage = fleet.load(&child).await.stage(0).id.clone();
+    let body = json!({"preconditions": []}).as_object().cloned().unwrap();
+    assert!(fleet.store.post(&child, &Message::Restart { stage, by: "me".into(), body }).await.unwrap());
+    tokio::time::sleep(5 * SECOND).await;
+    fleet.until_ended(2, 30 * SECOND).await;
+    assert_eq!((fleet.status(&child).await, fleet.status(&parent).await), (Status::Succeeded, Status::Succeeded));
+    assert_eq!(fleet.all().await.len(), 2, "the child is watched, not started again");
+    assert_eq!(fleet.load(&parent).await.stage(0).context()["restartDetails"]["restartedBy"], "me");
+}

@@ -182,6 +182,32 @@ impl TaskKind for Bulky {
     }
 }
 
+/// A stage whose task comes to something that nests as deep as its context says.
+#[derive(Debug)]
+struct Deep;
+
+impl StageKind for Deep {
+    fn name(&self) -> &'static str {
+        "deep"
+    }
+
+    fn tasks(&self, _: &View<'_>) -> Vec<TaskSpec> {
+        vec![TaskSpec::new("deep", "deep")]
+    }
+
+    fn task(&self, _: &str) -> Option<&dyn TaskKind> {
+        Some(self)
+    }
+}
+
+impl TaskKind for Deep {
+    fn step(&self, view: &TaskView<'_>, _: Option<&Outcome>) -> Step {
+        let levels = view.stage.context["levels"].as_u64().unwrap();
+        let deep = (0..levels).fold(json!(1), |value, _| json!([value]));
+        Step::Finish(TaskResult::of(Status::Succeeded).with("deep", deep))
+    }
+}
+
 /// A stage whose task panics: a defect of ours.
 #[derive(Debug)]
 struct Broken;
@@ -207,7 +233,7 @@ impl TaskKind for Broken {
 }
 
 pub(super) fn registry() -> Registry {
-    Registry::standard().with(Noop).with(Once).with(Bulky).with(Broken)
+    Registry::standard().with(Noop).with(Once).with(Bulky).with(Deep).with(Broken)
 }
 
 /// One instance's way to the store. A cut one gets no answers; a lossy one loses some answers after the store did as asked.
@@ -221,6 +247,8 @@ pub(super) struct Net {
     calls: Mutex<BTreeMap<&'static str, u64>>,
     /// Most bytes of one write; more is refused for good.
     pub(super) largest: AtomicUsize,
+    /// Fields and bytes of all writes.
+    pub(super) written: Mutex<(usize, usize)>,
     /// Executions of this name are refused for good.
     pub(super) unwanted: Mutex<Option<&'static str>>,
 }
@@ -271,6 +299,10 @@ macro_rules! through {
 
             async fn write(&self, write: Write) -> Result<(), WriteError> {
                 let bytes: usize = write.set.iter().map(|(name, value)| name.len() + value.len()).sum();
+                {
+                    let mut written = self.written.lock().unwrap();
+                    *written = (written.0 + write.set.len(), written.1 + bytes);
+                }
                 if bytes > self.largest.load(Ordering::Relaxed) {
                     return Err(StoreError::Refused(format!("{bytes} bytes")).into());
                 }
@@ -421,6 +453,7 @@ impl Fleet {
             turn: 0.into(),
             calls: Mutex::default(),
             largest: usize::MAX.into(),
+            written: Mutex::default(),
             unwanted: Mutex::default(),
         });
         let hand = Arc::new(Hand { ledger: self.ledger.clone(), instance: name.to_owned(), longest: self.longest });

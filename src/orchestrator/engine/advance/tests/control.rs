@@ -164,7 +164,7 @@ fn a_restart_of_a_limited_execution_asks_the_gate_again() {
     rig.say(Message::Admitted);
     rig.run_out();
     restart(&mut rig, "1");
-    assert!(matches!(rig.last.commands.as_slice(), [Command::Reopened, Command::Admit { limit: 1, .. }]));
+    assert!(matches!(rig.last.commands.as_slice(), [Command::Reopened { .. }, Command::Admit { limit: 1, .. }]));
     rig.say(Message::Admitted);
     assert_eq!(rig.status("1"), Status::Running);
 }

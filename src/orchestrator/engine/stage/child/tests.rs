@@ -1,5 +1,8 @@
 use super::super::rig::Rig;
 use super::*;
+use crate::orchestrator::engine::execution::Head;
+use crate::orchestrator::engine::execution::Stage;
+use crate::orchestrator::engine::execution::Summary;
 
 fn seen(status: Status, outputs: Value, failed: Option<Value>) -> Outcome {
     Outcome::Execution { status, outputs: outputs.as_object().unwrap().clone(), failed, name: "Child".to_owned() }
@@ -93,6 +96,28 @@ fn does_not_wait_when_told_so_and_a_restart_starts_another_child_unless_it_is_th
     Pipeline.prepare_restart(rig.context(), &Object::new());
     assert_eq!(names(&rig), ["monitorPipeline"]);
     assert!(!rig.context().contains_key("status"));
+    Pipeline.prepare_restart(rig.context(), json!({"_skipPipelineRestart": true}).as_object().unwrap());
+    assert_eq!(names(&rig), ["monitorPipeline"]);
     Pipeline.prepare_restart(rig.context(), &Object::new());
     assert_eq!(names(&rig), ["startPipeline", "monitorPipeline"]);
+}
+
+/// What the children of one parent carry of it grows with their number, not with its square.
+#[test]
+fn a_child_is_told_a_bounded_part_of_its_parent() {
+    let stages = |count: usize, bytes: usize| {
+        let stage = |n: usize| {
+            let mut stage = Stage::new(format!("E-{n}").as_str().into(), Head { ref_id: n.to_string(), ..Head::default() }, Object::new());
+            stage.outputs_mut().insert("text".to_owned(), "x".repeat(bytes).into());
+            stage
+        };
+        Execution::new("E".into(), Summary::default(), (0..count).map(stage).collect())
+    };
+    let small = parent_execution(&stages(3, 10));
+    assert_eq!((small["stages"][2]["outputs"]["text"].as_str(), small.get("outputsLeftOut")), (Some("xxxxxxxxxx"), None));
+    for (count, bytes) in [(10_000, 10), (10, 1 << 20)] {
+        let told = parent_execution(&stages(count, bytes));
+        assert!(told.to_string().len() < TOLD_BYTES * 2, "{}", told.to_string().len());
+        assert!(told["stagesLeftOut"].as_u64().unwrap_or(0) + told["outputsLeftOut"].as_u64().unwrap_or(0) > 0);
+    }
 }
