@@ -503,7 +503,7 @@ async fn queue(input: &Value) -> Value {
 }
 
 fn only(lease: Lease, then: Then) -> Write {
-    Write { lease, set: vec![], remove: vec![], stage_index: None, listing: None, taken: 0, notices: vec![], then }
+    Write { lease, number: 1, set: vec![], remove: vec![], stage_index: None, listing: None, taken: 0, notices: vec![], then }
 }
 
 fn hydrate(input: &Value) -> Option<Value> {
