@@ -40,7 +40,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 }
 
 /// A step of an execution.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
     /// `execution` or `stage`.
@@ -59,9 +59,19 @@ pub struct Progress {
     pub status: String,
 }
 
-/// Tells an execution's steps until it ends: `data:` lines with one JSON object each.
+/// An event of the stream.
+#[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "it is what the document says; axum writes the lines")]
+struct Step {
+    /// `execution` or `stage`.
+    event: String,
+    /// A JSON object: `what`, `id`, `name`, `status`, and of a stage `refId` and `type`.
+    data: String,
+}
+
+/// Tells an execution's steps until it ends: an event each.
 #[utoipa::path(get, path = "/pipelines/{id}/events", tag = "executions", params(("id" = String, Path)),
-    responses((status = 200, content_type = "text/event-stream", body = Progress), (status = 404, body = Problem)))]
+    responses((status = 200, content_type = "text/event-stream", body = Step), (status = 404, body = Problem)))]
 async fn events(State(api): ApiState, _: Reader, Path(id): Path<String>) -> Answer<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
     let id = ExecutionId(id);
     if api.store.load(&id).await?.is_none() {

@@ -45,6 +45,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::watch;
 use utoipa::OpenApi;
+use utoipa::openapi::ContentBuilder;
+use utoipa::openapi::OpenApi as OpenApiDocument;
+use utoipa::openapi::Ref;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::ResponseBuilder;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::model::Clock;
@@ -170,10 +175,13 @@ impl Api {
     /// Its routes, for requests that carry their [`Door`] as an extension.
     pub fn router(self) -> Router {
         let (routes, document) = routes().split_for_parts();
-        let document = Arc::new(document);
+        let document = Arc::new(told_of_problems(document));
         routes
             .route("/openapi.json", axum::routing::get(move || async move { Json((*document).clone()) }))
             .fallback(|| async { Failure::new(StatusCode::NOT_FOUND, "no_such_call", "there is no such call; see /openapi.json") })
+            .method_not_allowed_fallback(|| async {
+                Failure::new(StatusCode::METHOD_NOT_ALLOWED, "no_such_call", "this path has no such method; see /openapi.json")
+            })
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
             .layer(from_fn(in_time))
             .with_state(self)
@@ -218,6 +226,19 @@ impl Api {
 ))]
 struct Document;
 
+/// Says of each call what every call has in common: whatever else is answered is a problem.
+fn told_of_problems(mut document: OpenApiDocument) -> OpenApiDocument {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    let problem = ResponseBuilder::new().description("Why there is no other answer").content("application/json", content).build();
+    for item in document.paths.paths.values_mut() {
+        let calls = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
+        for call in calls.into_iter().flatten() {
+            call.responses.responses.entry("default".to_owned()).or_insert_with(|| RefOr::T(problem.clone()));
+        }
+    }
+    document
+}
+
 fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(executions::routes())
@@ -230,7 +251,7 @@ fn routes() -> OpenApiRouter<Api> {
 
 /// The OpenAPI document as text, for people and for tests.
 pub fn openapi() -> String {
-    routes().into_openapi().to_pretty_json().expect("the document is JSON")
+    told_of_problems(routes().into_openapi()).to_pretty_json().expect("the document is JSON")
 }
 
 async fn in_time(request: Request, next: Next) -> Response {
