@@ -44,18 +44,21 @@ fn again(effect: Effect) -> Effect {
 
 /// The one folder under `jobs`.
 fn folder(directory: &Path) -> PathBuf {
-    std::fs::read_dir(directory.join("jobs")).unwrap().next().unwrap().unwrap().path()
+    let first = std::fs::read_dir(directory.join("jobs")).expect("jobs have a directory").next();
+    first.expect("there is a job").expect("it can be read").path()
 }
 
 /// Processes that carry this key.
 fn alive(key: &AttemptKey) -> usize {
     let mark = format!("BELLROCK_IDEMPOTENCY_KEY={}", key.idempotency_key());
-    let environs = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| std::fs::read(entry.path().join("environ")).ok());
+    let environs =
+        std::fs::read_dir("/proc").expect("this is Linux").flatten().filter_map(|entry| std::fs::read(entry.path().join("environ")).ok());
     environs.filter(|environ| environ.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())).count()
 }
 
 fn kill(pid: &str) {
-    assert!(std::process::Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
+    let killed = std::process::Command::new("kill").args(["-9", pid.trim()]).status().expect("there is a kill");
+    assert!(killed.success());
 }
 
 fn attach() -> Effect {
