@@ -16,6 +16,7 @@ use super::notifications;
 use super::notifications::Notifications;
 use super::sheet::Chosen;
 use super::sheet::Sheet;
+use crate::orchestrator::engine::window;
 use crate::orchestrator::runner::History;
 use crate::orchestrator::runner::effects::http::Reach;
 use crate::orchestrator::store::RedisSettings as Settings;
@@ -78,7 +79,7 @@ pub(super) fn engine(sheet: &mut Sheet<'_>, holds: bool, state_dir: &Path) -> En
     let owned = sheet.chosen_or(&within, "orchestrator.owned", 1000u32);
     at_least_one(sheet, "orchestrator.owned", owned, "nothing would ever run");
     let handoff = sheet.chosen_or(&within, "orchestrator.handoff", true);
-    let Zone(zone) = sheet.chosen_or(&within, "orchestrator.zone", Zone(TimeZone::UTC));
+    let Zone(zone) = sheet.chosen_or(&within, "orchestrator.zone", Zone(window::default_zone()));
     let definitions = sheet.chosen::<PathBuf>(&within, "orchestrator.definitions");
     let store = match redis {
         // A call has to have failed well before the lease ends.
@@ -111,6 +112,7 @@ pub(super) fn tables(sheet: &mut Sheet<'_>, holds: bool, engine: Engine) -> Engi
     let within = embedded(holds);
     let Names(hosts) = sheet.chosen_or(&within, "orchestrator.webhooks.hosts", Names(Vec::new()));
     let Names(local) = sheet.chosen_or(&within, "orchestrator.webhooks.local", Names(Vec::new()));
+    let Names(pages) = sheet.chosen_or(&within, "orchestrator.expressions.hosts", Names(Vec::new()));
     let usual = ["PATH", "HOME", "LANG"].map(str::to_owned).to_vec();
     let Names(job_environment) = sheet.chosen_or(&within, "orchestrator.jobs.environment", Names(usual));
     let Limit(age) = sheet.chosen_or(&within, "orchestrator.history.age", Limit(Some(14 * DAY)));
@@ -120,5 +122,5 @@ pub(super) fn tables(sheet: &mut Sheet<'_>, holds: bool, engine: Engine) -> Engi
     let keep = sheet.chosen_or(&within, "orchestrator.history.keep", 10u32);
     let history = age.map(|age| History { age, keep: usize::try_from(keep).unwrap_or(usize::MAX) });
     let notifications = notifications::notifications(sheet, within);
-    Engine { reach: Reach { hosts, local }, job_environment, history, notifications, ..engine }
+    Engine { reach: Reach { hosts, local, pages }, job_environment, history, notifications, ..engine }
 }

@@ -92,6 +92,8 @@ fn every_key_of_the_engine_can_be_configured() {
         [orchestrator.webhooks]
         hosts = ["*.example.com"]
         local = ["localhost"]
+        [orchestrator.expressions]
+        hosts = ["pages.example.com"]
         [orchestrator.jobs]
         environment = []
         [orchestrator.history]
@@ -110,7 +112,11 @@ fn every_key_of_the_engine_can_be_configured() {
         owned: 50,
         handoff: false,
         zone: jiff::tz::TimeZone::get("Europe/Berlin").unwrap(),
-        reach: crate::orchestrator::runner::effects::http::Reach { hosts: vec!["*.example.com".into()], local: vec!["localhost".into()] },
+        reach: crate::orchestrator::runner::effects::http::Reach {
+            hosts: vec!["*.example.com".into()],
+            local: vec!["localhost".into()],
+            pages: vec!["pages.example.com".into()],
+        },
         job_environment: Vec::new(),
         history: None,
         definitions: Some("/etc/bellrock/pipelines".into()),

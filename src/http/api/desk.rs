@@ -76,7 +76,13 @@ impl Engine for Desk {
                 return Ok(start::put(&*self.store, &execution, None, now).await?.id);
             }
         };
-        let order = start::Order { id, trigger: order.trigger, authentication: order.authentication, origin: Some("api".to_owned()) };
+        let order = start::Order {
+            id,
+            trigger: order.trigger,
+            authentication: order.authentication,
+            origin: Some("api".to_owned()),
+            ..start::Order::default()
+        };
         start::start(&*self.store, &definition, order, now).await.map(|started| started.id).map_err(|error| match error {
             start::Error::Disabled(name) => StartError::Disabled(name),
             start::Error::Wrong(problems) => StartError::Invalid { problems },

@@ -24,6 +24,7 @@
 //! | stages that wait for each other hang for ever | repaired: when nothing runs and nothing can start, the execution is `TERMINAL` |
 //! | synthetic stages run on beside one that halted, after their parent has ended | repaired: they are called off, and the parent ends after them |
 //! | a stage that goes on after a failure leaves its parallel siblings running when the parent ends | repaired: the parent ends after them |
+//! | a paused execution leaves its slot to the next one, so that both run once it is resumed | repaired: it keeps its slot until it ends |
 //! | a cancel is told as an end before anything has stopped | repaired: attempts in flight are aborted and their outcomes learnt, then it ends; within 30 s, a second cancel at once |
 
 pub mod advance;

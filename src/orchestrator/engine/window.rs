@@ -29,6 +29,11 @@ use crate::model::Timestamp;
 /// The zone of a server that names none: Orca's.
 pub const DEFAULT_ZONE: &str = "America/Los_Angeles";
 
+/// [`DEFAULT_ZONE`].
+pub fn default_zone() -> TimeZone {
+    TimeZone::get(DEFAULT_ZONE).expect("the database of zones is part of this program")
+}
+
 /// Most spans in one window; more is a mistake, and would be searched each time somebody asks.
 const MAX_SPANS: usize = 200;
 

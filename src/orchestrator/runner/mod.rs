@@ -50,6 +50,7 @@ use crate::model::Clock;
 use crate::orchestrator::engine::execution::ExecutionId;
 use crate::orchestrator::engine::execution::ExecutionType;
 use crate::orchestrator::engine::stage::Registry;
+use crate::orchestrator::engine::window;
 use crate::orchestrator::store::Session;
 use crate::orchestrator::store::Store;
 use crate::supervise::Ended;
@@ -99,7 +100,7 @@ impl Settings {
             handoff: true,
             handoff_grace: Duration::from_millis(500),
             stop_within: Duration::from_secs(10),
-            zone: TimeZone::UTC,
+            zone: window::default_zone(),
             safeguard: 50,
             history: Some(History { age: Duration::from_secs(14 * 86_400), keep: 10 }),
             schedules: true,

@@ -5,6 +5,8 @@
 
 mod expressions;
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use ulid::Ulid;
 
@@ -47,6 +49,8 @@ pub struct Order {
     pub authentication: Authentication,
     /// `api`, `ui`, `cron`, …
     pub origin: Option<String>,
+    /// Names of parameters that neither the pipeline nor a person who may start it gave: their values are text, whatever they look like.
+    pub told: BTreeSet<String>,
 }
 
 /// What came of a start.
@@ -135,7 +139,7 @@ pub fn plan(definition: &Definition, order: Order, now: Timestamp) -> Result<Exe
     let given = trigger.get("parameters").and_then(Value::as_object).cloned().unwrap_or_default();
     let parameters = parameters::resolve(&definition.parameters(), &given).map_err(Error::Wrong)?;
     trigger.insert("parameters".to_owned(), parameters.into());
-    let definition = &expressions::resolve(definition, &mut trigger, now);
+    let definition = &expressions::resolve(definition, &mut trigger, &order.told, now);
     let text = |key: &str| definition.document().get(key).and_then(Value::as_str).map(str::to_owned);
     let summary = Summary {
         kind: ExecutionType::Pipeline,

@@ -123,13 +123,15 @@ impl Webhooks {
         };
         let Some(version) = self.store.definition(&of.id, None).await?.filter(|version| !version.deleted) else { return Ok(None) };
         let mut parameters = trigger.parameters.clone();
-        parameters.extend(delivery.payload.get("parameters").and_then(Value::as_object).cloned().unwrap_or_default());
+        let told = delivery.payload.get("parameters").and_then(Value::as_object).cloned().unwrap_or_default();
+        let names = told.keys().cloned().collect();
+        parameters.extend(told);
         document.insert("parameters".to_owned(), Value::Object(parameters));
         document.insert("payload".to_owned(), Value::Object(delivery.payload.clone()));
         if let Some(user) = &trigger.run_as_user {
             document.insert("user".to_owned(), user.as_str().into());
         }
-        let order = start::Order { id, trigger: document, origin: Some("webhook".to_owned()), ..start::Order::default() };
+        let order = start::Order { id, trigger: document, origin: Some("webhook".to_owned()), told: names, ..start::Order::default() };
         ending::fire(&definition(&version), order, of, &*self.store, now).await
     }
 

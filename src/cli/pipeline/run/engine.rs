@@ -67,11 +67,7 @@ pub(super) struct Running {
 
 impl Engine {
     /// An engine on this store, or on one that is gone with it.
-    pub(super) async fn open(
-        store: Option<&Path>,
-        allow_local: Vec<String>,
-        env: &BTreeMap<String, String>,
-    ) -> Result<(Self, Running), Failure> {
+    pub(super) async fn open(store: Option<&Path>, reach: http::Reach, env: &BTreeMap<String, String>) -> Result<(Self, Running), Failure> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let scratch = if store.is_some() { None } else { Some(Scratch::make(env, clock.now().wall).map_err(|e| no_place(&e))?) };
         let path = store.map_or_else(|| scratch.as_ref().map(|scratch| scratch.0.join("store.db")).unwrap_or_default(), Path::to_path_buf);
@@ -88,7 +84,6 @@ impl Engine {
         })?;
         let program = std::env::current_exe().map_err(|e| Failure::new("runtime", "this program cannot find itself").because(&e))?;
         let inherited = INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), env.get(*name)?.clone()))).collect();
-        let reach = http::Reach { hosts: Vec::new(), local: allow_local };
         let web = http::Http::new(reach).map_err(|e| Failure::new("runtime", "no HTTP client can be made").because(&e))?;
         let performers = Performers::default()
             .with(&http::WORDS, Arc::new(web))
@@ -127,6 +122,7 @@ impl Engine {
             trigger: trigger(parameters, &self.user),
             authentication: Authentication { user: self.user.clone(), ..Authentication::default() },
             origin: Some("cli".to_owned()),
+            ..start::Order::default()
         };
         match start::start(&*self.store, definition, order, now).await {
             Ok(started) => Ok(started.id),

@@ -30,6 +30,7 @@ use crate::orchestrator::engine::event::Message;
 use crate::orchestrator::engine::execution::Execution;
 use crate::orchestrator::engine::execution::ExecutionId;
 use crate::orchestrator::engine::status::Status;
+use crate::orchestrator::runner::effects::http;
 use crate::orchestrator::store::Listing;
 use crate::orchestrator::store::Query;
 use crate::orchestrator::store::record;
@@ -72,6 +73,9 @@ pub(super) struct Args {
     /// A host that webhooks may call although it is this machine; may be repeated.
     #[arg(long, value_name = "HOST")]
     allow_local: Vec<String>,
+    /// A host whose pages expressions may ask for (#fromUrl and its kin), such as "*.example.com"; may be repeated. None without.
+    #[arg(long, value_name = "HOST")]
+    allow_page: Vec<String>,
 }
 
 pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
@@ -81,7 +85,12 @@ pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let parameters: Map<String, Value> = args.params.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
     let runtime = crate::cli::runtime()?;
     let ended = runtime.block_on(async {
-        let (engine, running) = Engine::open(args.store.as_deref(), args.allow_local, &context.env).await?;
+        let (engine, running) = Engine::open(
+            args.store.as_deref(),
+            http::Reach { hosts: Vec::new(), local: args.allow_local, pages: args.allow_page },
+            &context.env,
+        )
+        .await?;
         let id = match (definition, args.resume) {
             (Some(definition), _) => engine.start(&definition, &with, parameters).await?,
             (None, Some(id)) => engine.found(ExecutionId(id)).await?,

@@ -216,7 +216,7 @@ impl Run<'_, '_> {
         let stage = self.execution.stage_mut(at);
         let mut context = patch.context;
         context.insert("lastModifiedBy".to_owned(), json!(patch.by));
-        stage.merge_context(context);
+        stage.merge_told(context, &[]);
         stage.head_mut().last_modified = Some(LastModified {
             user: patch.by,
             allowed_accounts: patch.allowed_accounts,

@@ -45,7 +45,8 @@ impl Run<'_, '_> {
         // Asked of the resolved context, but the stored one keeps its expressions: a stage that is restarted asks anew.
         let resolved = if self.execution.stage_mut(at).has_expressions() { Some(self.rendered(at)?.0) } else { None };
         let own = resolved.as_ref().unwrap_or_else(|| self.execution.stage(at).context());
-        let source = if owner == at { own.get("stageEnabled") } else { self.execution.stage(owner).context().get("stageEnabled") };
+        // As it was written: what its parts give is no expression.
+        let source = self.execution.stage(owner).context().get("stageEnabled");
         let view = View { context: own, ..self.view(at) };
         match optional::condition(source, &StageScope::of(&view).with_seed(self.world.seed).with_pages(&self.pages)) {
             Condition::Needs(urls) => Err(urls),

@@ -134,7 +134,7 @@ impl Run<'_, '_> {
             Step::Finish(result) | Step::Wait { result, .. } | Step::Perform { result, .. } if is_too_deep(&result) => {}
             Step::Finish(result) | Step::Wait { result, .. } | Step::Perform { result, .. } => self.merge(at, result),
             Step::Fail(failure) if is_object_too_deep(&failure.context) => {}
-            Step::Fail(failure) => self.execution.stage_mut(at).merge_context(failure.context),
+            Step::Fail(failure) => self.execution.stage_mut(at).merge_told(failure.context, &[]),
         }
     }
 
@@ -173,8 +173,9 @@ impl Run<'_, '_> {
 
     fn merge(&mut self, at: usize, result: TaskResult) {
         let TaskResult { status: _, context, mut outputs, notices, scheduled_time } = result;
+        let own = self.kind(at).map(|kind| kind.own_words()).unwrap_or_default();
         let stage = self.execution.stage_mut(at);
-        stage.merge_context(context);
+        stage.merge_told(context, own);
         outputs.remove("stageTimeoutMs");
         if !outputs.is_empty() {
             stage.outputs_mut().extend(outputs);
@@ -268,7 +269,7 @@ impl Run<'_, '_> {
         });
         let mut context = Some(failure.context).filter(|context| !is_object_too_deep(context)).unwrap_or_default();
         context.insert("exception".to_owned(), exception.clone());
-        self.execution.stage_mut(at).merge_context(context);
+        self.execution.stage_mut(at).merge_told(context, &[]);
         exception
     }
 
@@ -342,7 +343,7 @@ impl Run<'_, '_> {
         let Some(task) = stage.tasks().iter().position(same) else { return };
         stage.tasks_mut()[task].undoing = None;
         if let Some(error) = failed {
-            stage.merge_context(Object::from_iter([("undoError".to_owned(), error.into())]));
+            stage.merge_told(Object::from_iter([("undoError".to_owned(), error.into())]), &[]);
         }
     }
 }

@@ -10,6 +10,7 @@ use super::Object;
 use super::StageId;
 use super::Task;
 use crate::model::Timestamp;
+use crate::orchestrator::engine::expression;
 use crate::orchestrator::engine::status::Status;
 
 /// A stage of an execution.
@@ -198,10 +199,22 @@ impl Stage {
         self.context.extend(more);
     }
 
+    /// Merges what tasks, people or servers say: text that is never evaluated, but for the keys of `own`.
+    pub fn merge_told(&mut self, told: Object, own: &[&str]) {
+        if told.is_empty() {
+            return;
+        }
+        if !self.context.contains_key(expression::NOTES_KEY) && !object_has_expression(&told) && !told.contains_key(expression::NOTES_KEY) {
+            self.merge_context(told);
+            return;
+        }
+        expression::merge_told(self.context_mut(), told, own);
+    }
+
     /// An expression may be in its context: looked for once and remembered until the context changes.
     pub fn has_expressions(&mut self) -> bool {
         if matches!(self.expressions, Expressions::Unknown) {
-            self.expressions = if object_has_expression(&self.context) { Expressions::Some } else { Expressions::None };
+            self.expressions = if expression::has_open(&self.context) { Expressions::Some } else { Expressions::None };
         }
         matches!(self.expressions, Expressions::Some)
     }

@@ -18,9 +18,11 @@
 //! |---|---|
 //! | one failing part of a text keeps all parts of the text from being resolved | repaired: the other parts are resolved |
 //! | `#doNotEval` holds for one pass; the next one evaluates what it kept | repaired: the context remembers (`notEvaluated`) |
+//! | an answer, a judgment or a payload with `${` in it is evaluated | repaired: what was told is text ([`merge_told`]) |
+//! | a condition is resolved as a text first, and its result evaluated | repaired: `${…}` within a condition gives plain words only ([`optional`]) |
 //! | whole numbers wrap round at 32 bits | repaired: 64 bits, and an overflow is an error |
 //! | regular expressions may take for ever | repaired: linear time; look-around and back-references are refused |
-//! | a result that contains `${` is evaluated by the next pass | kept: pipelines build on it |
+//! | a result that contains `${` is evaluated by the next pass | repaired: only a pipeline's own words are evaluated; a result may be anybody's text |
 //! | an empty text counts as missing before `?:` | kept |
 //! | a condition that cannot be evaluated skips its stage | kept, and said ([`optional`]) |
 
@@ -35,6 +37,7 @@ mod function;
 mod java;
 pub mod limit;
 mod method;
+mod notes;
 mod operator;
 pub mod optional;
 mod parse;
@@ -54,6 +57,9 @@ pub use self::datum::Datum;
 pub use self::datum::Record;
 pub use self::error::Error;
 pub use self::error::Problem;
+pub use self::notes::KEY as NOTES_KEY;
+pub use self::notes::has_open;
+pub use self::notes::merge_told;
 pub use self::render::Rendered;
 pub use self::render::render;
 pub use self::render::render_object;
@@ -130,6 +136,11 @@ pub fn evaluate(source: &str, scope: &dyn Scope, unknown: Unknown) -> Result<Val
 /// Says what is wrong with the form of an expression, written without `${` and `}`, before anything is known of its names.
 pub fn check(source: &str) -> Result<(), Error> {
     parse::parse(source).map(drop)
+}
+
+/// A text is one `${…}` and nothing else.
+pub fn is_whole(text: &str) -> bool {
+    matches!(template::parts(text.trim()).as_deref(), Ok([template::Part::Code { .. }]))
 }
 
 /// Says what is wrong with the form of every `${…}` in a text. Positions count from the start of the text.

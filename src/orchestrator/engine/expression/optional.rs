@@ -9,6 +9,8 @@ use super::Scope;
 use super::Unknown;
 use super::render;
 use super::summary::Summary;
+use super::template;
+use super::template::Part;
 
 /// What a condition says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +62,11 @@ pub fn expression(stage_enabled: Option<&Value>) -> Option<String> {
 /// Evaluates a `stageEnabled` against the stage.
 pub fn condition(stage_enabled: Option<&Value>, scope: &dyn Scope) -> Condition {
     let Some(expression) = expression(stage_enabled) else { return Condition::None };
-    let text = Value::String(format!("${{{}}}", unwrapped(&expression)));
+    let source = match filled(&expression, scope) {
+        Ok(source) => source,
+        Err(answer) => return answer,
+    };
+    let text = Value::String(format!("${{{source}}}"));
     let rendered = render::render(&text, scope, Unknown::Null);
     if !rendered.needs.is_empty() {
         return Condition::Needs(rendered.needs);
@@ -76,11 +82,33 @@ pub fn condition(stage_enabled: Option<&Value>, scope: &dyn Scope) -> Condition 
     }
 }
 
-/// Without a `${…}` round the whole: authors write either.
-fn unwrapped(expression: &str) -> &str {
-    let text = expression.trim();
-    match super::template::parts(text).as_deref() {
-        Ok([super::template::Part::Code { source, .. }]) => source,
-        _ => expression,
+/// The condition as one expression: without a `${…}` round the whole, since authors write either. Of several `${…}` within it each gives a plain word; what
+/// could be anything else in an expression than the word it is, such as a quote or an operator, gives no answer. `Err` = that, or pages.
+fn filled(expression: &str, scope: &dyn Scope) -> Result<String, Condition> {
+    let parts = match template::parts(expression.trim()) {
+        Ok(parts) if parts.iter().any(|part| matches!(part, Part::Code { .. })) => parts,
+        Ok(_) | Err(_) => return Ok(expression.to_owned()),
+    };
+    if let [Part::Code { source, .. }] = parts.as_slice() {
+        return Ok((*source).to_owned());
     }
+    let mut filled = String::new();
+    for part in parts {
+        match part {
+            Part::Text(text) => filled.push_str(text),
+            Part::Code { source, .. } => {
+                let code = Value::String(format!("${{{source}}}"));
+                let rendered = render::render(&code, scope, Unknown::Null);
+                if !rendered.needs.is_empty() {
+                    return Err(Condition::Needs(rendered.needs));
+                }
+                let word = rendered.value.as_str().map_or_else(|| rendered.value.to_string(), str::to_owned);
+                if !word.chars().all(|c| c.is_alphanumeric() || "_.:/@+,-".contains(c)) {
+                    return Err(Condition::Unclear { result: expression.to_owned(), summary: rendered.summary });
+                }
+                filled.push_str(&word);
+            }
+        }
+    }
+    Ok(filled)
 }

@@ -17,14 +17,14 @@ use super::datum::Style;
 use super::error::Error;
 use super::error::Problem;
 use super::eval;
-use super::java::Thing;
 use super::limit;
+use super::notes;
+use super::notes::Notes;
+use super::notes::escaped;
+use super::notes::is_expression;
 use super::summary::Summary;
 use super::template;
 use super::template::Part;
-
-/// The key under which a context remembers what `#doNotEval` kept: JSON pointers and the texts that stood there.
-const NOT_EVALUATED: &str = "notEvaluated";
 
 /// A value with its expressions resolved.
 #[derive(Clone, Debug)]
@@ -42,27 +42,22 @@ pub fn render<'v>(value: &'v Value, scope: &dyn Scope, unknown: Unknown) -> Rend
     if !has_expression(value, 0) {
         return Rendered { value: Cow::Borrowed(value), summary: Summary::default(), needs: Vec::new() };
     }
-    let mut pass = Pass::new(scope, unknown, Map::new());
+    let mut pass = Pass::new(scope, unknown, Notes::default());
     let value = pass.value(value, "value", 0);
     pass.finish(Cow::Owned(value))
 }
 
-/// Resolves a context. It remembers what `#doNotEval` kept, so that later passes leave that alone.
+/// Resolves a context. It remembers what expressions gave that looks like another one, so that later passes leave that alone.
 pub fn render_object<'v>(object: &'v Map<String, Value>, scope: &dyn Scope, unknown: Unknown) -> Rendered<Cow<'v, Map<String, Value>>> {
-    if !object.iter().any(|(key, value)| is_expression(key) || has_expression(value, 1)) {
+    if !notes::has_open(object) {
         return Rendered { value: Cow::Borrowed(object), summary: Summary::default(), needs: Vec::new() };
     }
-    let kept = object.get(NOT_EVALUATED).and_then(Value::as_object).cloned().unwrap_or_default();
-    let mut pass = Pass::new(scope, unknown, kept);
+    let mut pass = Pass::new(scope, unknown, Notes::of(object));
     let mut made = pass.object(object, 1);
     if !pass.kept.is_empty() {
-        made.insert(NOT_EVALUATED.to_owned(), Value::Object(std::mem::take(&mut pass.kept)));
+        made.insert(notes::KEY.to_owned(), std::mem::take(&mut pass.kept).into_value());
     }
     pass.finish(Cow::Owned(made))
-}
-
-fn is_expression(text: &str) -> bool {
-    text.contains(template::OPEN)
 }
 
 fn has_expression(value: &Value, depth: usize) -> bool {
@@ -75,6 +70,11 @@ fn has_expression(value: &Value, depth: usize) -> bool {
     }
 }
 
+/// How many expressions a text opens.
+fn opened(text: &str) -> usize {
+    text.matches(template::OPEN).count()
+}
+
 struct Pass<'s> {
     scope: &'s dyn Scope,
     unknown: Unknown,
@@ -83,12 +83,12 @@ struct Pass<'s> {
     needs: BTreeSet<String>,
     /// Where the pass is.
     path: Vec<String>,
-    /// What was kept before, and what this pass keeps.
-    kept: Map<String, Value>,
+    /// What is left alone: noted before, and by this pass.
+    kept: Notes,
 }
 
 impl<'s> Pass<'s> {
-    fn new(scope: &'s dyn Scope, unknown: Unknown, kept: Map<String, Value>) -> Self {
+    fn new(scope: &'s dyn Scope, unknown: Unknown, kept: Notes) -> Self {
         Self { scope, unknown, budget: Budget::for_pass(), summary: Summary::default(), needs: BTreeSet::new(), path: Vec::new(), kept }
     }
 
@@ -99,6 +99,7 @@ impl<'s> Pass<'s> {
     fn value(&mut self, value: &Value, field: &str, depth: usize) -> Value {
         match value {
             Value::String(text) if is_expression(text) => self.text(text, field),
+            Value::Array(_) | Value::Object(_) if self.kept.cover(&self.path) => value.clone(),
             Value::Array(items) if depth <= limit::CONTEXT_DEPTH => {
                 let mut made = Vec::with_capacity(items.len());
                 for (at, item) in items.iter().enumerate() {
@@ -116,11 +117,11 @@ impl<'s> Pass<'s> {
     fn object(&mut self, map: &Map<String, Value>, depth: usize) -> Map<String, Value> {
         let mut made = Map::new();
         for (key, value) in map {
-            if depth <= 1 && key == NOT_EVALUATED {
+            if depth <= 1 && key == notes::KEY {
                 continue;
             }
             let name = if is_expression(key) { self.key(key) } else { key.clone() };
-            self.path.push(name.replace('~', "~0").replace('/', "~1"));
+            self.path.push(escaped(&name));
             let value = self.value(value, key, depth + 1);
             self.path.pop();
             made.insert(name, value);
@@ -129,22 +130,29 @@ impl<'s> Pass<'s> {
     }
 
     fn key(&mut self, key: &str) -> String {
-        let found: Datum<'_> = self.text(key, key).into();
-        found.text(Style::Java).map_or_else(|| key.to_owned(), |text| text.into_owned())
+        self.path.push(escaped(key));
+        let noted = self.kept.name(&self.path);
+        let name = if noted { key.to_owned() } else { self.new_key(key) };
+        self.path.pop();
+        name
     }
 
-    fn pointer(&self) -> String {
-        self.path.iter().flat_map(|part| ["/", part.as_str()]).collect()
+    fn new_key(&mut self, key: &str) -> String {
+        let found: Datum<'_> = self.text(key, key).into();
+        let name = found.text(Style::Java).map_or_else(|| key.to_owned(), |text| text.into_owned());
+        if name != key && is_expression(&name) {
+            let at = self.path.len() - 1;
+            self.path[at] = escaped(&name);
+            self.kept.add_key(&self.path);
+        }
+        name
     }
 
     fn text(&mut self, text: &str, field: &str) -> Value {
-        if !self.kept.is_empty() {
-            let pointer = self.pointer();
-            if self.kept.get(&pointer).and_then(Value::as_str) == Some(text) {
-                return text.into();
-            }
-            self.kept.remove(&pointer);
+        if self.kept.hold(&self.path, text) || self.kept.cover(&self.path) {
+            return text.into();
         }
+        self.kept.drop_text(&self.path);
         match template::parts(text) {
             Err(error) => {
                 self.summary.failed(inner(text), field, &error, self.scope.now());
@@ -159,19 +167,14 @@ impl<'s> Pass<'s> {
 
     /// A text that is one expression.
     fn whole(&mut self, text: &str, source: &str, at: usize, field: &str) -> Value {
-        let found = eval::run(source, self.scope, self.unknown, &self.budget, |datum, budget| {
-            let literal = matches!(&datum, Datum::Thing(thing) if matches!(thing.as_ref(), Thing::Literal(_)));
-            datum.into_value(budget).map(|value| (value, literal))
-        });
+        let found = eval::run(source, self.scope, self.unknown, &self.budget, |datum, budget| datum.into_value(budget));
         match found {
-            Ok((Value::Null, _)) => {
+            Ok(Value::Null) => {
                 self.summary.unresolved(source, field, self.scope.now());
                 text.into()
             }
-            Ok((value, literal)) => {
-                if literal {
-                    self.kept.insert(self.pointer(), value.clone());
-                }
+            Ok(value) => {
+                self.kept.add(&mut self.path, &value);
                 value
             }
             Err(error) => {
@@ -184,19 +187,20 @@ impl<'s> Pass<'s> {
     /// Text round expressions.
     fn composed(&mut self, text: &str, parts: &[Part<'_>], field: &str) -> Value {
         let mut made = String::with_capacity(text.len());
-        let mut literal = false;
+        let mut own = 0;
         let mut worst: Option<Error> = None;
         let mut unresolved = false;
         for part in parts {
             let (source, at) = match part {
                 Part::Text(text) => {
                     made.push_str(text);
+                    own += opened(text);
                     continue;
                 }
                 Part::Code { source, at } => (*source, *at),
             };
+            let unchanged = &text[at - template::OPEN.len()..=at + source.len()];
             let found = eval::run(source, self.scope, self.unknown, &self.budget, |datum, budget| {
-                literal |= matches!(&datum, Datum::Thing(thing) if matches!(thing.as_ref(), Thing::Literal(_)));
                 if datum.is_null() {
                     return Ok(None);
                 }
@@ -208,10 +212,12 @@ impl<'s> Pass<'s> {
                 Ok(Some(found)) => made.push_str(&found),
                 Ok(None) => {
                     unresolved = true;
-                    made.push_str(&text[at - template::OPEN.len()..=at + source.len()]);
+                    made.push_str(unchanged);
+                    own += opened(unchanged);
                 }
                 Err(error) => {
-                    made.push_str(&text[at - template::OPEN.len()..=at + source.len()]);
+                    made.push_str(unchanged);
+                    own += opened(unchanged);
                     worst = worst.or(Some(error.moved(at)));
                 }
             }
@@ -229,8 +235,9 @@ impl<'s> Pass<'s> {
             None if unresolved => self.summary.unresolved(&key, field, self.scope.now()),
             None => {}
         }
-        if literal {
-            self.kept.insert(self.pointer(), made.clone().into());
+        // More than what was left of the pipeline's own words: results brought it, or made it where they meet.
+        if opened(&made) != own {
+            self.kept.add_text(&self.path, &made);
         }
         made.into()
     }

@@ -310,6 +310,11 @@ pub trait StageKind: Send + Sync + fmt::Debug {
         &[]
     }
 
+    /// Context keys into which its tasks put words of the pipeline, to be resolved. All else that tasks say is text.
+    fn own_words(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Problems of its part of a pipeline document: path below the stage, and what is wrong.
     fn check(&self, stage: &Object) -> Vec<(String, String)> {
         let _ = stage;

@@ -6,6 +6,8 @@
 //! | `stageStatus` | the stage named `context.stageName` has the status `context.stageStatus` |
 //! | `clusterSize` | in each of `context.regions`, the number of server groups of `context.cluster` compares as said with `context.expected` |
 //!
+//! `clusterSize` is refused when a pipeline is saved, as long as no performer counts server groups; one that comes from elsewhere fails and says so.
+//!
 //! What must stay true: what does not hold, or cannot be judged, fails its stage with the reason. An entry's `failPipeline: false` stops the branch
 //! only.
 
@@ -41,6 +43,9 @@ const NAME: &str = "checkPreconditions";
 const COUNT_AGAIN: Duration = Duration::from_secs(5);
 const COUNT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Said at save: at run time it would fail each time.
+const NO_CLUSTERS: &str = "is clusterSize, and this version does not count server groups for pipelines; count them in a runJob stage, and check its output with an expression";
+
 /// The stage.
 #[derive(Debug)]
 pub struct CheckPreconditions;
@@ -74,7 +79,12 @@ impl StageKind for CheckPreconditions {
         if side == Synthetic::StageAfter || view.stage().head().parent_stage_id.is_some() {
             return Ok(Vec::new());
         }
-        let list = view.context.get("preconditions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let list = match view.context.get("preconditions") {
+            None | Some(Value::Null) => &[],
+            Some(Value::Array(list)) => list.as_slice(),
+            // Nothing to check is not the same as nothing checked.
+            Some(_) => return Err(Failure::new("ConfigurationException", "preconditions has to be a list, each with a type")),
+        };
         list.iter().enumerate().map(|(at, entry)| child(view.context, at, entry)).collect()
     }
 
@@ -82,6 +92,11 @@ impl StageKind for CheckPreconditions {
         if let Some(preconditions) = body.get("preconditions") {
             context.insert("preconditions".to_owned(), preconditions.clone());
         }
+    }
+
+    /// Each child resolves its own, once: what an expression of the parent gave would be evaluated by the child as one of its own.
+    fn keeps_expressions(&self) -> &'static [&'static str] {
+        &["preconditions"]
     }
 
     fn check(&self, stage: &Object) -> Vec<(String, String)> {
@@ -101,6 +116,12 @@ fn check_entry(entry: &Object, stage: &Object) -> Vec<(String, String)> {
     match fields::text(entry, "type") {
         Some("expression") => {
             below.required("expression", "write what has to be true, without ${}");
+            if fields::text(inner, "expression").is_some_and(|text| text.contains("${") && !expression::is_whole(text)) {
+                below.problem(
+                    "/expression",
+                    "must be one expression, without ${} or with it round the whole: what several give is text and is not evaluated",
+                );
+            }
             let bare = fields::text(inner, "expression").filter(|text| !text.contains("${"));
             if let Some(Err(error)) = bare.map(expression::check) {
                 below.problem("/expression", error.to_string());
@@ -111,6 +132,7 @@ fn check_entry(entry: &Object, stage: &Object) -> Vec<(String, String)> {
             below.word("stageStatus", &Status::ALL.map(Status::word));
         }
         Some("clusterSize") => {
+            check.problem("/type", NO_CLUSTERS);
             if fields::text(stage, "cluster").is_none() && cluster(inner).is_none() {
                 below.problem("/cluster", "is missing; name the cluster to count");
             }
@@ -157,7 +179,9 @@ fn child(parent: &Object, at: usize, entry: &Value) -> Result<StageSpec, Failure
 }
 
 fn wrapped(inner: &Object) -> String {
-    format!("${{{}}}", inner.get("expression").map_or_else(|| "false".to_owned(), fields::shown))
+    let expression = inner.get("expression").map_or_else(|| "false".to_owned(), fields::shown);
+    // One that is written with its signs is evaluated as it is, and what it gives is not evaluated again.
+    if expression.contains("${") { expression } else { format!("${{{expression}}}") }
 }
 
 fn inner<'a>(view: &TaskView<'a>) -> Option<&'a Object> {

@@ -59,6 +59,10 @@ impl StageKind for EvaluateVariables {
         &["variables"]
     }
 
+    fn own_words(&self) -> &'static [&'static str] {
+        &[EVALUATING]
+    }
+
     fn check(&self, stage: &Object) -> Vec<(String, String)> {
         let mut check = Check::of(stage);
         check.required("variables", "list the variables, each with a key and a value");

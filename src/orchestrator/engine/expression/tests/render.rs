@@ -14,6 +14,8 @@ use super::super::render;
 use super::super::render_object;
 use super::NOW;
 use super::facts;
+use crate::orchestrator::engine::expression::has_open;
+use crate::orchestrator::engine::expression::merge_told;
 
 fn rendered(value: Value) -> Value {
     render(&value, &facts(), Unknown::Null).value.into_owned()
@@ -97,10 +99,34 @@ fn what_must_not_be_evaluated_is_left_alone_by_later_passes() {
 }
 
 #[test]
-fn a_text_that_an_expression_gave_is_evaluated_by_the_next_pass() {
-    let first = pass(&object(json!({"a": "${'${' + 'n}'}"})));
-    assert_eq!(first.value["a"], json!("${n}"));
-    assert_eq!(pass(&first.value).value["a"], json!(7));
+fn what_an_expression_gave_is_never_evaluated() {
+    let first = pass(&object(json!({
+        "whole": "${'${' + 'n}'}", "part": "x ${'${' + 'n}'}", "met": "${'$'}${'{n}'}", "halves": "${'$'}{n}", "later": "${nobody} ${'${' + 'n}'}",
+        "list": "${{'${' + 'n}', {'k': '${' + 'n}'}}}", "${'${' + 'n}'}": 1,
+    })));
+    let text = json!("${n}");
+    assert_eq!((&first.value["whole"], &first.value["met"], &first.value["halves"]), (&text, &text, &text));
+    assert_eq!((&first.value["part"], &first.value["later"]), (&json!("x ${n}"), &json!("${nobody} ${n}")));
+    assert!(first.value.contains_key("${n}"), "{:?}", first.value);
+    let second = pass(&first.value);
+    assert_eq!(second.value, first.value);
+    assert!(!has_open(&second.value));
+}
+
+#[test]
+fn what_was_told_is_never_evaluated_and_what_the_pipeline_wrote_still_is() {
+    let mut context = object(json!({"own": ["${nobody}", "${n}"], "body": "${n}"}));
+    let told = json!({"own": ["${nobody}", "${n}", "${n}"], "body": {"a": ["${n}"], "${n}": 1}, "words": "${n}", "notEvaluated": {}});
+    merge_told(&mut context, object(told), &["words"]);
+    let first = pass(&context).value;
+    assert_eq!(first["own"], json!(["${nobody}", 7, "${n}"]), "what stood there before is the pipeline's");
+    assert_eq!((&first["body"], &first["words"]), (&json!({"a": ["${n}"], "${n}": 1}), &json!(7)));
+    let many: Vec<String> = (0..1000).map(|n| format!("${{n + {n}}}")).collect();
+    merge_told(&mut context, object(json!({"body": many})), &[]);
+    assert_eq!(pass(&context).value["body"], json!(many));
+    assert!(context["notEvaluated"].to_string().len() < 200, "{}", context["notEvaluated"]);
+    merge_told(&mut context, object(json!({"body": "${n}"})), &["body"]);
+    assert_eq!(pass(&context).value["body"], json!(7));
 }
 
 #[test]
