@@ -73,3 +73,15 @@ fn a_journal_that_cannot_be_written_says_so() {
     let mut journal = FileJournal::new(folder.path().join("file/journal.jsonl"));
     assert!(journal.save(&own(), "b", Timestamp(1), &state(1)).is_err());
 }
+
+#[test]
+fn a_journal_of_our_own_in_another_format_is_not_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.jsonl");
+    FileJournal::new(&path).save(&own(), "b", Timestamp(1), &state(1)).unwrap();
+    let newer = fs::read_to_string(&path).unwrap().replace(&format!("\"format\":{FORMAT}"), "\"format\":99");
+    fs::write(&path, &newer).unwrap();
+    let error = FileJournal::new(&path).load(&own(), "b").unwrap_err();
+    assert!(error.to_string().contains("99"), "{error}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), newer, "it is left where it is");
+}
