@@ -204,7 +204,8 @@ impl Run<'_, '_> {
         if attempt.effect != word {
             attempt.effect = word.to_owned();
         }
-        if attempt.instance != instance {
+        // Whoever asks for a job does not become its host.
+        if attempt.instance != instance && !matches!(effect, Effect::AttachJob { .. }) {
             attempt.instance = instance.to_owned();
         }
         self.set_timer(at, task);

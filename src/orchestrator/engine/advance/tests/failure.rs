@@ -6,6 +6,9 @@ use serde_json::json;
 use super::harness::Rig;
 use super::harness::call;
 use super::harness::stage;
+use crate::orchestrator::engine::effect::Outcome;
+use crate::orchestrator::engine::event::Event;
+use crate::orchestrator::engine::stage::Registry;
 use crate::orchestrator::engine::status::Status;
 
 fn failing(policy: Value) -> Rig {
@@ -79,4 +82,21 @@ fn stages_that_wait_for_each_other_end_the_execution() {
     rig.tick();
     rig.run_out();
     assert_eq!(rig.ended(), [Status::Terminal]);
+}
+
+#[test]
+fn a_job_that_others_ask_for_is_still_its_hosts_and_is_lost_with_that_host() {
+    let mut rig = Rig::new(vec![stage("1", &[], json!({"type": "runJob", "command": ["make"]}))]);
+    rig.registry = Registry::standard();
+    rig.tick();
+    for adopter in ["i-2", "i-3"] {
+        rig.instance = adopter;
+        rig.tell(Event::Adopted);
+        let attempt = rig.stage("1").tasks()[0].attempt.clone().expect("an attempt");
+        assert_eq!((attempt.effect.as_str(), attempt.instance.as_str()), ("attachJob", "i-1"), "by {adopter}");
+    }
+    let key = rig.in_flight.pop().expect("the last one that was asked for");
+    rig.tell(Event::Done { key, outcome: Outcome::JobLost });
+    let said = rig.stage("1").context()["exception"]["details"]["error"].to_string();
+    assert!(said.contains("instance i-1,"), "{said}");
 }

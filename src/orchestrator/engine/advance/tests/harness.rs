@@ -177,6 +177,8 @@ pub struct Rig {
     pub execution: Execution,
     pub registry: Registry,
     pub now: Timestamp,
+    /// Who takes the execution on.
+    pub instance: &'static str,
     pub in_flight: Vec<AttemptKey>,
     pub commands: Vec<Command>,
     pub last: Advance,
@@ -191,11 +193,11 @@ impl Rig {
         let stages = (0..).zip(stages).map(|(n, (head, context))| Stage::new(format!("E-{n}").as_str().into(), head, context)).collect();
         let registry = Registry::empty().with(Script("script")).with(Script("firm")).with(Script("restrictExecutionDuringTimeWindow"));
         let execution = Execution::new("E".into(), summary, stages);
-        Self { execution, registry, now: START, in_flight: Vec::new(), commands: Vec::new(), last: Advance::default() }
+        Self { execution, registry, now: START, instance: "i-1", in_flight: Vec::new(), commands: Vec::new(), last: Advance::default() }
     }
 
     pub fn tell(&mut self, event: Event) -> &Advance {
-        let world = World { registry: &self.registry, now: self.now, zone: &TimeZone::UTC, instance: "i-1", seed: 7 };
+        let world = World { registry: &self.registry, now: self.now, zone: &TimeZone::UTC, instance: self.instance, seed: 7 };
         self.last = advance(&mut self.execution, event, &world);
         for command in &self.last.commands {
             if let Command::Perform { key, .. } = command {
