@@ -132,10 +132,9 @@ async fn play(name: &str, store: Store, way: Way) {
     keep(dir.path());
     let Ok((started, messages, _places, _store, ())) = ended else {
         let mut rng = Pcg64::seed_from_u64(seed);
-        let open = tokio::time::timeout(SETTLES_WITHIN / 10, scene.doors.open(&mut rng)).await.unwrap_or_default();
-        let some = &open[..open.len().min(SHOWN)];
+        let open = tokio::time::timeout(SETTLES_WITHIN / 4, scene.doors.unended(&mut rng, SHOWN)).await.unwrap_or_default();
         let (figures, refusal) = (scene.record.figures(), scene.doors.last_refusal());
-        panic!("{name}: {} executions have not ended: {some:#?}; {figures}; the last refusal: {refusal}", open.len());
+        panic!("{name}: executions have not ended:\n{}\n{figures}; the last refusal: {refusal}", open.join("\n"));
     };
     let executions = scene.doors.executions(&mut Pcg64::seed_from_u64(seed)).await;
     let ledger = std::fs::read_to_string(&ledger).expect("it was made");

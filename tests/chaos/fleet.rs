@@ -88,6 +88,21 @@ impl Doors {
         list.as_array().cloned().expect("a list")
     }
 
+    /// How many have not ended, and some of them in a line each: what their stages do.
+    pub async fn unended(&self, rng: &mut Pcg64, most: usize) -> Vec<String> {
+        let open = self.open(rng).await;
+        let mut lines = vec![format!("{} of them", open.len())];
+        for listing in &open[..open.len().min(most)] {
+            let path = format!("/pipelines/{}", listing["id"].as_str().expect("an id"));
+            let (_, execution) = self.ask(rng, Method::GET, &path, None).await;
+            let stages = execution["stages"].as_array().into_iter().flatten().filter(|stage| stage["status"] == "RUNNING");
+            let said = |stage: &Value| format!("{} {} {}", stage["refId"], stage["type"], stage["tasks"]);
+            let under_way: Vec<String> = stages.map(said).collect();
+            lines.push(format!("{path} {} {}: {}", listing["name"], listing["status"], under_way.join("; ")));
+        }
+        lines
+    }
+
     /// Every execution there is, with its stages.
     pub async fn executions(&self, rng: &mut Pcg64) -> Vec<Value> {
         let mut all: Vec<Value> = Vec::new();
