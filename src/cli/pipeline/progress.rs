@@ -15,6 +15,7 @@ use crate::cli::Failure;
 use crate::cli::Output;
 use crate::config::show_duration;
 use crate::model::Timestamp;
+use crate::orchestrator::engine::event::WAITS_FOR_TYPE;
 use crate::orchestrator::engine::execution::Execution;
 use crate::orchestrator::engine::execution::Stage;
 use crate::orchestrator::engine::stage::judgment;
@@ -28,8 +29,15 @@ pub(super) struct Narrator<'a> {
     context: &'a Context,
     /// Put behind commands that are shown to people; `None` = this process asks them itself.
     options: Option<String>,
-    /// Status last told, by id.
-    told: BTreeMap<String, Status>,
+    /// What was told last, by id.
+    told: BTreeMap<String, Standing>,
+}
+
+/// Where an execution or a stage stands, and whether it waits for an instance that knows its type.
+type Standing = (Status, bool);
+
+fn standing(stage: &Stage) -> Standing {
+    (stage.status(), stage.context().contains_key(WAITS_FOR_TYPE))
 }
 
 impl<'a> Narrator<'a> {
@@ -45,33 +53,34 @@ impl<'a> Narrator<'a> {
 
     /// True when this was told.
     pub(super) fn knows(&self, id: &str, status: &str) -> bool {
-        self.told.get(id).is_some_and(|told| told.word() == status)
+        self.told.get(id).is_some_and(|(told, _)| told.word() == status)
     }
 
     /// Tells what was not told yet; true when there was something.
     pub(super) fn tell(&mut self, execution: &Execution) -> Result<bool, Failure> {
         let id = execution.id.as_str();
-        let whole = self.is_news(id, execution.status());
+        let whole = self.is_news(id, (execution.status(), false));
         if whole && !execution.status().is_complete() {
             self.line(execution, None)?;
         }
-        let news = execution.stages().iter().filter(|s| s.status() != Status::NotStarted && self.is_news(s.id.as_str(), s.status()));
+        let stands = |stage: &&Stage| standing(stage) != (Status::NotStarted, false);
+        let news = execution.stages().iter().filter(stands).filter(|stage| self.is_news(stage.id.as_str(), standing(stage)));
         let mut news: Vec<&Stage> = news.collect();
         let any = whole || !news.is_empty();
         news.sort_by_key(|stage| stage.head().end_time.or(stage.head().start_time));
         for stage in news {
             self.line(execution, Some(stage))?;
-            self.told.insert(stage.id.to_string(), stage.status());
+            self.told.insert(stage.id.to_string(), standing(stage));
         }
         if whole && execution.status().is_complete() {
             self.line(execution, None)?;
         }
-        self.told.insert(id.to_owned(), execution.status());
+        self.told.insert(id.to_owned(), (execution.status(), false));
         Ok(any)
     }
 
-    fn is_news(&self, id: &str, status: Status) -> bool {
-        self.told.get(id) != Some(&status)
+    fn is_news(&self, id: &str, standing: Standing) -> bool {
+        self.told.get(id) != Some(&standing)
     }
 
     fn line(&self, execution: &Execution, stage: Option<&Stage>) -> Result<(), Failure> {
@@ -165,6 +174,9 @@ fn details(stage: &Stage) -> Vec<String> {
     let context = stage.context();
     let text = |key: &str| context.get(key).and_then(Value::as_str).map(short).filter(|text| !text.is_empty());
     let mut details = Vec::new();
+    if let Some(kind) = text(WAITS_FOR_TYPE) {
+        details.push(format!("waits for an instance that knows the stage type {kind} (runbooks/unknown-stage-type.md)"));
+    }
     if asks(stage) {
         details.extend(text("instructions"));
         let inputs = orders::inputs(stage);
@@ -254,6 +266,12 @@ mod tests {
     fn a_judgment_says_what_it_asks_and_offers() {
         let context = json!({ "instructions": "Go?", "judgmentInputs": [{ "value": "yes" }, { "value": "later" }] });
         assert_eq!(details(&stage("manualJudgment", Status::Running, context)), ["Go?", "inputs: yes, later"]);
+    }
+
+    #[test]
+    fn a_stage_of_an_unknown_type_says_what_it_waits_for() {
+        let said = details(&stage("newer", Status::NotStarted, json!({ "waitsForType": "newer" })));
+        assert!(matches!(said.as_slice(), [line] if line.contains("knows the stage type newer")), "{said:?}");
     }
 
     #[test]

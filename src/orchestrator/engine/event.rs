@@ -170,6 +170,9 @@ pub struct Notice {
     pub details: Object,
 }
 
+/// Key in the context of a stage that waits for an instance that knows its type: the type.
+pub const WAITS_FOR_TYPE: &str = "waitsForType";
+
 /// What came of an event.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Advance {
@@ -179,6 +182,7 @@ pub struct Advance {
     pub wake: Option<Timestamp>,
     /// A message that does not fit where the execution stands: why it was not followed, for its sender.
     pub refusal: Option<String>,
-    /// A stage type that this build does not know: give the execution back, for an instance that knows it. `wake` says when to look again.
+    /// A stage type that this build does not know and that a stage came to wait for just now: the execution is given back, for an instance that
+    /// knows it. `wake` says when to look again; the stage's context says [`WAITS_FOR_TYPE`] until then.
     pub waits_for_type: Option<String>,
 }

@@ -30,6 +30,7 @@ use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 use tracing::info;
+use tracing::warn;
 
 use super::Shared;
 use super::ending;
@@ -252,6 +253,10 @@ impl Owner {
             let advanced = advance(&mut self.execution, event, &world);
             if let Some(why) = advanced.refusal {
                 info!(execution = %self.execution.id, why, "a message was not followed");
+            }
+            if let Some(kind) = advanced.waits_for_type {
+                let execution = &self.execution.id;
+                warn!(%execution, kind, "a stage waits for an instance that knows its type; this version does not (runbooks/unknown-stage-type.md)");
             }
             self.wake = advanced.wake;
             commands.extend(advanced.commands);

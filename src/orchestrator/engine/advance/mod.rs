@@ -24,12 +24,15 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use serde_json::Value;
 
 use super::context::Pages;
 use super::event::Advance;
 use super::event::Event;
 use super::event::Message;
+use super::event::WAITS_FOR_TYPE;
 use super::execution::Execution;
+use super::execution::Object;
 use super::stage::Registry;
 use super::stage::StageKind;
 use super::stage::TaskKind;
@@ -206,10 +209,22 @@ impl<'w> Run<'_, 'w> {
         self.out.refusal = Some(why.into());
     }
 
-    /// Waits with a stage for an instance that knows its type.
+    /// Waits with a stage for an instance that knows its type. Its context says so, so that nobody takes it for a hang.
     fn wait_for_type(&mut self, at: usize) {
-        self.out.waits_for_type.get_or_insert_with(|| self.execution.stage(at).head().kind.clone());
+        let stage = self.execution.stage_mut(at);
+        let kind = stage.head().kind.clone();
+        if stage.context().get(WAITS_FOR_TYPE).and_then(Value::as_str) != Some(kind.as_str()) {
+            stage.merge_context(Object::from_iter([(WAITS_FOR_TYPE.to_owned(), kind.as_str().into())]));
+            self.out.waits_for_type.get_or_insert(kind);
+        }
         self.execution.graph_mut().set_wake(at, Some(self.world.now.plus(UNKNOWN_TYPE_WAIT)));
+    }
+
+    /// The type is known here.
+    fn waits_no_more(&mut self, at: usize) {
+        if self.execution.stage(at).context().contains_key(WAITS_FOR_TYPE) {
+            self.execution.stage_mut(at).context_mut().remove(WAITS_FOR_TYPE);
+        }
     }
 
     fn kind(&self, at: usize) -> Option<&'w dyn StageKind> {

@@ -49,6 +49,7 @@ impl Run<'_, '_> {
             self.wait_for_type(at);
             return;
         }
+        self.waits_no_more(at);
         let (stage, now) = (self.execution.stage(at), self.world.now);
         if stage.head().start_time_expiry.is_some_and(|expiry| expiry < now) {
             self.skip_stage(at);

@@ -60,6 +60,7 @@ impl Run<'_, '_> {
             self.wait_for_type(at);
             return;
         };
+        self.waits_no_more(at);
         if let Some(limit) = self.limit(at, task, kind)
             && limit < self.world.now
             && !self.is_waited_for(at, task, kind)

@@ -66,10 +66,15 @@ fn a_type_that_is_not_known_here_waits_and_fails_nothing() {
     rig.done("1", "SUCCEEDED");
     assert_eq!((rig.last.waits_for_type.as_deref(), rig.last.wake), (Some("newer"), Some(Timestamp(START.0 + 30_000))));
     assert_eq!((rig.execution.status(), rig.status("2")), (Status::Running, Status::NotStarted));
-    rig.registry = Registry::empty().with(Script("script")).with(Script("newer"));
+    let waits = |rig: &Rig| rig.execution.stages()[1].context().get("waitsForType").cloned();
+    assert_eq!(waits(&rig), Some(json!("newer")), "people see what it waits for");
     rig.at(30_000);
+    assert_eq!(rig.last.waits_for_type, None, "told once");
+    rig.registry = Registry::empty().with(Script("script")).with(Script("newer"));
+    rig.at(60_000);
     rig.run_out();
     assert_eq!(rig.ended(), [Status::Succeeded]);
+    assert_eq!(waits(&rig), None);
 }
 
 #[test]
