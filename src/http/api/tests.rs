@@ -378,3 +378,19 @@ async fn a_webhook_starts_what_listens_once_for_each_event_if_its_token_is_right
     assert_eq!(fired["executions"].as_array().unwrap().len(), 1);
     assert_eq!(call("build", "secret").await.1, fired);
 }
+
+#[tokio::test(start_paused = true)]
+async fn triggers_get_ids_when_they_are_saved_and_keep_them() {
+    let rig = Rig::new();
+    let cron = |expression: &str| json!({ "type": "cron", "enabled": true, "cronExpression": expression });
+    let save = async |triggers: Value| {
+        let document = json!({ "application": "shop", "name": "deploy", "stages": [], "triggers": triggers });
+        let (status, saved) = rig.ask(Method::POST, "/pipelines", Some(document)).await;
+        assert_eq!(status, StatusCode::OK, "{saved}");
+        saved["triggers"].as_array().unwrap().iter().map(|t| t["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let first = save(json!([cron("0 0 2 * * ?"), cron("H H 3 * * ?")])).await;
+    assert_eq!(first.len(), 2);
+    let second = save(json!([{ "type": "manual", "id": "mine" }, cron("H H 3 * * ?"), cron("0 0 2 * * ?")])).await;
+    assert_eq!(second, ["mine".to_owned(), first[1].clone(), first[0].clone()], "whatever their places");
+}

@@ -19,6 +19,7 @@ use serde_json::Value;
 use super::session::StoreClock;
 use crate::model::Moment;
 use crate::orchestrator::engine::definition::Definition;
+use crate::orchestrator::engine::definition::triggers;
 use crate::orchestrator::engine::definition::triggers::On;
 use crate::orchestrator::engine::definition::triggers::Trigger;
 use crate::orchestrator::store::DefinitionVersion;
@@ -35,11 +36,14 @@ const PAGE: usize = 200;
 /// Changes with every save.
 pub(super) const MARK: &str = "definitions";
 
-/// Saves a definition so that every instance hears of it. `expected` is as in [`Store::save_definition`].
+/// Saves a definition so that every instance hears of it; its triggers get ids if they have none. `expected` is as in [`Store::save_definition`].
 ///
 /// # Errors
 /// Those of [`Store::save_definition`]. When only the mark could not be left, instances hear of it a minute later.
-pub async fn save(store: &dyn Store, definition: DefinitionVersion, expected: Option<u64>) -> Result<DefinitionVersion, SaveError> {
+pub async fn save(store: &dyn Store, mut definition: DefinitionVersion, expected: Option<u64>) -> Result<DefinitionVersion, SaveError> {
+    if let Some(document) = definition.document.as_object_mut() {
+        triggers::name_them(document);
+    }
     let saved = store.save_definition(definition, expected).await?;
     if let Err(error) = store.set_mark(MARK, &format!("{}@{}/{}", saved.id, saved.version, saved.at.0)).await {
         tracing::warn!(definition = saved.id, %error, "the other instances hear of this definition only within a minute");

@@ -211,6 +211,18 @@ fn the_picture_shows_levels_forks_joins_and_remarks() {
 }
 
 #[test]
+fn two_triggers_of_one_id_are_an_error() {
+    let mut document = stages(&[wait("a", &[])]);
+    let hook = |id: Value| json!({ "type": "webhook", "source": "ci", "id": id });
+    document["triggers"] =
+        json!([hook(json!("t")), hook(json!("u")), hook(json!("t")), hook(json!(7)), hook(json!("")), hook(Value::Null)]);
+    let told = told(&document);
+    assert_eq!(told.len(), 2, "{told:#?}");
+    assert!(told[0].starts_with("Error /triggers/2/id: "), "{}", told[0]);
+    assert!(told[1].starts_with("Error /triggers/3/id: "), "{}", told[1]);
+}
+
+#[test]
 fn triggers_are_read_with_their_defaults() {
     let mut document = stages(&[wait("a", &[])]);
     document["triggers"] = json!([

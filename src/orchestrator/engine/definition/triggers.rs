@@ -1,9 +1,13 @@
 //! Triggers of a pipeline that are served here: on a schedule, after another pipeline, by a call. `manual` needs no entry.
 
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::super::cron::MissedPolicy;
 use super::super::cron::Schedule;
+use super::super::seed;
 use super::super::status::Status;
 use super::Object;
 use super::Problem;
@@ -11,7 +15,8 @@ use super::Problem;
 /// One trigger.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trigger {
-    /// Its `id`, or its place in the list when it has none: what `H` is picked by.
+    /// Its `id`, or its place in the list when it has none, as in documents that were not saved through [`name_them`]: what `H` is picked by, what its
+    /// last firing is remembered under, and part of the name of each event.
     pub id: String,
     /// It fires.
     pub enabled: bool,
@@ -89,9 +94,43 @@ impl End {
     }
 }
 
+/// Gives an id to each trigger that is served here and has none: the same for the same trigger wherever it stands in the list and however often it is
+/// saved, so that it keeps what `H` picked for it and what is remembered of it.
+pub fn name_them(document: &mut Object) {
+    let Some(Value::Array(entries)) = document.get_mut("triggers") else { return };
+    let mut taken: BTreeSet<String> = entries.iter().filter_map(id).collect();
+    let mut alike: BTreeMap<String, u32> = BTreeMap::new();
+    for entry in entries.iter_mut().filter(|entry| id(entry).is_none_or(|id| id.is_empty())) {
+        let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
+        let heard = match text("type") {
+            "cron" => text("cronExpression"),
+            "pipeline" => text("pipeline"),
+            "webhook" => text("source"),
+            _ => continue,
+        };
+        let base = format!("{}/{heard}", text("type"));
+        let nth = alike.entry(base.clone()).or_default();
+        let name = loop {
+            let name = format!("{:016x}", seed::of(&format!("{base}/{nth}")));
+            *nth += 1;
+            if taken.insert(name.clone()) {
+                break name;
+            }
+        };
+        if let Some(entry) = entry.as_object_mut() {
+            entry.insert("id".to_owned(), name.into());
+        }
+    }
+}
+
+fn id(entry: &Value) -> Option<String> {
+    entry.get("id").filter(|id| !id.is_null()).map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned))
+}
+
 /// The triggers of a document; what is wrong with them goes to `problems`.
 pub(super) fn read(document: &Object, problems: &mut Vec<Problem>) -> Vec<Trigger> {
     let mut triggers = Vec::new();
+    let mut ids: BTreeMap<String, usize> = BTreeMap::new();
     for (at, entry) in super::check::list(document, "triggers", "", problems).unwrap_or_default().iter().enumerate() {
         let path = format!("/triggers/{at}");
         let Some(entry) = entry.as_object() else {
@@ -99,8 +138,21 @@ pub(super) fn read(document: &Object, problems: &mut Vec<Problem>) -> Vec<Trigge
             continue;
         };
         super::check::booleans(entry, &["enabled"], &path, problems);
-        let id = entry.get("id").and_then(Value::as_str).map_or_else(|| at.to_string(), str::to_owned);
+        let own = match entry.get("id") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(id)) => Some(id.clone()).filter(|id| !id.is_empty()),
+            Some(other) => {
+                problems.push(Problem::error(format!("{path}/id"), format!("{other} must be a text")).help(format!("write \"{other}\"")));
+                None
+            }
+        };
+        let id = own.clone().unwrap_or_else(|| at.to_string());
         let Some(on) = on(entry, &id, &path, problems) else { continue };
+        if let Some(first) = own.and_then(|id| ids.insert(id, at)) {
+            // What is remembered of the one would be taken for the other's, and the one of the two would never start anything.
+            let problem = Problem::error(format!("{path}/id"), format!("trigger {first} of the list has the id {id:?} too"));
+            problems.push(problem.help("leave it out, and it gets one of its own"));
+        }
         triggers.push(Trigger {
             id,
             // Echo fires what does not say that it is enabled no more than what says that it is not.
