@@ -68,9 +68,16 @@ struct Fake(Arc<ModelStore>);
 #[async_trait]
 impl Engine for Fake {
     async fn start(&self, start: Start) -> Result<ExecutionId, StartError> {
+        let execution = self.plan(start).await?;
+        let listing = record::listing(&execution);
+        let new = NewExecution { listing, record: record::encode(&execution), correlation_id: None, due: Timestamp(0) };
+        self.0.create(new).await?;
+        Ok(execution.id)
+    }
+
+    async fn plan(&self, start: Start) -> Result<Execution, StartError> {
         let What::Stored { application, pipeline } = start.what else { panic!("only stored pipelines are started here") };
         let found = self.0.definition_named(&application, &pipeline).await?.ok_or(StartError::NotFound(pipeline))?;
-        let id = ExecutionId::from("E1");
         let stage = |ref_id: &str, kind: &str, context: Value| {
             let head = Head { ref_id: ref_id.into(), kind: kind.into(), name: format!("Stage {ref_id}"), ..Head::default() };
             Stage::new(StageId(format!("E1-{ref_id}")), head, context.as_object().cloned().expect("an object"))
@@ -78,11 +85,7 @@ impl Engine for Fake {
         let asks = json!({ "instructions": "Release?", "judgmentInputs": [{ "value": "all" }, { "value": "few" }] });
         let stages = vec![stage("1", "runJob", json!({})), stage("go", "manualJudgment", asks)];
         let summary = Summary { application, name: found.name, trigger: start.trigger, status: Status::Running, ..Summary::default() };
-        let execution = Execution::new(id.clone(), summary, stages);
-        let listing = record::listing(&execution);
-        let new = NewExecution { listing, record: record::encode(&execution), correlation_id: None, due: Timestamp(0) };
-        self.0.create(new).await?;
-        Ok(id)
+        Ok(Execution::new(ExecutionId::from("E1"), summary, stages))
     }
 
     fn check(&self, document: &Value) -> Vec<Problem> {
@@ -367,4 +370,17 @@ async fn orders_reach_the_inbox_and_those_without_effect_are_refused() {
     assert!(matches!(&inbox[2], Message::Pause { by } if by == "ada"));
     assert!(matches!(&inbox[3], Message::Restart { stage, .. } if stage.as_str() == "E1-1"));
     assert_eq!(inbox[4], Message::Cancel { by: "ada".into(), reason: Some("too late".into()) });
+}
+
+#[tokio::test]
+async fn a_plan_is_shown_and_nothing_begins() {
+    let rig = Rig::start().await;
+    let document = json!({ "application": "shop", "name": "release", "stages": [{ "type": "wait", "waitTime": 1 }] });
+    assert_eq!(rig.ask(&["save", &rig.file("release.json", &document)]).await.0, Some(0));
+    let start = ["start", "shop", "release", "--param", "version=1.2", "--plan"];
+    let (code, out, error) = rig.ask(&start).await;
+    assert_eq!(code, Some(0), "{error}");
+    assert!(out.contains("nothing is started") && out.contains("version = 1.2") && out.contains("[go] Stage go (manualJudgment)"), "{out}");
+    assert_eq!(rig.json(&start).await.1["trigger"]["parameters"], json!({ "version": "1.2" }));
+    assert_eq!(rig.store.load(&"E1".into()).await.expect("a store in memory"), None);
 }

@@ -32,6 +32,7 @@ const TRIES: u32 = 60;
 #[command(after_help = super::with_statuses!("Ctrl-C ends the watching; the execution goes on.\n\n\
     Examples:\n  \
     bellrock pipeline start shop release --param version=1.2.0\n  \
+    bellrock pipeline start shop release --param version=1.2.0 --plan\n  \
     bellrock pipeline start shop release --wait --output json | jq -c 'select(.status == \"TERMINAL\")'"))]
 pub(super) struct StartArgs {
     /// Application of the pipeline.
@@ -46,6 +47,9 @@ pub(super) struct StartArgs {
     /// As long as an execution of this id has not ended, a second start gives that one.
     #[arg(long, value_name = "ID")]
     correlation_id: Option<String>,
+    /// Show what would begin, with its parameters checked, and start nothing.
+    #[arg(long, conflicts_with = "wait")]
+    plan: bool,
     /// Watch it to its end.
     #[arg(long)]
     wait: bool,
@@ -60,7 +64,14 @@ pub(super) async fn start(args: StartArgs, context: &Context) -> Result<Exit, Fa
     if let Some(id) = args.correlation_id {
         trigger["correlationId"] = id.into();
     }
+    if args.plan {
+        trigger["plan"] = true.into();
+    }
     let answer = api.send(Method::POST, &["pipelines", &args.application, &args.name], &[], &trigger).await?;
+    if args.plan {
+        context.print(|| planned(&answer), &answer)?;
+        return Ok(Exit::Done);
+    }
     let reference = serde_json::from_value::<Reference>(answer).map(|answer| answer.reference).unwrap_or_default();
     let id = reference.rsplit('/').next().unwrap_or_default().to_owned();
     if args.wait {
@@ -69,6 +80,22 @@ pub(super) async fn start(args: StartArgs, context: &Context) -> Result<Exit, Fa
     let watch = format!("bellrock pipeline watch {id}{}", args.target.options());
     context.print(|| format!("{id} is started; see what comes of it: {watch}"), &json!({ "id": id, "ref": reference, "watch": watch }))?;
     Ok(Exit::Done)
+}
+
+/// What would begin: parameters, then stages as the document lists them.
+fn planned(plan: &Value) -> String {
+    let parameters = plan["trigger"]["parameters"].as_object().into_iter().flatten();
+    let parameters =
+        parameters.map(|(name, value)| format!("  {name} = {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)));
+    let stage = |stage: &Value| {
+        let text = |key: &str| stage[key].as_str().unwrap_or_default().to_owned();
+        let after: Vec<&str> = stage["requisiteStageRefIds"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let after = if after.is_empty() { String::new() } else { format!(", after {}", after.join(", ")) };
+        format!("  [{}] {} ({}){after}", text("refId"), text("name"), text("type"))
+    };
+    let stages = plan["stages"].as_array().into_iter().flatten().map(stage);
+    let head = std::iter::once("nothing is started; this would begin:".to_owned());
+    head.chain(parameters).chain(stages).collect::<Vec<_>>().join("\n")
 }
 
 #[derive(Debug, clap::Args)]
@@ -151,5 +178,20 @@ async fn stretch(api: &Api, id: &str, narrator: &mut Narrator<'_>, failed: &mut 
                 None => return Ok(None),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_names_parameters_and_stages_and_says_that_nothing_began() {
+        let stages = json!([{ "refId": "1", "name": "Build", "type": "runJob" },
+            { "refId": "2", "name": "Go?", "type": "manualJudgment", "requisiteStageRefIds": ["1"] }]);
+        let plan = json!({ "trigger": { "parameters": { "version": "1", "count": 2 } }, "stages": stages });
+        let expected =
+            "nothing is started; this would begin:\n  count = 2\n  version = 1\n  [1] Build (runJob)\n  [2] Go? (manualJudgment), after 1";
+        assert_eq!(planned(&plan), expected);
     }
 }

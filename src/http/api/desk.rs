@@ -11,6 +11,7 @@ use super::Start;
 use super::StartError;
 use super::What;
 use crate::model::Clock;
+use crate::model::Timestamp;
 use crate::orchestrator::engine::context::StageScope;
 use crate::orchestrator::engine::definition;
 use crate::orchestrator::engine::definition::Definition;
@@ -37,7 +38,7 @@ pub struct Desk {
     pub registry: Arc<Registry>,
     /// The runner.
     pub runner: Handle,
-    /// Gives new executions their time.
+    /// What expressions that are tried take for now. New executions take their time from the store: another host's clock may be wrong.
     pub clock: Arc<dyn Clock>,
     /// Of expressions, unless a pipeline names another.
     pub zone: TimeZone,
@@ -60,20 +61,17 @@ impl Desk {
         };
         found.map(|found| definitions::definition(&found)).ok_or_else(|| StartError::NotFound(format!("{pipeline} in {application}")))
     }
-}
 
-#[async_trait]
-impl Engine for Desk {
-    async fn start(&self, order: Start) -> Result<ExecutionId, StartError> {
-        let now = self.clock.now().wall;
+    /// The execution that this start makes.
+    async fn planned(&self, order: Start, now: Timestamp) -> Result<Execution, StartError> {
         let id = start::new_id(now);
         let definition = match order.what {
             What::Stored { application, pipeline } => self.stored(&application, &pipeline).await?,
             What::Document(document) => self.sound(&document)?,
             What::Jobs { application, description, jobs } => {
-                let jobs = jobs.into_iter().map(Value::Object).collect();
-                let execution = start::plan_tasks(id, &application, &description, jobs, order.authentication, now);
-                return Ok(start::put(&*self.store, &execution, None, now).await?.id);
+                let jobs: Vec<Value> = jobs.into_iter().map(Value::Object).collect();
+                self.sound(&serde_json::json!({ "stages": jobs })).map_err(of_jobs)?;
+                return Ok(start::plan_tasks(id, &application, &description, jobs, order.authentication, now));
             }
         };
         let order = start::Order {
@@ -83,11 +81,33 @@ impl Engine for Desk {
             origin: Some("api".to_owned()),
             ..start::Order::default()
         };
-        start::start(&*self.store, &definition, order, now).await.map(|started| started.id).map_err(|error| match error {
+        start::plan(&definition, order, now).map_err(|error| match error {
             start::Error::Disabled(name) => StartError::Disabled(name),
             start::Error::Wrong(problems) => StartError::Invalid { problems },
             start::Error::Store(error) => StartError::Store(error),
         })
+    }
+}
+
+/// Problems of jobs that were checked as stages, at the places where their sender wrote them.
+fn of_jobs(error: StartError) -> StartError {
+    let StartError::Invalid { problems } = error else { return error };
+    let place = |path: String| path.strip_prefix("/stages").map(|rest| format!("/job{rest}")).unwrap_or(path);
+    StartError::Invalid { problems: problems.into_iter().map(|p| Problem { path: place(p.path), ..p }).collect() }
+}
+
+#[async_trait]
+impl Engine for Desk {
+    async fn start(&self, order: Start) -> Result<ExecutionId, StartError> {
+        let now = self.store.now().await?;
+        let correlation_id = order.trigger.get("correlationId").and_then(Value::as_str).map(str::to_owned);
+        let execution = self.planned(order, now).await?;
+        Ok(start::put(&*self.store, &execution, correlation_id, now).await?.id)
+    }
+
+    async fn plan(&self, order: Start) -> Result<Execution, StartError> {
+        let now = self.store.now().await?;
+        self.planned(order, now).await
     }
 
     fn check(&self, document: &Value) -> Vec<Problem> {
@@ -124,3 +144,6 @@ impl Engine for Desk {
         self.folder.as_deref()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::response::Response;
 use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -13,12 +15,14 @@ use super::Api;
 use super::ApiState;
 use super::Body;
 use super::Failure;
+use super::MaybeBody;
 use super::Operator;
 use super::Path;
 use super::Query;
 use super::Reader;
 use super::Start;
 use super::What;
+use super::auth::Caller;
 use super::auth::Role;
 use super::not_found;
 use super::views::CancelQuery;
@@ -44,6 +48,8 @@ const PAGE_MAX: usize = 1000;
 /// Most of them with their stages, and most bytes of one answer: a context alone can have 10 MB.
 const EXPANDED_MAX: usize = 100;
 const ANSWER_MAX: usize = 32 * 1024 * 1024;
+/// Word of a start that is only to be shown.
+const PLAN: &str = "plan";
 /// What an operator may put into a stage. Whoever may change anything there may run any command, and judge for any role.
 const PATCHED: [&str; 4] = ["judgmentStatus", "judgmentInput", "skipRemainingWait", "manualSkip"];
 
@@ -78,32 +84,46 @@ async fn remove(State(api): ApiState, _: Admin, Path(id): Path<String>) -> Answe
     discard(&api, &id, PIPELINE).await
 }
 
-/// Starts a pipeline from its document, once, without storing the document. A `trigger` in it becomes the trigger. For administrators: a document
-/// may run any command.
+/// Starts a pipeline from its document, once, without storing the document. A `trigger` in it becomes the trigger. With `plan: true` nothing is
+/// started, and the answer is the execution that would begin. For administrators: a document may run any command.
 #[utoipa::path(post, path = "/pipelines/start", tag = "executions", request_body = Object,
-    responses((status = 202, body = Reference), (status = 400, body = Problem)))]
-async fn start_document(
-    State(api): ApiState,
-    Admin(caller): Admin,
-    Body(mut document): Body<Object>,
-) -> Answer<(StatusCode, Json<Reference>)> {
-    let trigger = trigger(document.remove("trigger"))?;
-    let start = Start { what: What::Document(Value::Object(document)), trigger, authentication: caller.authentication() };
-    started(PIPELINE, api.engine.start(start).await?)
+    responses((status = 202, body = Reference), (status = 200, body = Object, description = "a plan"), (status = 400, body = Problem)))]
+async fn start_document(State(api): ApiState, Admin(caller): Admin, Body(mut document): Body<Object>) -> Answer<Response> {
+    let mut trigger = trigger(document.remove("trigger"))?;
+    for word in [PLAN, "dryRun"] {
+        trigger.extend(document.remove_entry(word));
+    }
+    begin(&api, What::Document(Value::Object(document)), trigger, &caller).await
 }
 
-/// Starts a stored pipeline. The body is its trigger: `parameters`, `correlationId`, …
-#[utoipa::path(post, path = "/pipelines/{application}/{pipeline}", tag = "executions", request_body = Object,
+/// Starts a stored pipeline. The body, if there is one, is its trigger: `parameters`, `correlationId`, … With `plan: true` nothing is started, and
+/// the answer is the execution that would begin.
+#[utoipa::path(post, path = "/pipelines/{application}/{pipeline}", tag = "executions", request_body(content = Option<Object>),
     params(("application" = String, Path), ("pipeline" = String, Path, description = "id or name")),
-    responses((status = 202, body = Reference), (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
+    responses((status = 202, body = Reference), (status = 200, body = Object, description = "a plan"), (status = 400, body = Problem),
+        (status = 404, body = Problem), (status = 409, body = Problem)))]
 async fn start(
     State(api): ApiState,
     Operator(caller): Operator,
     Path((application, pipeline)): Path<(String, String)>,
-    Body(trigger): Body<Object>,
-) -> Answer<(StatusCode, Json<Reference>)> {
-    let start = Start { what: What::Stored { application, pipeline }, trigger, authentication: caller.authentication() };
-    started(PIPELINE, api.engine.start(start).await?)
+    MaybeBody(trigger): MaybeBody<Object>,
+) -> Answer<Response> {
+    begin(&api, What::Stored { application, pipeline }, trigger, &caller).await
+}
+
+async fn begin(api: &Api, what: What, mut trigger: Object, caller: &Caller) -> Answer<Response> {
+    let plan = match trigger.remove(PLAN) {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(plan)) => plan,
+        Some(_) => return Err(Failure::bad("plan is true or false")),
+    };
+    // Who started it is who was let in, whatever the trigger says.
+    trigger.insert("user".to_owned(), caller.user.as_str().into());
+    let start = Start { what, trigger, authentication: caller.authentication() };
+    if plan {
+        return Ok(Json(api.engine.plan(start).await?).into_response());
+    }
+    Ok(started(PIPELINE, api.engine.start(start).await?)?.into_response())
 }
 
 /// Calls an execution off.
@@ -154,15 +174,15 @@ async fn patch(
     tell(&api, &id, PIPELINE, message).await
 }
 
-/// Runs a stage again, and what is downstream of it. The body goes into the stage's context where its type allows that.
-#[utoipa::path(put, path = "/pipelines/{id}/stages/{stage}/restart", tag = "executions", request_body = Object,
+/// Runs a stage again, and what is downstream of it. The body, if there is one, goes into the stage's context where its type allows that.
+#[utoipa::path(put, path = "/pipelines/{id}/stages/{stage}/restart", tag = "executions", request_body(content = Option<Object>),
     params(("id" = String, Path), ("stage" = String, Path, description = "id of the stage")),
     responses((status = 202), (status = 404, body = Problem), (status = 409, body = Problem)))]
 async fn restart(
     State(api): ApiState,
     Operator(caller): Operator,
     Path((id, stage)): Path<(String, String)>,
-    Body(body): Body<Object>,
+    MaybeBody(body): MaybeBody<Object>,
 ) -> Answer<StatusCode> {
     let stage = stage_of(&api, &id, stage).await?;
     tell(&api, &id, PIPELINE, Message::Restart { stage, by: caller.user, body }).await

@@ -25,6 +25,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Json;
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::extract::FromRequest;
 use axum::extract::FromRequestParts;
@@ -81,6 +82,9 @@ const REQUEST_WITHIN: Duration = Duration::from_secs(20);
 pub trait Engine: Send + Sync + 'static {
     /// Starts a pipeline, or a list of jobs.
     async fn start(&self, start: Start) -> Result<ExecutionId, StartError>;
+
+    /// The execution that a start would make. Nothing begins, and nothing is stored.
+    async fn plan(&self, start: Start) -> Result<Execution, StartError>;
 
     /// What is wrong with a pipeline document.
     fn check(&self, document: &Value) -> Vec<Problem>;
@@ -378,6 +382,23 @@ impl<T: DeserializeOwned> FromRequest<Api> for Body<T> {
             Err(JsonRejection::MissingJsonContentType(e)) => Err(Failure::new(e.status(), "not_json", e.body_text())),
             Err(e) => Err(Failure::bad(e.body_text())),
         }
+    }
+}
+
+/// A JSON body that may be missing.
+struct MaybeBody<T>(T);
+
+impl<T: DeserializeOwned + Default> FromRequest<Api> for MaybeBody<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Failure> {
+        let (head, body) = request.into_parts();
+        let body = Bytes::from_request(Request::from_parts(head.clone(), body), api).await;
+        let body = body.map_err(|e| Failure::new(e.status(), "too_large", e.body_text()))?;
+        if body.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        Body::from_request(Request::from_parts(head, body.into()), api).await.map(|Body(body)| Self(body))
     }
 }
 

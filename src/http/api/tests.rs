@@ -39,6 +39,10 @@ impl Engine for FakeEngine {
         Ok(ExecutionId::from("NEW"))
     }
 
+    async fn plan(&self, _: Start) -> Result<Execution, StartError> {
+        Ok(Execution::default())
+    }
+
     fn check(&self, document: &Value) -> Vec<Problem> {
         if document["stages"].is_array() { Vec::new() } else { vec![Problem::error("/stages", "is missing")] }
     }
@@ -108,7 +112,10 @@ impl Rig {
         let summary = Summary { kind, application: "shop".into(), name: "deploy".into(), status, ..Summary::default() };
         let head = Head { ref_id: "1".into(), kind: "wait".into(), name: "pause".into(), ..Head::default() };
         let stage = Stage::new(StageId(format!("{id}-1")), head, Object::new());
-        let execution = Execution::new(id.clone(), summary, vec![stage]);
+        self.put(Execution::new(id.clone(), summary, vec![stage])).await;
+    }
+
+    async fn put(&self, execution: Execution) {
         let new = NewExecution {
             listing: record::listing(&execution),
             record: record::encode(&execution),
@@ -116,6 +123,20 @@ impl Rig {
             due: Timestamp(0),
         };
         self.store.create(new).await.unwrap();
+    }
+
+    async fn listen(&self, id: &str) -> Result<axum::body::BodyDataStream, StatusCode> {
+        let request = Request::get(format!("/pipelines/{id}/events")).extension(Door::Socket("ada".into())).body(Body::empty()).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        if response.status() == StatusCode::OK { Ok(response.into_body().into_data_stream()) } else { Err(response.status()) }
+    }
+
+    async fn write(&self, claimed: &Claimed, number: u32, execution: &mut Execution, then: Then) {
+        let changes = execution.take_changes();
+        let record::FieldChanges { set, remove, stage_index } = record::encode_changes(execution, &changes);
+        let (lease, listing) = (claimed.lease.clone(), Some(record::listing(execution)));
+        let write = Write { lease, number, set, remove, stage_index, listing, taken: 0, notices: Vec::new(), then };
+        self.store.write(write).await.unwrap();
     }
 
     async fn claim(&self) -> Claimed {
@@ -327,19 +348,13 @@ async fn progress_is_told_step_by_step_until_the_end() {
     let rig = Rig::new();
     rig.execution("E1", PIPELINE, Status::Running).await;
     let claimed = rig.claim().await;
-    let request = Request::get("/pipelines/E1/events").extension(Door::Socket("ada".into())).body(Body::empty()).unwrap();
-    let mut stream = rig.router.clone().oneshot(request).await.unwrap().into_body().into_data_stream();
+    let mut stream = rig.listen("E1").await.unwrap();
     let first = String::from_utf8(stream.next().await.unwrap().unwrap().to_vec()).unwrap();
     assert!(first.contains("\"status\":\"RUNNING\"") && first.starts_with("event: execution"), "{first}");
     let mut execution = record::decode(&claimed.lease.execution, None, &claimed.record).unwrap();
     execution.stage_mut(0).head_mut().status = Status::Succeeded;
     execution.summary_mut().status = Status::Succeeded;
-    let changes = execution.take_changes();
-    let record::FieldChanges { set, remove, stage_index } = record::encode_changes(&execution, &changes);
-    let listing = Some(record::listing(&execution));
-    let write =
-        Write { lease: claimed.lease, number: 1, set, remove, stage_index, listing, taken: 0, notices: Vec::new(), then: Then::Finish };
-    rig.store.write(write).await.unwrap();
+    rig.write(&claimed, 1, &mut execution, Then::Finish).await;
     let mut rest = String::new();
     while let Some(part) = stream.next().await {
         rest.push_str(&String::from_utf8_lossy(&part.unwrap()));
@@ -377,6 +392,19 @@ async fn a_webhook_starts_what_listens_once_for_each_event_if_its_token_is_right
     assert_eq!((status, &fired["eventId"]), (StatusCode::OK, &json!("e-1")));
     assert_eq!(fired["executions"].as_array().unwrap().len(), 1);
     assert_eq!(call("build", "secret").await.1, fired);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_needs_no_body_and_names_who_was_let_in_whatever_the_body_says() {
+    let rig = Rig::with("[[token]]\nname = \"bot\"\nrole = \"operate\"\nsha256 = \"SUM\"");
+    let request = Request::post("/pipelines/shop/deploy").extension(Door::Socket("ada".into()));
+    assert_eq!(rig.answer(request, None).await.0, StatusCode::ACCEPTED);
+    let forged = json!({ "user": "grace", "parameters": { "v": 1 } });
+    assert_eq!(rig.ask_as("t", Method::POST, "/pipelines/shop/deploy", Some(forged.clone())).await.0, StatusCode::ACCEPTED);
+    let document = json!({ "application": "shop", "name": "n", "stages": [], "trigger": forged });
+    assert_eq!(rig.ask(Method::POST, "/pipelines/start", Some(document)).await.0, StatusCode::ACCEPTED);
+    let started = rig.engine.started.lock().unwrap();
+    assert_eq!(started.iter().map(|s| s.trigger["user"].as_str().unwrap_or("nobody")).collect::<Vec<_>>(), ["ada", "bot", "ada"]);
 }
 
 #[tokio::test(start_paused = true)]

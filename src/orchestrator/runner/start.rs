@@ -136,6 +136,11 @@ pub fn plan(definition: &Definition, order: Order, now: Timestamp) -> Result<Exe
         return Err(Error::Wrong(problems));
     }
     let (mut trigger, authentication) = trigger(order.trigger, order.authentication);
+    if trigger.get("dryRun").is_some_and(|wanted| !matches!(wanted, Value::Null | Value::Bool(false))) {
+        // Taken for a start like any other it would do for real what somebody only wanted to try.
+        let problem = Problem::error("/dryRun", "dry runs are not served here, and this would have been a real run");
+        return Err(Error::Wrong(vec![problem.help("send plan: true to see what would begin")]));
+    }
     let given = trigger.get("parameters").and_then(Value::as_object).cloned().unwrap_or_default();
     let parameters = parameters::resolve(&definition.parameters(), &given).map_err(Error::Wrong)?;
     trigger.insert("parameters".to_owned(), parameters.into());

@@ -38,6 +38,17 @@ fn a_disabled_pipeline_is_refused_unless_its_start_says_otherwise() {
 }
 
 #[test]
+fn a_dry_run_is_refused_whoever_asks_for_it() {
+    for wanted in [json!(true), json!("true"), json!("${ parameters.dry }"), json!(1)] {
+        let refused = plan(&definition(json!({"name": "p"})), order(json!({"type": "cron", "dryRun": wanted})), NOW);
+        assert!(matches!(&refused, Err(Error::Wrong(problems)) if problems[0].path == "/dryRun"), "{wanted}: {refused:?}");
+    }
+    for not in [json!(false), json!(null)] {
+        assert!(plan(&definition(json!({"name": "p"})), order(json!({"dryRun": not})), NOW).is_ok());
+    }
+}
+
+#[test]
 fn everything_wrong_with_the_parameters_is_said_at_once() {
     let of = definition(json!({"parameterConfig": [
         {"name": "version", "required": true},
