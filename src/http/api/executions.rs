@@ -1,4 +1,4 @@
-//! Pipeline executions: start, look, cancel, pause, resume, judge, skip, restart.
+//! One pipeline execution: start, look, cancel, pause, resume, judge, skip, restart.
 
 use axum::Json;
 use axum::extract::State;
@@ -27,7 +27,6 @@ use super::auth::Role;
 use super::not_found;
 use super::views::CancelQuery;
 use super::views::ExpressionQuery;
-use super::views::ListQuery;
 use super::views::Problem;
 use super::views::Reference;
 use crate::orchestrator::engine::event::Message;
@@ -37,17 +36,8 @@ use crate::orchestrator::engine::execution::Object;
 use crate::orchestrator::engine::execution::StageId;
 use crate::orchestrator::engine::nesting::DEEPEST;
 use crate::orchestrator::engine::status::Status;
-use crate::orchestrator::store;
-use crate::orchestrator::store::record;
 
 const PIPELINE: ExecutionType = ExecutionType::Pipeline;
-/// Executions in a list that does not say how many it wants.
-const PAGE: usize = 20;
-/// Most of them, as listings.
-const PAGE_MAX: usize = 1000;
-/// Most of them with their stages, and most bytes of one answer: a context alone can have 10 MB.
-const EXPANDED_MAX: usize = 100;
-const ANSWER_MAX: usize = 32 * 1024 * 1024;
 /// Word of a start that is only to be shown.
 const PLAN: &str = "plan";
 /// What an operator may put into a stage. Whoever may change anything there may run any command, and judge for any role.
@@ -65,8 +55,6 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(patch))
         .routes(routes!(restart))
         .routes(routes!(evaluate))
-        .routes(routes!(of_application))
-        .routes(routes!(list))
 }
 
 /// An execution with its stages.
@@ -201,43 +189,6 @@ async fn evaluate(State(api): ApiState, _: Reader, Path(id): Path<String>, Query
     }))
 }
 
-/// Pipeline executions of an application, newest first.
-#[utoipa::path(get, path = "/applications/{application}/pipelines", tag = "executions", params(("application" = String, Path), ListQuery),
-    responses((status = 200, body = Vec<Object>), (status = 400, body = Problem)))]
-async fn of_application(
-    State(api): ApiState,
-    _: Reader,
-    Path(application): Path<String>,
-    Query(query): Query<ListQuery>,
-) -> Answer<Json<Vec<Value>>> {
-    let wanted = wanted(&query, PIPELINE)?;
-    page(&api, store::Query { application: Some(application), ..wanted }, query.expand != Some(false)).await.map(Json)
-}
-
-/// Executions of pipeline definitions, newest first.
-#[utoipa::path(get, path = "/executions", tag = "executions", params(ListQuery),
-    responses((status = 200, body = Vec<Object>), (status = 400, body = Problem)))]
-async fn list(State(api): ApiState, _: Reader, Query(query): Query<ListQuery>) -> Answer<Json<Vec<Value>>> {
-    let ids = query.pipeline_config_ids.as_deref().unwrap_or_default();
-    let ids: Vec<&str> = ids.split(',').map(str::trim).filter(|id| !id.is_empty()).collect();
-    if ids.len() > 50 {
-        return Err(Failure::bad("at most 50 pipelineConfigIds at a time"));
-    }
-    let (wanted, expand) = (wanted(&query, PIPELINE)?, query.expand != Some(false));
-    if ids.is_empty() {
-        return page(&api, wanted, expand).await.map(Json);
-    }
-    let mut all = Vec::new();
-    for id in ids {
-        let limit = wanted.limit - all.len();
-        if limit == 0 {
-            break;
-        }
-        all.extend(page(&api, store::Query { pipeline_config_id: Some(id.to_owned()), limit, ..wanted.clone() }, expand).await?);
-    }
-    Ok(Json(all))
-}
-
 /// A `trigger` of a document.
 fn trigger(value: Option<Value>) -> Answer<Object> {
     match value {
@@ -289,40 +240,6 @@ async fn stage_of(api: &Api, id: &str, stage: String) -> Answer<StageId> {
         Some(_) => Ok(stage),
         None => Err(Failure::new(StatusCode::NOT_FOUND, "not_found", format!("{id} has no stage {stage}"))),
     }
-}
-
-/// What a list query asks of the store.
-pub(super) fn wanted(query: &ListQuery, kind: ExecutionType) -> Answer<store::Query> {
-    let words = query.statuses.as_deref().unwrap_or_default().split(',').map(str::trim).filter(|w| !w.is_empty());
-    let statuses = words
-        .map(|word| Status::from_word(&word.to_ascii_uppercase()).ok_or_else(|| Failure::bad(format!("there is no status {word}"))))
-        .collect::<Answer<Vec<_>>>()?;
-    let limit = query.limit.unwrap_or(PAGE);
-    let most = if query.expand == Some(false) { PAGE_MAX } else { EXPANDED_MAX };
-    if !(1..=most).contains(&limit) {
-        return Err(Failure::bad(format!("limit is 1 to {most}; 1 to {PAGE_MAX} with expand=false")));
-    }
-    let before = query.before.as_deref().map(ExecutionId::from);
-    Ok(store::Query { kind: Some(kind), statuses, before, limit, ..store::Query::default() })
-}
-
-/// A page of executions, as JSON. Once it is large, the rest are listings.
-pub(super) async fn page(api: &Api, query: store::Query, expand: bool) -> Answer<Vec<Value>> {
-    let mut page = Vec::new();
-    let mut bytes = 0;
-    for listing in api.store.list(&query).await? {
-        if !expand || bytes > ANSWER_MAX {
-            page.push(serde_json::to_value(&listing).expect("a listing is JSON"));
-        } else if let Some(found) = api.store.show(&listing.id).await? {
-            bytes += found.fields.iter().map(|(_, value)| value.len()).sum::<usize>();
-            page.push(match record::decode(&listing.id, Some(listing.kind), &found) {
-                Ok(execution) => serde_json::to_value(&execution).expect("an execution is JSON"),
-                // One that a newer version wrote does not hide the others.
-                Err(_) => serde_json::to_value(&listing).expect("a listing is JSON"),
-            });
-        }
-    }
-    Ok(page)
 }
 
 /// The execution of this id, whatever its kind, for calls that serve both.

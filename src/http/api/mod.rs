@@ -12,6 +12,7 @@ mod events;
 mod executions;
 mod instance;
 mod limit;
+mod lists;
 mod tasks;
 pub mod tokens;
 pub mod views;
@@ -246,6 +247,7 @@ fn told_of_problems(mut document: OpenApiDocument) -> OpenApiDocument {
 fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(executions::routes())
+        .merge(lists::routes())
         .merge(definitions::routes())
         .merge(tasks::routes())
         .merge(events::routes())

@@ -22,7 +22,9 @@ use super::auth::Caller;
 use super::executions::discard;
 use super::executions::started;
 use super::executions::tell;
-use super::executions::wanted;
+use super::lists::Wanted;
+use super::lists::Whole;
+use super::views::CancelManyQuery;
 use super::views::CancelQuery;
 use super::views::ListQuery;
 use super::views::NewTask;
@@ -32,12 +34,13 @@ use super::views::TaskView;
 use crate::orchestrator::engine::event::Message;
 use crate::orchestrator::engine::execution::ExecutionType;
 use crate::orchestrator::engine::execution::Object;
-use crate::orchestrator::store;
-use crate::orchestrator::store::record;
+use crate::orchestrator::engine::problem;
 
 const TASK: ExecutionType = ExecutionType::Orchestration;
 /// Most jobs of one task.
 const JOBS: usize = 1000;
+/// Most tasks called off with one call.
+const CANCELLED: usize = 100;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -46,6 +49,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(get))
         .routes(routes!(remove))
         .routes(routes!(cancel))
+        .routes(routes!(cancel_many))
         .routes(routes!(of_application))
 }
 
@@ -107,6 +111,25 @@ async fn cancel(
     tell(&api, &id, TASK, Message::Cancel { by: caller.user, reason: query.reason }).await
 }
 
+/// Calls several tasks off. One that cannot be called off keeps no other from it; all of those are named in the answer.
+#[utoipa::path(put, path = "/tasks/cancel", tag = "tasks", params(CancelManyQuery),
+    responses((status = 202), (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
+async fn cancel_many(State(api): ApiState, Operator(caller): Operator, Query(query): Query<CancelManyQuery>) -> Answer<StatusCode> {
+    let ids: Vec<&str> = query.ids.split(',').map(str::trim).filter(|id| !id.is_empty()).collect();
+    if ids.is_empty() || ids.len() > CANCELLED {
+        return Err(Failure::bad(format!("ids are 1 to {CANCELLED} ids of tasks, with commas between")));
+    }
+    let mut failed: Option<Failure> = None;
+    for id in &ids {
+        let message = Message::Cancel { by: caller.user.clone(), reason: query.reason.clone() };
+        let Err(failure) = tell(&api, id, TASK, message).await else { continue };
+        // The status is that of the first; what is wrong with the others is told with it.
+        let all = failed.get_or_insert_with(|| Failure::new(failure.status, failure.code, "not all of these tasks could be called off"));
+        all.problems.push(problem::Problem::error(*id, failure.message));
+    }
+    failed.map_or(Ok(StatusCode::ACCEPTED), Err)
+}
+
 /// Tasks of an application, newest first.
 #[utoipa::path(get, path = "/applications/{application}/tasks", tag = "tasks", params(("application" = String, Path), ListQuery),
     responses((status = 200, body = Vec<TaskView>), (status = 400, body = Problem)))]
@@ -119,11 +142,12 @@ async fn of_application(
     if query.expand == Some(false) {
         return Err(Failure::bad("a list of tasks is always expanded"));
     }
-    let mut page = Vec::new();
-    for listing in api.store.list(&store::Query { application: Some(application), ..wanted(&query, TASK)? }).await? {
-        if let Some(found) = api.store.show(&listing.id).await? {
-            page.push(TaskView::from(&record::decode(&listing.id, Some(listing.kind), &found)?));
-        }
+    let mut wanted = Wanted::read(&query, Some(TASK))?;
+    wanted.of.application = Some(application);
+    let (mut whole, mut shown) = (Whole::new(), Vec::new());
+    for listing in wanted.find(&api).await? {
+        let execution = whole.next(&api, &listing).await?;
+        shown.extend(execution.map(|execution| execution.map_or_else(|| TaskView::from(&listing), |execution| TaskView::from(&execution))));
     }
-    Ok(Json(page))
+    Ok(Json(shown))
 }

@@ -115,6 +115,11 @@ impl Rig {
         self.put(Execution::new(id.clone(), summary, vec![stage])).await;
     }
 
+    async fn execution_of(&self, id: &str, definition: &str) {
+        let summary = Summary { application: "shop".into(), pipeline_config_id: Some(definition.into()), ..Summary::default() };
+        self.put(Execution::new(id.into(), summary, vec![])).await;
+    }
+
     async fn put(&self, execution: Execution) {
         let new = NewExecution {
             listing: record::listing(&execution),
@@ -136,6 +141,17 @@ impl Rig {
         let record::FieldChanges { set, remove, stage_index } = record::encode_changes(execution, &changes);
         let (lease, listing) = (claimed.lease.clone(), Some(record::listing(execution)));
         let write = Write { lease, number, set, remove, stage_index, listing, taken: 0, notices: Vec::new(), then };
+        self.store.write(write).await.unwrap();
+    }
+
+    /// Makes of an execution one that this version cannot read.
+    async fn spoil(&self, id: &str) {
+        let session = Session { instance: "i-newer".into(), process: "p".into() };
+        self.store.beat(&session, Duration::from_secs(60)).await.unwrap();
+        let claimed = self.store.claim_one(&session, &id.into()).await.unwrap().unwrap();
+        let set = vec![("status".to_owned(), "HIBERNATING".to_owned())];
+        let (lease, then) = (claimed.lease, Then::Park { due: None });
+        let write = Write { lease, number: 1, set, remove: vec![], stage_index: None, listing: None, taken: 0, notices: vec![], then };
         self.store.write(write).await.unwrap();
     }
 
@@ -310,7 +326,7 @@ async fn lists_have_pages_and_refuse_what_they_do_not_know() {
     let ids = |body: &Value| body.as_array().unwrap().iter().map(|e| e["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
     assert_eq!(ids(&rig.get("/applications/shop/pipelines?limit=2").await.1), ["E3", "E2"]);
     assert_eq!(ids(&rig.get("/applications/shop/pipelines?limit=2&before=E2&expand=false").await.1), ["E1"]);
-    for wrong in ["limit=0", "limit=101", "limit=1001&expand=false", "limit=x", "statuses=odd"] {
+    for wrong in ["limit=0", "limit=3501", "limit=3501&expand=false", "limit=x", "statuses=odd", "page=0", "page=2&before=E1", "page=501"] {
         assert_eq!(rig.get(&format!("/applications/shop/pipelines?{wrong}")).await.0, StatusCode::BAD_REQUEST, "{wrong}");
     }
 }
@@ -405,6 +421,59 @@ async fn a_start_needs_no_body_and_names_who_was_let_in_whatever_the_body_says()
     assert_eq!(rig.ask(Method::POST, "/pipelines/start", Some(document)).await.0, StatusCode::ACCEPTED);
     let started = rig.engine.started.lock().unwrap();
     assert_eq!(started.iter().map(|s| s.trigger["user"].as_str().unwrap_or("nobody")).collect::<Vec<_>>(), ["ada", "bot", "ada"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn executions_of_an_application_are_of_both_kinds_and_have_pages_by_number() {
+    let rig = Rig::new();
+    for (id, kind) in [("E1", PIPELINE), ("E2", ExecutionType::Orchestration), ("E3", PIPELINE), ("E4", PIPELINE)] {
+        rig.execution(id, kind, Status::Running).await;
+    }
+    let ids = |body: &Value| body.as_array().unwrap().iter().map(|e| e["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(ids(&rig.get("/applications/shop/executions").await.1), ["E4", "E3", "E2", "E1"]);
+    assert_eq!(ids(&rig.get("/applications/shop/executions?page=2&limit=3").await.1), ["E1"]);
+    assert_eq!(ids(&rig.get("/applications/shop/pipelines?page=2&limit=2").await.1), ["E1"]);
+    assert_eq!(ids(&rig.get("/applications/shop/tasks?page=2&limit=1").await.1), Vec::<String>::new());
+    assert_eq!(rig.get("/applications/shop/pipelines?limit=3500").await.0, StatusCode::OK, "what Orca takes when nobody says");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_definition_has_a_limit_of_its_own_and_all_are_newest_first() {
+    let rig = Rig::new();
+    for (id, of) in [("E1", "a"), ("E2", "b"), ("E3", "a"), ("E4", "a"), ("E5", "b")] {
+        rig.execution_of(id, of).await;
+    }
+    let ids = |body: &Value| body.as_array().unwrap().iter().map(|e| e["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(ids(&rig.get("/executions?pipelineConfigIds=a,b&limit=2").await.1), ["E5", "E4", "E3", "E2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_cannot_be_read_hides_no_other() {
+    let rig = Rig::new();
+    for id in ["T1", "T2"] {
+        rig.execution(id, ExecutionType::Orchestration, Status::Running).await;
+    }
+    rig.spoil("T2").await;
+    let (status, body) = rig.get("/applications/shop/tasks").await;
+    assert_eq!(
+        (status, &body[0]["id"], &body[0]["status"], &body[1]["id"]),
+        (StatusCode::OK, &json!("T2"), &json!("RUNNING"), &json!("T1"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_tasks_are_called_off_at_once_and_those_that_cannot_be_are_named() {
+    let rig = Rig::new();
+    for id in ["T1", "T2"] {
+        rig.execution(id, ExecutionType::Orchestration, Status::Running).await;
+    }
+    let (status, body) = rig.ask(Method::PUT, "/tasks/cancel?ids=T1,none,T2", None).await;
+    assert_eq!((status, &body["problems"][0]["path"]), (StatusCode::NOT_FOUND, &json!("none")));
+    for _ in 0..2 {
+        assert!(matches!(rig.claim().await.inbox.as_slice(), [(_, Message::Cancel { by, .. })] if by == "ada"));
+    }
+    assert_eq!(rig.ask(Method::PUT, "/tasks/cancel?ids=T1,T2&reason=late", None).await.0, StatusCode::ACCEPTED);
+    assert_eq!(rig.ask(Method::PUT, "/tasks/cancel?ids=", None).await.0, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test(start_paused = true)]

@@ -127,6 +127,24 @@ impl From<&Execution> for TaskView {
     }
 }
 
+impl From<&Listing> for TaskView {
+    /// Of a task that is not shown whole.
+    fn from(listing: &Listing) -> Self {
+        Self {
+            id: listing.id.to_string(),
+            name: listing.name.clone(),
+            application: listing.application.clone(),
+            status: listing.status.to_string(),
+            variables: Vec::new(),
+            steps: Vec::new(),
+            build_time: listing.build_time.0,
+            start_time: listing.start_time.map(|t| t.0),
+            end_time: listing.end_time.map(|t| t.0),
+            execution: serde_json::to_value(listing).expect("a listing is JSON"),
+        }
+    }
+}
+
 /// A list of jobs, as Gate's `/tasks` takes it.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 pub struct NewTask {
@@ -146,16 +164,19 @@ pub struct NewTask {
 #[serde(default, rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub struct ListQuery {
-    /// At most so many, 1 to 1000; 20 unless said.
-    #[param(minimum = 1, maximum = 1000)]
+    /// At most so many, 1 to 3500; 20 unless said.
+    #[param(minimum = 1, maximum = 3500)]
     pub limit: Option<usize>,
+    /// The page of this number, from 1, as far as 10 000 executions back. What begins or goes meanwhile moves the pages; `before` is exact.
+    #[param(minimum = 1)]
+    pub page: Option<usize>,
     /// Statuses, with commas between.
     pub statuses: Option<String>,
     /// Only what is older than this execution: the last of the page before.
     pub before: Option<String>,
     /// Ids of definitions, with commas between; only of `/executions`.
     pub pipeline_config_ids: Option<String>,
-    /// With stages (the default), or only their listings.
+    /// With stages (the default), or only their listings. An answer holds at most 1000 whole ones, and 32 MB of them; the rest are listings.
     pub expand: Option<bool>,
 }
 
@@ -168,6 +189,17 @@ pub struct CancelQuery {
     pub reason: Option<String>,
     /// Gate's parameter: cancelling always ends an execution here, so it changes nothing.
     pub force: Option<bool>,
+}
+
+/// Which tasks are called off, and why.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct CancelManyQuery {
+    /// Their ids, with commas between; at most 100.
+    pub ids: String,
+    /// For the record.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 /// An expression to try.
