@@ -384,3 +384,18 @@ async fn a_plan_is_shown_and_nothing_begins() {
     assert_eq!(rig.json(&start).await.1["trigger"]["parameters"], json!({ "version": "1.2" }));
     assert_eq!(rig.store.load(&"E1".into()).await.expect("a store in memory"), None);
 }
+
+#[tokio::test]
+async fn late_triggers_are_shown_and_decided_on() {
+    let rig = Rig::start().await;
+    assert_eq!(rig.ask(&["triggers"]).await.1.trim(), "no trigger waits for a decision");
+    assert_eq!(rig.ask(&["triggers", "fire"]).await.0, Some(2), "there is nothing to decide on");
+    let held = json!({ "since": 7, "count": 60, "some": ["shop/nightly"] }).to_string();
+    rig.store.set_mark("scheduler/held", &held).await.expect("a store in memory");
+    let (code, out, _) = rig.ask(&["triggers"]).await;
+    assert!(code == Some(0) && out.contains("60 cron triggers") && out.contains("shop/nightly"), "{out}");
+    let (code, answer) = rig.json(&["triggers", "drop"]).await;
+    assert_eq!((code, &answer["decision"], &answer["count"]), (Some(0), &json!("drop"), &json!(60)));
+    let decision = rig.store.mark("scheduler/decision").await.expect("a store in memory");
+    assert_eq!(decision, Some(json!({ "since": 7, "decision": "drop" }).to_string()));
+}

@@ -37,6 +37,8 @@ pub struct Engine {
     pub owned: usize,
     /// A drain hands executions over; else they are run on until they wait or end.
     pub handoff: bool,
+    /// More cron triggers than this that are late at once wait for a person.
+    pub polling_safeguard: usize,
     /// Of schedules and execution windows that name none.
     pub zone: TimeZone,
     /// Where webhooks and expressions may go.
@@ -79,6 +81,8 @@ pub(super) fn engine(sheet: &mut Sheet<'_>, holds: bool, state_dir: &Path) -> En
     let owned = sheet.chosen_or(&within, "orchestrator.owned", 1000u32);
     at_least_one(sheet, "orchestrator.owned", owned, "nothing would ever run");
     let handoff = sheet.chosen_or(&within, "orchestrator.handoff", true);
+    let polling_safeguard = sheet.chosen_or(&within, "orchestrator.polling_safeguard", 50u32);
+    let polling_safeguard = usize::try_from(polling_safeguard).unwrap_or(usize::MAX);
     let Zone(zone) = sheet.chosen_or(&within, "orchestrator.zone", Zone(window::default_zone()));
     let definitions = sheet.chosen::<PathBuf>(&within, "orchestrator.definitions");
     let store = match redis {
@@ -98,6 +102,7 @@ pub(super) fn engine(sheet: &mut Sheet<'_>, holds: bool, state_dir: &Path) -> En
         lease,
         owned,
         handoff,
+        polling_safeguard,
         zone,
         reach: Reach::default(),
         job_environment: Vec::new(),

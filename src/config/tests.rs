@@ -87,6 +87,7 @@ fn every_key_of_the_engine_can_be_configured() {
         lease = "9s"
         owned = 50
         handoff = false
+        polling_safeguard = 0
         zone = "Europe/Berlin"
         definitions = "/etc/bellrock/pipelines"
         [orchestrator.webhooks]
@@ -111,6 +112,7 @@ fn every_key_of_the_engine_can_be_configured() {
         lease: Duration::from_secs(9),
         owned: 50,
         handoff: false,
+        polling_safeguard: 0,
         zone: jiff::tz::TimeZone::get("Europe/Berlin").unwrap(),
         reach: crate::orchestrator::runner::effects::http::Reach {
             hosts: vec!["*.example.com".into()],

@@ -125,6 +125,7 @@ impl Engine {
             lease: settings.lease,
             owned: settings.owned,
             handoff: settings.handoff,
+            safeguard: settings.polling_safeguard,
             zone: settings.zone.clone(),
             history: settings.history,
             ..usual

@@ -12,6 +12,7 @@ mod next_window;
 mod orders;
 mod progress;
 mod run;
+mod triggers;
 mod watch;
 
 use std::io::Write;
@@ -83,6 +84,8 @@ enum What {
     Restart(orders::RestartArgs),
     /// Skip a stage that has not ended.
     Skip(orders::SkipArgs),
+    /// Show cron triggers that are late and wait for a person, or decide on them.
+    Triggers(triggers::TriggersArgs),
 }
 
 pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
@@ -104,6 +107,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         What::Resume(args) => wait(orders::resume(args, context)),
         What::Restart(args) => wait(orders::restart(args, context)),
         What::Skip(args) => wait(orders::skip(args, context)),
+        What::Triggers(args) => wait(triggers::triggers(args, context)),
     }
 }
 

@@ -15,6 +15,7 @@ mod limit;
 mod lists;
 mod tasks;
 pub mod tokens;
+pub mod triggers;
 pub mod views;
 mod webhooks;
 
@@ -250,6 +251,7 @@ fn routes() -> OpenApiRouter<Api> {
         .merge(lists::routes())
         .merge(definitions::routes())
         .merge(tasks::routes())
+        .merge(triggers::routes())
         .merge(events::routes())
         .merge(instance::routes())
         .merge(webhooks::routes())

@@ -378,6 +378,25 @@ async fn progress_is_told_step_by_step_until_the_end() {
     assert!(rest.contains("event: stage") && rest.contains("\"status\":\"SUCCEEDED\""), "{rest}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_decision_on_held_triggers_counts_for_those_that_were_looked_at() {
+    use crate::orchestrator::runner::scheduler;
+    let rig = Rig::new();
+    let path = "/admin/triggers/held";
+    assert_eq!(rig.get(path).await.1, json!({ "count": 0, "some": [] }));
+    let fire = |since: i64| rig.ask(Method::POST, path, Some(json!({ "decision": "fire", "since": since })));
+    assert_eq!(fire(7).await.0, StatusCode::CONFLICT, "nothing is held");
+    let held = scheduler::Held { since: Timestamp(7), count: 60, some: vec!["shop/nightly".into()] };
+    rig.store.set_mark("scheduler/held", &serde_json::to_string(&held).unwrap()).await.unwrap();
+    assert_eq!(rig.get(path).await.1, json!({ "count": 60, "some": ["shop/nightly"], "since": 7 }));
+    assert_eq!(fire(6).await.0, StatusCode::CONFLICT, "others are held");
+    assert_eq!(rig.ask(Method::POST, path, Some(json!({ "decision": "perhaps", "since": 7 }))).await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(rig.ask_from(Door::Loopback, Method::POST, path, Some(json!({}))).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(rig.store.mark("scheduler/decision").await.unwrap(), None);
+    assert_eq!(fire(7).await.0, StatusCode::ACCEPTED);
+    assert_eq!(rig.store.mark("scheduler/decision").await.unwrap(), Some(json!({ "since": 7, "decision": "fire" }).to_string()));
+}
+
 #[test]
 fn the_document_names_every_call_and_what_it_needs() {
     let document: Value = serde_json::from_str(&openapi()).unwrap();

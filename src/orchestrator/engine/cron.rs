@@ -110,16 +110,6 @@ pub enum MissedPolicy {
     RunOnce,
 }
 
-impl MissedPolicy {
-    /// The missed time to fire for now, if there is one.
-    pub fn due(self, missed: &Missed) -> Option<Timestamp> {
-        match self {
-            Self::Skip => None,
-            Self::RunOnce => missed.times.last().copied(),
-        }
-    }
-}
-
 /// Times that went by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Missed {
@@ -162,6 +152,22 @@ impl Schedule {
             at = time;
         }
         missed
+    }
+
+    /// The last time after `after`, up to and with `until`: as cheap for a year of seconds as for a minute.
+    pub fn last(&self, after: Timestamp, until: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        let next = |at: Timestamp| self.next_after(at, zone).filter(|time| *time <= until);
+        let mut last = next(after)?;
+        // There is nothing after `end`, and `last` is a time.
+        let mut end = until;
+        while last < end {
+            let middle = Timestamp(last.0 + (end.0 - last.0) / 2);
+            match next(middle) {
+                Some(later) => last = later,
+                None => end = middle,
+            }
+        }
+        Some(last)
     }
 }
 

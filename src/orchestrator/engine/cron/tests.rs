@@ -121,15 +121,13 @@ fn times_by_step_follow_the_wall_clock_over_both_jumps() {
 }
 
 #[test]
-fn missed_times_are_bounded_and_the_policy_picks_one_or_none() {
+fn missed_times_are_counted_up_to_a_bound() {
     let hourly = schedule("0 0 * * * ?");
     let day = |n: i64| Timestamp(n * 86_400_000);
     let few = hourly.missed(day(0), Timestamp(3 * 3_600_000), &TimeZone::UTC, 10);
     assert_eq!((few.times.len(), few.more), (3, false));
     let many = hourly.missed(day(0), day(365), &TimeZone::UTC, 5);
     assert_eq!((many.times.len(), many.more), (5, true));
-    assert_eq!((MissedPolicy::Skip.due(&few), MissedPolicy::RunOnce.due(&few)), (None, Some(Timestamp(3 * 3_600_000))));
-    assert_eq!(MissedPolicy::RunOnce.due(&Missed::default()), None);
 }
 
 proptest! {
@@ -152,6 +150,22 @@ proptest! {
         if let Ok(schedule) = Schedule::parse(&text, "t") {
             let at = Timestamp(1_770_000_000_000);
             prop_assert!(schedule.next_after(at, &TimeZone::UTC).is_none_or(|next| next > at));
+        }
+    }
+}
+
+#[test]
+fn the_last_of_many_times_is_the_last_one() {
+    let zone = zone("Europe/Berlin").unwrap();
+    let after = Timestamp::parse("2026-03-01T00:00:00Z").unwrap();
+    for (expression, days) in
+        [("* * * * * ?", 2), ("0 0/7 * * * ?", 40), ("0 30 2 * * ?", 300), ("0 0 0 29 2 ?", 900), ("0 0 0 29 2 ?", 90)]
+    {
+        let until = Timestamp(after.0 + days * 86_400_000 + 1234);
+        let all = schedule(expression).missed(after, until, &zone, usize::MAX).times;
+        assert_eq!(schedule(expression).last(after, until, &zone), all.last().copied(), "{expression}");
+        if let Some(last) = all.last() {
+            assert_eq!(schedule(expression).last(after, *last, &zone), Some(*last), "{expression}: a border belongs to it");
         }
     }
 }

@@ -83,6 +83,120 @@ async fn more_late_triggers_than_may_fire_at_once_wait_for_a_person() {
     assert_eq!(scheduler::held(&*fleet.store).await.unwrap(), None);
 }
 
+#[tokio::test(start_paused = true)]
+async fn however_many_times_went_by_they_are_made_up_for_once() {
+    let fleet = Fleet::new(Duration::ZERO);
+    fleet.save("tick", every_minute("run-once")).await;
+    let one = fleet.boot("i-1");
+    tokio::time::sleep(SECOND).await;
+    one.kill().await;
+    tokio::time::sleep(3 * 24 * 60 * MINUTE + 15 * SECOND).await;
+    let _again = fleet.boot("i-1");
+    tokio::time::sleep(8 * SECOND).await;
+    let all = fleet.all().await;
+    assert_eq!(all.len(), 1);
+    let time = fleet.load(&all[0].id).await.summary().trigger["correlationId"].as_str().unwrap().rsplit('/').next().unwrap().parse::<i64>();
+    let gap = fleet.now().0 - time.unwrap();
+    assert!(gap < 90_000, "for the last of them, {gap} ms ago");
+}
+
+/// Four crons of which so many are late at once that they wait.
+async fn held_up(missed: &str) -> (Fleet, super::rig::Instance) {
+    let fleet = Fleet::new(Duration::ZERO);
+    for n in 0..4 {
+        fleet.save(&format!("tick{n}"), every_minute(missed)).await;
+    }
+    let one = fleet.boot_with("i-1", few);
+    tokio::time::sleep(SECOND).await;
+    one.kill().await;
+    // START is 20 s past a minute; the next boot is 36 s past one, the next time in 24 s.
+    tokio::time::sleep(60 * MINUTE + 15 * SECOND).await;
+    let again = fleet.boot_with("i-1", few);
+    tokio::time::sleep(4 * SECOND).await;
+    assert_eq!(fleet.all().await.len(), 0);
+    assert!(scheduler::held(&*fleet.store).await.unwrap().is_some());
+    (fleet, again)
+}
+
+fn few(settings: Settings) -> Settings {
+    Settings { safeguard: 3, ..settings }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_in_time_fires_though_what_is_late_is_held() {
+    let (fleet, again) = held_up("run-once").await;
+    tokio::time::sleep(2 * MINUTE).await;
+    assert_eq!(fleet.all().await.len(), 8, "two minutes of four");
+    // Neither forgotten nor fired by whoever schedules next.
+    again.kill().await;
+    let _next = fleet.boot_with("i-2", few);
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(fleet.all().await.len(), 12);
+    let held = scheduler::held(&*fleet.store).await.unwrap().expect("the hold goes on");
+    assert_eq!(held.count, 4);
+    scheduler::decide(&*fleet.store, &held, scheduler::Decision::Fire).await.unwrap();
+    tokio::time::sleep(3 * SECOND).await;
+    assert_eq!((fleet.all().await.len(), scheduler::held(&*fleet.store).await.unwrap()), (16, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_dropped_does_not_fire_and_its_next_time_does() {
+    let (fleet, _again) = held_up("run-once").await;
+    let held = scheduler::held(&*fleet.store).await.unwrap().unwrap();
+    scheduler::decide(&*fleet.store, &held, scheduler::Decision::Drop).await.unwrap();
+    tokio::time::sleep(3 * SECOND).await;
+    assert_eq!((fleet.all().await.len(), scheduler::held(&*fleet.store).await.unwrap()), (0, None));
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(fleet.all().await.len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_ends_when_no_more_are_late_than_may_fire_at_once() {
+    let (fleet, _again) = held_up("run-once").await;
+    fleet.save("tick0", json!({"name": "tick0", "stages": []})).await;
+    tokio::time::sleep(5 * SECOND).await;
+    assert_eq!((fleet.all().await.len(), scheduler::held(&*fleet.store).await.unwrap()), (3, None));
+}
+
+/// What is logged, as lines.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_that_is_given_up_is_told_with_its_pipeline_and_how_many_there_were() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _log = tracing::subscriber::set_default(log);
+    let fleet = Fleet::new(Duration::ZERO);
+    for n in 0..22 {
+        fleet.save(&format!("tick{n}"), every_minute("skip")).await;
+    }
+    let one = fleet.boot("i-1");
+    tokio::time::sleep(SECOND).await;
+    one.kill().await;
+    tokio::time::sleep(60 * MINUTE + 15 * SECOND).await;
+    let _again = fleet.boot("i-1");
+    tokio::time::sleep(5 * SECOND).await;
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let told: Vec<&str> = text.lines().filter(|line| line.contains("trigger-missed.md")).collect();
+    assert_eq!(told.len(), 21, "twenty of them, and how many more: {told:#?}");
+    assert!(told[0].contains("pipeline=\"tick") && told[0].contains("times=60 more=false"), "{}", told[0]);
+    assert!(told[20].contains("more=2"), "{}", told[20]);
+    assert_eq!(fleet.all().await.len(), 0);
+}
+
 /// Fails twice, then tells.
 #[derive(Default)]
 struct Reluctant(Mutex<Vec<(u32, String)>>);
