@@ -137,12 +137,13 @@ impl Wanted {
         while passed < end {
             let limit = (end - passed).min(STORE_PAGE);
             let part = api.store.list(&store::Query { before, limit, ..self.of.clone() }).await?;
-            let full = part.len() == limit;
+            let none = part.is_empty();
             before = part.last().map(|listing| listing.id.clone());
             let skipped = first.saturating_sub(passed).min(part.len());
             passed += part.len();
             found.extend(part.into_iter().skip(skipped));
-            if !full {
+            // A short page is not the last one: what this version cannot read is left out of it.
+            if none {
                 break;
             }
         }

@@ -169,13 +169,14 @@ pub struct Api {
     clock: Arc<dyn Clock>,
     limits: Arc<Mutex<Limits>>,
     webhooks: Arc<Webhooks>,
+    watched: Arc<events::Watched>,
 }
 
 impl Api {
     /// An API over these. Tokens are those that were received last.
     pub fn new(store: Arc<dyn Store>, engine: Arc<dyn Engine>, tokens: watch::Receiver<Arc<Tokens>>, clock: Arc<dyn Clock>) -> Self {
         let webhooks = Arc::new(Webhooks::new(Arc::clone(&store), Arc::clone(&clock)));
-        Self { store, engine, tokens, clock, limits: Arc::default(), webhooks }
+        Self { store, engine, tokens, clock, limits: Arc::default(), webhooks, watched: Arc::default() }
     }
 
     /// Its routes, for requests that carry their [`Door`] as an extension.

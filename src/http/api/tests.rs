@@ -379,6 +379,53 @@ async fn progress_is_told_step_by_step_until_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wait_that_has_another_end_is_told() {
+    let rig = Rig::new();
+    rig.execution("E1", PIPELINE, Status::Running).await;
+    let claimed = rig.claim().await;
+    let mut execution = record::decode(&claimed.lease.execution, None, &claimed.record).unwrap();
+    let mut stream = rig.listen("E1").await.unwrap();
+    stream.next().await.unwrap().unwrap();
+    for (number, end) in [(1, 1_700_000_060_000_i64), (2, 1_700_000_120_000)] {
+        execution.stage_mut(0).head_mut().status = Status::Running;
+        execution.stage_mut(0).head_mut().scheduled_time = Some(Timestamp(end));
+        rig.write(&claimed, number, &mut execution, Then::Keep).await;
+        let told = tokio::time::timeout(Duration::from_secs(60), stream.next()).await.expect("it is told").unwrap().unwrap();
+        let told = String::from_utf8(told.to_vec()).unwrap();
+        assert!(told.contains(&format!("\"scheduledTime\":{end}")), "{told}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_who_listen_to_an_execution_share_one_look_at_it() {
+    let rig = Rig::new();
+    rig.execution("E1", PIPELINE, Status::Running).await;
+    let (watched, clock) = (events::Watched::default(), VirtualClock::start(Timestamp(0)));
+    let (one, two) = (watched.of(&"E1".into()), watched.of(&"E1".into()));
+    let look = async |one: &events::One| match one.look(&*rig.store, &clock).await.found {
+        events::Found::Steps { steps, .. } => steps,
+        events::Found::Nothing | events::Found::NoAnswer(_) => panic!("it is there"),
+    };
+    let first = look(&one).await;
+    assert!(Arc::ptr_eq(&first, &look(&two).await), "the store is not asked again");
+    tokio::time::sleep(events::LOOK_EVERY).await;
+    assert!(!Arc::ptr_eq(&first, &look(&two).await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_is_room_for_so_many_listeners_and_whoever_leaves_makes_room() {
+    let rig = Rig::new();
+    rig.execution("E1", PIPELINE, Status::Running).await;
+    let mut streams = Vec::new();
+    for _ in 0..events::STREAMS {
+        streams.push(rig.listen("E1").await.unwrap());
+    }
+    assert_eq!(rig.listen("E1").await.err(), Some(StatusCode::SERVICE_UNAVAILABLE));
+    streams.pop();
+    assert!(rig.listen("E1").await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_decision_on_held_triggers_counts_for_those_that_were_looked_at() {
     use crate::orchestrator::runner::scheduler;
     let rig = Rig::new();
