@@ -49,6 +49,10 @@ impl Engine for Starts {
         Ok(ExecutionId::from("NEW"))
     }
 
+    async fn plan(&self, _: Start) -> Result<Execution, StartError> {
+        Ok(Execution::default())
+    }
+
     fn check(&self, _: &Value) -> Vec<Problem> {
         Vec::new()
     }

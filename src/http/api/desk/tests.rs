@@ -4,11 +4,11 @@ use axum::http::Request;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use serde_json::json;
+use tokio::sync::watch;
 use tower::ServiceExt;
 
 use super::super::Api;
 use super::super::auth::Door;
-use super::super::auth::Tokens;
 use super::*;
 use crate::host::clock::VirtualClock;
 use crate::model::Timestamp;
@@ -44,7 +44,7 @@ impl Rig {
             channels: Vec::new(),
         };
         let (_, runner) = Runner::new(parts, Settings::new("i-1"), Wish { intake: true, run: true });
-        let desk = Desk { store: store.clone(), registry, runner, clock: Arc::clone(&ahead), zone: TimeZone::UTC };
+        let desk = Desk { store: store.clone(), registry, runner, clock: Arc::clone(&ahead), zone: TimeZone::UTC, folder: None };
         let version = DefinitionVersion {
             id: "c".into(),
             application: "shop".into(),
@@ -56,7 +56,7 @@ impl Rig {
             document,
         };
         store.save_definition(version, None).await.unwrap();
-        let router = Api::new(store.clone(), Arc::new(desk), Tokens::default(), ahead).router();
+        let router = Api::new(store.clone(), Arc::new(desk), watch::channel(Arc::default()).1, ahead).router();
         Self { store, router }
     }
 

@@ -27,6 +27,7 @@ use tracing::info;
 use crate::model::Timestamp;
 use crate::orchestrator::engine::definition;
 use crate::orchestrator::engine::definition::Rules;
+use crate::orchestrator::engine::definition::triggers;
 use crate::orchestrator::engine::problem::Problem;
 use crate::orchestrator::engine::stage::Registry;
 use crate::orchestrator::store::DefinitionVersion;
@@ -307,6 +308,9 @@ fn open(root: &Path, file: &Path, stamp: Stamp, registry: &Registry) -> Result<D
     }
     let id = if given.is_empty() { id(&application, &name) } else { given };
     document["id"] = Value::from(id.clone());
+    if let Some(document) = document.as_object_mut() {
+        triggers::name_them(document);
+    }
     let by = format!("file {}", file.display());
     Ok(DefinitionVersion { id, application, name, version: 1, by, at: Timestamp(stamp.modified_ms), deleted: false, document })
 }

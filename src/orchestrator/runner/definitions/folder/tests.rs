@@ -66,6 +66,22 @@ fn json_and_yaml_at_any_depth_are_pipelines_and_what_is_hidden_is_not() {
 }
 
 #[test]
+fn triggers_of_a_file_keep_their_ids_wherever_they_stand_in_it() {
+    let rig = Rig::new();
+    let ids = |triggers: Value| {
+        let file = json!({"application": "shop", "name": "a", "stages": [], "triggers": triggers}).to_string();
+        rig.write("a.json", &file);
+        let found = rig.look();
+        let triggers = found.definitions[0].document["triggers"].as_array().unwrap().clone();
+        triggers.iter().map(|trigger| trigger["id"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    let (two, three) = (json!({"type": "cron", "cronExpression": "H H 2 * * ?"}), json!({"type": "cron", "cronExpression": "H H 3 * * ?"}));
+    let first = ids(json!([two, three]));
+    assert!(first[0] != first[1] && !first.contains(&String::new()), "{first:?}");
+    assert_eq!(ids(json!([three, two])), [first[1].clone(), first[0].clone()]);
+}
+
+#[test]
 fn all_that_is_wrong_is_told_at_once_with_file_and_place() {
     let rig = Rig::new();
     rig.write("a.json", r#"{"application": "shop", "stages": [{"refId": "1", "type": "what"}, {"refId": "1", "type": "wait"}]}"#);
