@@ -4,6 +4,8 @@
 //! a kind and one deed at a time by the rules of `decide`; no deed goes out on a state that is not on disk. A stop waits for the deed under
 //! way, so that its outcome is recorded, and for nothing else: the journal brings the drain back.
 
+pub mod engine;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,8 +112,10 @@ pub async fn run(mut parts: Parts, mut lines: Lines) {
     loop {
         (lines.beat)();
         let wait = decide::wake_at(&agent.state, &agent.policy).saturating_sub(agent.clock.now().mono).min(BEAT_EVERY);
-        // Every arm is safe to cancel: `join_next`, `recv`, `changed` and the sleep lose nothing when another arm wins.
+        // Every arm is safe to cancel: `join_next`, `recv`, `changed` and the sleep lose nothing when another arm wins. Their order is written down, so
+        // that a rehearsal comes out the same each time: what is known first, then what is wanted, then the time.
         tokio::select! {
+            biased;
             () = lines.stop.cancelled() => break,
             Some(done) = agent.working.join_next() => agent.answered(done),
             Some(asked) = lines.commands.recv() => agent.asked(asked),

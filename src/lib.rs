@@ -14,9 +14,10 @@
 //!         └──────────────── an answer is an Observation ──────────────┘
 //! ```
 //!
-//! The daemon owns one loop round this: take an observation, step, write the journal, act. The rollback has the same shape, turned once
-//! per cluster: facts → plan → one step at a time → facts again, measured against what the plan promised. The drill puts both, unchanged,
-//! on a simulated region and keeps the verdict.
+//! The daemon owns one loop round this: take an observation, step, write the journal, act; where it runs pipelines itself, its engine works beside the
+//! loop. The rollback has the same shape, turned once per cluster: facts → plan → one step at a time → facts again, measured against what the plan
+//! promised. The drill puts all three, unchanged, on a simulated region and keeps the verdict: of embedded engines a whole fleet, on one store in memory,
+//! with a ledger of what their tasks really did.
 //!
 //! # Rooms, and who may import whom
 //!
@@ -37,7 +38,7 @@
 //! | [`observe`], [`act`] | the shells on either side of decide | model, decide, cloud, host, orchestrator; act: observe |
 //! | [`journal`] | what an agent must remember over a crash, synced before it acts | model, decide |
 //! | [`http`] | health, status, orders on the unix socket; `api`: the engine's calls, as Gate has them; for other machines over TLS, with tokens | model, decide, orchestrator, supervise |
-//! | [`daemon`] | puts the agent together, owns its loop | all but cli, rollback, drill |
+//! | [`daemon`] | puts the agent together, owns its loop; `engine`: the embedded engine beside it | all but cli, rollback, drill |
 //! | [`drill`] | rehearsals with a verdict | all but cli |
 //! | [`cli`] | one file per command | all |
 //!

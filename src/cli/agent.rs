@@ -46,7 +46,6 @@ use crate::http::api::tokens::Tokens;
 use crate::http::keyring::Keyring;
 use crate::journal::FileAudit;
 use crate::journal::FileJournal;
-use crate::journal::Journal;
 use crate::model::Clock;
 use crate::observe::Eyes;
 use crate::orchestrator::Orchestrator;
@@ -179,8 +178,7 @@ async fn work(
             (Arc::new(endpoint), None)
         }
         config::Orchestrator::Embedded(settings) => {
-            // A journal that cannot be read holds the loop, which tells; until then nothing is claimed.
-            let draining = journal.load(own, &boot).map_or(true, |found| found.is_some_and(|(durable, _)| durable.drain.is_some()));
+            let draining = daemon::engine::is_draining(&mut *journal, own, &boot);
             let Some(Entrance { routes, tokens, again }) = api else { return Err("the engine has no door".to_owned()) };
             let place = Place { instance: own.as_str(), state_dir: &config.fleet.state_dir, env: &env, draining, again };
             let engine = Engine::start(settings, place, tokens, clock.clone()).await?;

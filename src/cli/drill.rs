@@ -14,6 +14,7 @@ use super::Output;
 use crate::drill;
 use crate::drill::Figures;
 use crate::drill::Nobody;
+use crate::drill::Piece;
 use crate::drill::Plant;
 use crate::drill::Report;
 use crate::drill::Scenario;
@@ -22,13 +23,17 @@ use crate::drill::Summary;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     bellrock drill redeploy                           watch a redeploy, a virtual minute a second\n  \
-    bellrock drill rollback --seed 7 --speed 0        as fast as it goes\n  \
+    bellrock drill redeploy --orchestrator endpoint   the same where another orchestrator runs the work\n  \
+    bellrock drill crash --seed 7 --speed 0           as fast as it goes\n  \
     bellrock drill storm --seeds 0..1000 --output json\n\n\
     Exit codes: 0 every invariant was kept in every play, 1 not.")]
 pub(super) struct Args {
     /// What to play; see --list.
     #[arg(default_value = "redeploy")]
     scenario: String,
+    /// Who runs the work: embedded, the agent's own engine; endpoint, another orchestrator beside it [default: what the scenario is for].
+    #[arg(long, value_name = "KIND", value_parser = ["embedded", "endpoint"])]
+    orchestrator: Option<String>,
     /// Seed of one play.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -52,7 +57,9 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 
 pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     if args.list {
-        let list: Vec<_> = Scenario::ALL.iter().map(|(s, what)| serde_json::json!({ "name": s.name(), "shows": what })).collect();
+        let on = |s: &Scenario| s.orchestrators().iter().map(|o| o.name()).collect::<Vec<_>>();
+        let list: Vec<_> =
+            Scenario::ALL.iter().map(|(s, what)| serde_json::json!({ "name": s.name(), "shows": what, "orchestrators": on(s) })).collect();
         let text = || Scenario::ALL.iter().fold(String::new(), |all, (s, what)| all + &format!("{:<10}{what}\n", s.name()));
         context.print(text, &list)?;
         return Ok(Exit::Done);
@@ -62,21 +69,33 @@ pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         Failure::refused("drill-scenario", format!("there is no scenario {:?}", args.scenario))
             .help(format!("one of: {}", names.join(", ")))
     })?;
+    let piece = match &args.orchestrator {
+        None => Piece::from(scenario),
+        Some(name) => {
+            let on = scenario.orchestrators();
+            let piece = on.iter().find(|o| o.name() == name).and_then(|o| Piece::on(scenario, *o));
+            piece.ok_or_else(|| {
+                let names: Vec<&str> = on.iter().map(|o| o.name()).collect();
+                Failure::refused("drill-scenario", format!("{} is not played on an {name} orchestrator", scenario.name()))
+                    .help(format!("leave --orchestrator out, or give one of: {}", names.join(", ")))
+            })?
+        }
+    };
     if context.env.get("RUST_LOG").is_some_and(|filter| !filter.is_empty()) {
         context.start_log(crate::config::Log { level: crate::config::Level::Info, format: crate::config::Format::Text });
     }
     match args.seeds {
-        Some(seeds) => many(scenario, seeds, context),
-        None => one(scenario, args.seed, args.speed, context),
+        Some(seeds) => many(piece, seeds, context),
+        None => one(piece, args.seed, args.speed, context),
     }
 }
 
-fn one(scenario: Scenario, seed: u64, speed: Option<f64>, context: &Context) -> Result<Exit, Failure> {
+fn one(piece: Piece, seed: u64, speed: Option<f64>, context: &Context) -> Result<Exit, Failure> {
     let report = if context.output == Output::Json {
-        runtime()?.block_on(drill::run(scenario, seed, &mut Nobody, Plant::default()))
+        runtime()?.block_on(drill::run(piece, seed, &mut Nobody, Plant::default()))
     } else {
-        let mut live = live::Live::new(scenario, seed, speed);
-        let report = runtime()?.block_on(drill::run(scenario, seed, &mut live, Plant::default()));
+        let mut live = live::Live::new(piece.scenario, seed, speed);
+        let report = runtime()?.block_on(drill::run(piece, seed, &mut live, Plant::default()));
         live.end();
         report
     };
@@ -84,7 +103,7 @@ fn one(scenario: Scenario, seed: u64, speed: Option<f64>, context: &Context) -> 
     Ok(if report.passed { Exit::Done } else { Exit::Failed })
 }
 
-fn many(scenario: Scenario, seeds: Range<u64>, context: &Context) -> Result<Exit, Failure> {
+fn many(piece: Piece, seeds: Range<u64>, context: &Context) -> Result<Exit, Failure> {
     let bar = indicatif::ProgressBar::new(seeds.end - seeds.start);
     let told = |report: &Report| {
         bar.inc(1);
@@ -93,7 +112,7 @@ fn many(scenario: Scenario, seeds: Range<u64>, context: &Context) -> Result<Exit
             bar.suspend(|| eprintln!("seed {}: {} broken: {trace}", report.seed, broken.id));
         }
     };
-    let summary = drill::run_many(scenario, seeds, &told).map_err(|e| Failure::new("runtime", "a play could not be run").because(&e))?;
+    let summary = drill::run_many(piece, seeds, &told).map_err(|e| Failure::new("runtime", "a play could not be run").because(&e))?;
     bar.finish_and_clear();
     context.print(|| summary_text(&summary), &summary)?;
     Ok(if summary.failed.is_empty() { Exit::Done } else { Exit::Failed })
@@ -120,17 +139,23 @@ fn text(report: &Report) -> String {
     text.push('\n');
     figures(&mut text, &report.figures);
     let verdict = if report.passed { "pass" } else { "fail" };
-    let _ = writeln!(text, "verdict: {verdict}   (scenario {}, seed {})", report.scenario.name(), report.seed);
+    let _ = writeln!(
+        text,
+        "verdict: {verdict}   (scenario {}, {} orchestrator, seed {})",
+        report.piece.scenario.name(),
+        report.piece.orchestrator.name(),
+        report.seed
+    );
     text
 }
 
 fn summary_text(summary: &Summary) -> String {
     let mut text = String::new();
     figures(&mut text, &summary.figures);
-    let _ =
-        writeln!(text, "{}: {} seeds, {} passed, {} failed", summary.scenario.name(), summary.seeds, summary.passed, summary.failed.len());
+    let Piece { scenario, orchestrator } = summary.piece;
+    let _ = writeln!(text, "{}: {} seeds, {} passed, {} failed", scenario.name(), summary.seeds, summary.passed, summary.failed.len());
     for seed in &summary.failed {
-        let _ = writeln!(text, "  bellrock drill {} --seed {seed}", summary.scenario.name());
+        let _ = writeln!(text, "  bellrock drill {} --orchestrator {} --seed {seed}", scenario.name(), orchestrator.name());
     }
     text
 }
@@ -149,6 +174,16 @@ fn figures(text: &mut String, figures: &Figures) {
         figures.decrements,
         minutes(figures.longest_drain_s)
     );
+    if figures.effects > 0 {
+        let _ = writeln!(
+            text,
+            "effects             {} begun; {} executions taken over from an owner that was gone, {} jobs lost with a machine",
+            figures.effects, figures.adopted, figures.lost_jobs
+        );
+    }
+    if figures.machines_fallen > 0 {
+        let _ = writeln!(text, "machines fallen     {}", figures.machines_fallen);
+    }
     if figures.agent_crashes > 0 {
         let _ = writeln!(text, "agent crashes       {}", figures.agent_crashes);
     }

@@ -107,25 +107,18 @@ text_kind!(Series, "a series such as 'threadpool_activeCount{id=\"messageHandler
 /// Orca writes what is behind `activeByInstance` and its keys in Redis so often (spinnaker.md §1.3).
 pub(super) const ORCA_HEARTBEAT: Duration = Duration::from_secs(60);
 
-/// How long the engine may take to give back what it owns.
-const HAND_BACK: Duration = Duration::from_secs(30);
-
 pub(super) fn orchestrator(sheet: &mut Sheet<'_>, policy: &mut Policy, fleet: &Fleet) -> Orchestrator {
     let embedded = sheet.read("orchestrator.kind", Runs::Embedded) == Runs::Embedded;
     let inside = engine::engine(sheet, embedded, &fleet.state_dir);
     if embedded {
-        // What the engine says of itself is exact and new: nothing has to settle, and two looks are enough.
-        policy.activity_every = SECOND;
-        policy.sample_max_age = 2 * SECOND;
-        policy.settle = SECOND;
-        policy.quiet = 4 * SECOND;
+        *policy = policy.clone().embedded();
     }
     sheet.within(Some(Chosen { holds: !embedded, by: "orchestrator.kind", what: "\"endpoint\"" }));
     let outside = endpoint(sheet, policy);
     sheet.within(None);
     let inside = engine::tables(sheet, embedded, inside);
     if embedded {
-        policy.stop_grace = Some(HAND_BACK);
+        policy.stop_grace = Policy::default().embedded().stop_grace;
         Orchestrator::Embedded(Box::new(inside))
     } else {
         Orchestrator::Endpoint(Box::new(outside))

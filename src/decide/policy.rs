@@ -97,6 +97,19 @@ pub enum Siblings {
     ByTag(String),
 }
 
+/// How long an engine may take to give back what it owns.
+const HAND_BACK: Duration = Duration::from_secs(30);
+
+impl Policy {
+    /// The same where the agent runs the work itself: what its engine says of itself is exact and new, so nothing has to settle and two looks are
+    /// enough; it gives back what it owns, and ends its session, before the instance ends.
+    #[must_use]
+    pub fn embedded(self) -> Self {
+        let second = Duration::from_secs(1);
+        Self { activity_every: second, sample_max_age: 2 * second, settle: second, quiet: 4 * second, stop_grace: Some(HAND_BACK), ..self }
+    }
+}
+
 impl Default for Policy {
     /// The shipped defaults; each one is in the sample configuration.
     fn default() -> Self {

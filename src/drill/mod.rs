@@ -1,7 +1,9 @@
-//! The drill: the real agent and the real rollback against the simulated region, in virtual time, with a verdict.
+//! The drill: the real agent, with its engine, and the real rollback against the simulated region, in virtual time, with a verdict.
 //!
-//! [`scenario`] says what is played, [`stage`] plays it, [`verdict`] judges it by what really happened. The same seed gives the same play.
+//! [`scenario`] says what is played, [`stage`] plays it, [`verdict`] judges it by what really happened. [`fleet`] is what embedded engines share.
+//! The same seed gives the same play.
 
+mod fleet;
 mod hooked;
 pub mod scenario;
 pub mod stage;
@@ -22,6 +24,9 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
+pub use fleet::Counts;
+pub use scenario::Piece;
+pub use scenario::Runs;
 pub use scenario::Scenario;
 pub use stage::Nobody;
 pub use stage::Plant;
@@ -35,7 +40,8 @@ pub use verdict::Invariant;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// What was played.
-    pub scenario: Scenario,
+    #[serde(flatten)]
+    pub piece: Piece,
     /// With which seed.
     pub seed: u64,
     /// Every invariant was kept.
@@ -51,7 +57,8 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// What was played.
-    pub scenario: Scenario,
+    #[serde(flatten)]
+    pub piece: Piece,
     /// How many plays.
     pub seeds: u64,
     /// How many kept every invariant.
@@ -67,30 +74,32 @@ fn pass_or_fail<S: serde::Serializer>(passed: &bool, serializer: S) -> Result<S:
 }
 
 /// Plays one drill on the runtime that this is called in, whose clock has to be paused or paced.
-pub async fn run(scenario: Scenario, seed: u64, watcher: &mut dyn Watcher, plant: Plant) -> Report {
-    let play = scenario::play(scenario, seed);
+pub async fn run(piece: impl Into<Piece>, seed: u64, watcher: &mut dyn Watcher, plant: Plant) -> Report {
+    let piece = piece.into();
+    let play = scenario::play(piece, seed);
     let after = stage::perform(&play, seed, watcher, plant).await;
     let (invariants, figures) = verdict::judge(&play, &after);
-    Report { scenario, seed, passed: invariants.iter().all(|i| i.held), invariants, figures }
+    Report { piece, seed, passed: invariants.iter().all(|i| i.held), invariants, figures }
 }
 
 /// Plays one drill in virtual time, on a runtime of its own.
 ///
 /// # Errors
 /// The runtime cannot be built.
-pub fn run_alone(scenario: Scenario, seed: u64, plant: Plant) -> std::io::Result<Report> {
+pub fn run_alone(piece: impl Into<Piece>, seed: u64, plant: Plant) -> std::io::Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
-    Ok(runtime.block_on(run(scenario, seed, &mut Nobody, plant)))
+    Ok(runtime.block_on(run(piece, seed, &mut Nobody, plant)))
 }
 
 /// Plays many drills in virtual time, on all cores. `told` hears of each as it ends, in no order.
 ///
 /// # Errors
 /// A runtime cannot be built.
-pub fn run_many(scenario: Scenario, seeds: Range<u64>, told: &(dyn Fn(&Report) + Sync)) -> std::io::Result<Summary> {
+pub fn run_many(piece: impl Into<Piece>, seeds: Range<u64>, told: &(dyn Fn(&Report) + Sync)) -> std::io::Result<Summary> {
+    let piece = piece.into();
     let next = AtomicU64::new(seeds.start);
     let summary = Mutex::new(Summary {
-        scenario,
+        piece,
         seeds: seeds.end.saturating_sub(seeds.start),
         passed: 0,
         failed: Vec::new(),
@@ -102,7 +111,7 @@ pub fn run_many(scenario: Scenario, seeds: Range<u64>, told: &(dyn Fn(&Report) +
             if seed >= seeds.end {
                 return Ok(());
             }
-            let report = run_alone(scenario, seed, Plant::default())?;
+            let report = run_alone(piece, seed, Plant::default())?;
             told(&report);
             summary.lock().unwrap_or_else(PoisonError::into_inner).add(report);
         }
@@ -138,6 +147,10 @@ impl Figures {
         self.decrements += other.decrements;
         self.longest_drain_s = self.longest_drain_s.max(other.longest_drain_s);
         self.agent_crashes += other.agent_crashes;
+        self.effects += other.effects;
+        self.adopted += other.adopted;
+        self.lost_jobs += other.lost_jobs;
+        self.machines_fallen += other.machines_fallen;
         self.virtual_s += other.virtual_s;
         merge(&mut self.calls, other.calls);
         merge(&mut self.held, other.held);

@@ -1,12 +1,17 @@
 //! Bugs to plant in the agents of a play, each the bug that an invariant is there to catch. They exist in test builds alone.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
 
+use super::fleet;
+use super::fleet::Behind;
+use super::fleet::Organs;
 use super::hooked::Hooked;
 use super::hooked::Hooks;
 use super::station::Gear;
@@ -31,6 +36,20 @@ use crate::model::Timestamp;
 use crate::orchestrator;
 use crate::orchestrator::Abilities;
 use crate::orchestrator::Orchestrator;
+use crate::orchestrator::engine::effect::AttemptKey;
+use crate::orchestrator::engine::effect::Effect;
+use crate::orchestrator::engine::effect::Outcome;
+use crate::orchestrator::engine::execution::ExecutionId;
+use crate::orchestrator::runner::effects::Performer;
+use crate::orchestrator::store::Claimed;
+use crate::orchestrator::store::Created;
+use crate::orchestrator::store::NewExecution;
+use crate::orchestrator::store::Session;
+use crate::orchestrator::store::Store;
+use crate::orchestrator::store::StoreError;
+use crate::orchestrator::store::Then;
+use crate::orchestrator::store::Write;
+use crate::orchestrator::store::WriteError;
 
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +80,24 @@ pub enum Plant {
     NoOutcomes,
     /// Turns are many times longer than reads are stale.
     LongTurns,
+    /// An effect is begun before the write that tells of it has reached the store.
+    BeginsEarly,
+    /// A write that was refused since somebody else owns the execution is taken for done.
+    FenceIgnored,
+    /// A job that nobody knows of is begun anew, whatever its kind.
+    JobsAgain,
+    /// A machine does not know its jobs any more once its agent fell.
+    JobsForgotten,
+    /// What is taken over from an owner that is gone is put aside.
+    AdoptionForgotten,
+    /// The lease is ten times as long as is promised.
+    LongLease,
+    /// With its intake closed an engine runs on what it owns.
+    NoHandoff,
+    /// What is to be given back is held for a while.
+    SlowHandback,
+    /// Each start of one execution by another makes two.
+    StartsTwice,
 }
 
 /// Plants a bug, or none.
@@ -79,7 +116,16 @@ pub fn plant(plant: Option<Plant>, gear: Gear) -> Gear {
         | Plant::IntakeNeverClosed
         | Plant::HoldUnseen
         | Plant::AlwaysDisabled
-        | Plant::WritesDesired => {}
+        | Plant::WritesDesired
+        | Plant::BeginsEarly
+        | Plant::FenceIgnored
+        | Plant::JobsAgain
+        | Plant::JobsForgotten
+        | Plant::AdoptionForgotten
+        | Plant::LongLease
+        | Plant::NoHandoff
+        | Plant::SlowHandback
+        | Plant::StartsTwice => {}
     }
     Gear {
         autoscaling: Arc::new(Hooked { cloud: autoscaling, hooks: BadCloud(plant) }),
@@ -87,6 +133,99 @@ pub fn plant(plant: Option<Plant>, gear: Gear) -> Gear {
         journal,
         audit,
         policy,
+    }
+}
+
+/// Plants a bug in an engine, or none.
+pub fn spoil(plant: Option<Plant>, organs: Organs) -> Organs {
+    let Some(plant) = plant else { return organs };
+    let Organs { store, performer, mut settings } = organs;
+    match plant {
+        Plant::LongLease => settings.lease *= 10,
+        Plant::NoHandoff => settings.handoff = false,
+        _ => {}
+    }
+    let hooks = BadStore { plant, pending: Mutex::default() };
+    Organs { store: Arc::new(Behind { store, hooks }), performer: Arc::new(BadHand { performer, plant }), settings }
+}
+
+struct BadStore {
+    plant: Plant,
+    /// Writes that were said to be done.
+    pending: Mutex<Vec<Write>>,
+}
+
+impl BadStore {
+    async fn flush(&self, store: &dyn Store) {
+        let pending = std::mem::take(&mut *open(&self.pending));
+        for write in pending {
+            let _too_late = store.write(write).await;
+        }
+    }
+}
+
+#[async_trait]
+impl fleet::Hooks for BadStore {
+    async fn claim(&self, store: &dyn Store, session: &Session, max: usize) -> Result<Vec<Claimed>, StoreError> {
+        self.flush(store).await;
+        let mut claimed = store.claim(session, max).await?;
+        if self.plant == Plant::AdoptionForgotten {
+            claimed.retain(|claimed| !claimed.adopted);
+        }
+        Ok(claimed)
+    }
+
+    async fn write(&self, store: &dyn Store, write: Write) -> Result<(), WriteError> {
+        match (self.plant, &write.then) {
+            (Plant::BeginsEarly, Then::Keep) => {
+                open(&self.pending).push(write);
+                return Ok(());
+            }
+            (Plant::SlowHandback, Then::Park { .. }) => tokio::time::sleep(Duration::from_secs(5)).await,
+            _ => {}
+        }
+        self.flush(store).await;
+        match store.write(write).await {
+            Err(WriteError::Fenced) if self.plant == Plant::FenceIgnored => Ok(()),
+            came => came,
+        }
+    }
+
+    async fn create(&self, store: &dyn Store, new: NewExecution) -> Result<Created, StoreError> {
+        let started = new.record.fields.iter().any(|(name, value)| name == "trigger" && value.contains("parentExecution"));
+        if self.plant == Plant::StartsTwice && started {
+            let mut twin = new.clone();
+            twin.correlation_id = None;
+            twin.listing.id = ExecutionId(format!("{}Z", &new.listing.id.as_str()[..25]));
+            store.create(twin).await?;
+        }
+        store.create(new).await
+    }
+}
+
+struct BadHand {
+    performer: Arc<dyn Performer>,
+    plant: Plant,
+}
+
+#[async_trait]
+impl Performer for BadHand {
+    async fn perform(&self, key: &AttemptKey, effect: Effect, stop: &CancellationToken) -> Outcome {
+        let asks = matches!(effect, Effect::AttachJob { .. });
+        if asks && self.plant == Plant::JobsForgotten {
+            return Outcome::JobLost;
+        }
+        let outcome = self.performer.perform(key, effect, stop).await;
+        if asks && outcome == Outcome::JobLost && self.plant == Plant::JobsAgain {
+            let argv = vec!["again".to_owned(), "10".to_owned()];
+            let job = Effect::Job { argv, env: Vec::new(), directory: None, timeout_ms: 60_000, keep_bytes: 0, idempotent: true };
+            return self.performer.perform(key, job, stop).await;
+        }
+        outcome
+    }
+
+    fn outlived(&self) -> BTreeSet<ExecutionId> {
+        if self.plant == Plant::JobsForgotten { BTreeSet::new() } else { self.performer.outlived() }
     }
 }
 

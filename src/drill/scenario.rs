@@ -31,12 +31,17 @@ use crate::cloud::sim::WorkSpec;
 use crate::decide::AtDeadline;
 use crate::decide::Policy;
 
+use super::fleet::script;
+use super::fleet::script::Script;
+
 /// The scenarios there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scenario {
     /// v023 → v024 with 40 executions under way, two clusters, one of them polling.
     Redeploy,
+    /// The same, while machines and processes fall with work on them and lines to the store are cut.
+    Crash,
     /// v024 goes bad while v023 is half drained; on-call rolls back.
     Rollback,
     /// A redeploy, perhaps with a rollback, under throttling, stale reads, lost replies, lying orchestrators and crashing agents.
@@ -45,8 +50,9 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them, with what they show.
-    pub const ALL: [(Scenario, &'static str); 3] = [
-        (Scenario::Redeploy, "v023 is replaced by v024 under load; the old instances run dry and leave"),
+    pub const ALL: [(Scenario, &'static str); 4] = [
+        (Scenario::Redeploy, "v023 is replaced by v024 under load; the old instances hand their work on, or run dry, and leave"),
+        (Scenario::Crash, "a redeploy while machines and agents fall with work on them, at any instant; others go on with it"),
         (Scenario::Rollback, "v024 goes bad while v023 is half drained; on-call rolls back"),
         (Scenario::Storm, "a redeploy under throttling, stale reads, lost replies, lying orchestrators and agent crashes"),
     ];
@@ -55,6 +61,7 @@ impl Scenario {
     pub fn name(self) -> &'static str {
         match self {
             Self::Redeploy => "redeploy",
+            Self::Crash => "crash",
             Self::Rollback => "rollback",
             Self::Storm => "storm",
         }
@@ -63,6 +70,60 @@ impl Scenario {
     /// The scenario of this name.
     pub fn of(name: &str) -> Option<Self> {
         Self::ALL.into_iter().map(|(scenario, _)| scenario).find(|s| s.name() == name)
+    }
+}
+
+/// Who runs the work of a play.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Runs {
+    /// Bellrock's own engine, in the agent: work is handed on.
+    Embedded,
+    /// Another orchestrator on the instance, which the agent asks over its endpoints: work is waited for.
+    Endpoint,
+}
+
+impl Runs {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Endpoint => "endpoint",
+        }
+    }
+}
+
+/// What is played: a scenario, on one of the orchestrators it can be played on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Piece {
+    /// The scenario.
+    pub scenario: Scenario,
+    /// Who runs its work.
+    pub orchestrator: Runs,
+}
+
+impl Piece {
+    /// A scenario on this orchestrator; `None` when it cannot be played there.
+    pub fn on(scenario: Scenario, orchestrator: Runs) -> Option<Self> {
+        scenario.orchestrators().contains(&orchestrator).then_some(Self { scenario, orchestrator })
+    }
+}
+
+impl From<Scenario> for Piece {
+    /// On the orchestrator that it is for.
+    fn from(scenario: Scenario) -> Self {
+        Self { scenario, orchestrator: scenario.orchestrators()[0] }
+    }
+}
+
+impl Scenario {
+    /// On which orchestrators it can be played; the first is the one it is for.
+    pub fn orchestrators(self) -> &'static [Runs] {
+        match self {
+            Self::Redeploy => &[Runs::Embedded, Runs::Endpoint],
+            Self::Crash => &[Runs::Embedded],
+            Self::Rollback | Self::Storm => &[Runs::Endpoint],
+        }
     }
 }
 
@@ -75,6 +136,8 @@ pub struct Play {
     pub clusters: Vec<Cluster>,
     /// Of every agent.
     pub policy: Policy,
+    /// What the embedded engines do and suffer; `None` = the region simulates another orchestrator.
+    pub engines: Option<Script>,
     /// When the new server groups are made.
     pub deploy_at: SimTime,
     /// From the new groups' being healthy to the old ones' being disabled; both serve meanwhile.
@@ -115,12 +178,17 @@ pub const INSIDE: &str = "shop-inside";
 /// A group that has nothing to do with the play, and is to be left alone.
 pub const BYSTANDER: &str = "till-main-v007";
 
-/// Makes the play of a scenario and a seed.
-pub fn play(scenario: Scenario, seed: u64) -> Play {
+/// Makes the play of a piece and a seed.
+pub fn play(piece: impl Into<Piece>, seed: u64) -> Play {
+    let Piece { scenario, orchestrator } = piece.into();
     let mut rng = Pcg64Mcg::seed_from_u64(seed ^ 0x6265_6c6c_726f_636b);
     let mut play = calm(&mut rng);
+    if orchestrator == Runs::Embedded {
+        embed(&mut play);
+    }
     match scenario {
-        Scenario::Redeploy => {}
+        Scenario::Redeploy => play.engines = play.engines.map(|_| script::redeploy(&mut rng)),
+        Scenario::Crash => play.engines = Some(script::crash(&mut rng)),
         Scenario::Rollback => play.goes_bad_after = Some(Duration::from_secs(rng.random_range(240..600))),
         Scenario::Storm => storm(&mut play, &mut rng),
     }
@@ -161,6 +229,7 @@ fn calm(rng: &mut Pcg64Mcg) -> Play {
         },
         clusters,
         policy,
+        engines: None,
         deploy_at: Duration::from_secs(60),
         disabled_after: Duration::ZERO,
         goes_bad_after: None,
@@ -169,6 +238,16 @@ fn calm(rng: &mut Pcg64Mcg) -> Play {
         rollback_dies: 0.0,
         limit: Duration::from_secs(2 * 3600),
     }
+}
+
+/// The agents run the work themselves, with the settings that the configuration gives them then.
+fn embed(play: &mut Play) {
+    for version in &mut play.region.templates[0].versions {
+        version.orchestrator = None;
+    }
+    play.region.incidents.clear();
+    play.policy = play.policy.clone().embedded();
+    play.engines = Some(Script::default());
 }
 
 fn cluster(name: &str, size: u32, polling: bool) -> Cluster {

@@ -3,6 +3,7 @@
 //! Under a paused runtime a play of two hours takes well under a second. The live view paces the same clock.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,9 @@ use crate::model::LifecycleState;
 use crate::model::Timestamp;
 use crate::rollback;
 
+use super::fleet::Counts;
+use super::fleet::Fleet;
+use super::fleet::Remains;
 use super::scenario::APPLICATION;
 use super::scenario::Play;
 use super::scenario::START_MS;
@@ -42,8 +46,10 @@ use super::station::Stations;
 
 /// Between two looks of the director at the region.
 pub const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// The clock of a paused runtime moves by this at least.
+const LEAST_REST: Duration = Duration::from_millis(1);
 /// A crashed agent is back after this long: systemd's `RestartSec` and the start.
-const BACK_AFTER: Duration = Duration::from_secs(5);
+const BACK_AFTER: Duration = Duration::from_secs(2);
 /// From the new groups' going bad to the person's typing the command.
 const PAGED_AFTER: Duration = Duration::from_secs(90);
 /// A rollback that paused or died is started again after this long.
@@ -72,7 +78,9 @@ pub struct Aftermath {
     /// Everything that was to happen happened; else the play stood still or came to its limit.
     pub complete: bool,
     /// What each orchestrator that is up was executing at the end.
-    pub executing: BTreeMap<InstanceId, Vec<u64>>,
+    pub executing: BTreeMap<InstanceId, Vec<String>>,
+    /// What is left of the embedded engines, when there were any.
+    pub(super) remains: Option<Remains>,
 }
 
 /// What the person on call did.
@@ -94,15 +102,15 @@ pub struct RollbackRun {
 
 /// What a watcher sees between two looks.
 pub trait Watcher {
-    /// The region and the agents, now.
-    fn look(&mut self, region: &mut Region, stations: &Stations, news: &[String]);
+    /// The region and the agents, now; and the executions of embedded engines, when there are such.
+    fn look(&mut self, region: &mut Region, stations: &Stations, counts: Option<Counts>, news: &[String]);
 }
 
 /// Nobody watches.
 pub struct Nobody;
 
 impl Watcher for Nobody {
-    fn look(&mut self, _region: &mut Region, _stations: &Stations, _news: &[String]) {}
+    fn look(&mut self, _region: &mut Region, _stations: &Stations, _counts: Option<Counts>, _news: &[String]) {}
 }
 
 /// Plays it. Needs a runtime whose clock is paused, or paced.
@@ -111,6 +119,7 @@ pub async fn perform(play: &Play, seed: u64, watcher: &mut dyn Watcher, plant: P
     let mut region = Region::new(seed, Timestamp(START_MS));
     region.load(&play.region).expect("a play's region is one that AWS accepts");
     let sim = Sim::new(region, clock.clone());
+    let fleet = play.engines.as_ref().map(|_| Fleet::new(sim.clone(), clock.clone(), seed));
     let mut director = Director {
         play,
         seed,
@@ -127,7 +136,12 @@ pub async fn perform(play: &Play, seed: u64, watcher: &mut dyn Watcher, plant: P
         bad_at: None,
         news: Vec::new(),
         rollback: None,
+        fleet,
+        others: JoinSet::new(),
     };
+    if let (Some(fleet), Some(script)) = (&director.fleet, &play.engines) {
+        fleet.begin(script, &mut director.others);
+    }
     let complete = director.run(watcher).await;
     director.end(complete).await
 }
@@ -156,6 +170,9 @@ struct Director<'a> {
     bad_at: Option<SimTime>,
     news: Vec<String>,
     rollback: Option<RollbackRun>,
+    fleet: Option<Arc<Fleet>>,
+    /// Who starts work for the fleet, and what befalls it.
+    others: JoinSet<()>,
 }
 
 impl Director<'_> {
@@ -174,8 +191,12 @@ impl Director<'_> {
             self.crashes();
             self.oncall(now, &mut command, &oncall);
             let news = std::mem::take(&mut self.news);
-            self.sim.with(|r| watcher.look(r, &self.stations, &news));
-            let over = self.is_over(command.is_some());
+            let counts = match &self.fleet {
+                Some(fleet) => Some(fleet.counts().await),
+                None => None,
+            };
+            self.sim.with(|r| watcher.look(r, &self.stations, counts, &news));
+            let over = self.is_over(command.is_some(), counts);
             let happenings = self.happenings();
             if moved.1 != happenings {
                 moved = (now, happenings);
@@ -186,23 +207,49 @@ impl Director<'_> {
             if quiet_since.is_some_and(|since| now - since >= AFTERMATH) {
                 return true;
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            self.rest(now + LOOK_EVERY).await;
         }
     }
 
-    /// Every machine that is up has an agent; the agent of one that is not is gone.
-    fn staff(&mut self) {
-        let machines: Vec<(InstanceId, bool)> =
-            self.sim.with(|r| r.instances().map(|i| (i.id.clone(), i.ec2 == Ec2State::Running)).collect());
-        for (id, up) in machines {
-            if !up {
-                if let Some(stop) = self.stops.remove(&id) {
-                    stop.cancel();
+    /// Lets time pass. An embedded engine falls silent at the very moment at which its machine goes off, so the director wakes for what the region
+    /// has in store.
+    async fn rest(&mut self, until: SimTime) {
+        loop {
+            let (now, next) = self.sim.with(|r| (r.now(), r.next_event()));
+            if now >= until {
+                return;
+            }
+            let next = next.filter(|_| self.fleet.is_some()).unwrap_or(until).clamp(now + LEAST_REST, until.max(now + LEAST_REST));
+            tokio::time::sleep(next - now).await;
+            self.bury();
+        }
+    }
+
+    /// The agent of a machine that is not up is gone.
+    fn bury(&mut self) {
+        let up: BTreeSet<InstanceId> =
+            self.sim.with(|r| r.instances().filter(|i| i.ec2 == Ec2State::Running).map(|i| i.id.clone()).collect());
+        self.stops.retain(|id, stop| {
+            if !up.contains(id) {
+                stop.cancel();
+                if let Some(station) = self.stations.get(id) {
+                    station.goes_down();
                 }
-            } else if !self.stations.contains_key(&id) {
+            }
+            up.contains(id)
+        });
+    }
+
+    /// Every machine that is up has an agent.
+    fn staff(&mut self) {
+        self.bury();
+        let up: Vec<InstanceId> = self.sim.with(|r| r.instances().filter(|i| i.ec2 == Ec2State::Running).map(|i| i.id.clone()).collect());
+        for id in up {
+            if !self.stations.contains_key(&id) {
                 let seed = self.seed ^ self.rng.random::<u64>();
                 #[cfg_attr(not(test), expect(unused_mut, reason = "nothing is planted"))]
-                let mut station = Station::new(id.clone(), self.sim.clone(), self.clock.clone(), seed, self.play.crash_at_call);
+                let mut station =
+                    Station::new(id.clone(), self.sim.clone(), self.clock.clone(), seed, self.play.crash_at_call, self.fleet.as_ref());
                 #[cfg(test)]
                 {
                     station.plant = self.plant;
@@ -215,8 +262,9 @@ impl Director<'_> {
                 self.agents.spawn(async move {
                     while !stop.is_cancelled() {
                         tokio::select! {
-                            () = station.live(policy.clone(), CancellationToken::new()) => {}
+                            biased;
                             () = stop.cancelled() => break,
+                            () = station.live(policy.clone(), CancellationToken::new()) => {}
                         }
                         tokio::time::sleep(BACK_AFTER).await;
                     }
@@ -344,11 +392,13 @@ impl Director<'_> {
 
     /// Grows whenever something happens that matters.
     fn happenings(&self) -> usize {
-        self.sim.with(|r| {
-            let truth = r.truth();
-            let finished = truth.executions.iter().filter(|e| e.is_finished() || e.is_lost()).count();
-            truth.terminations.len() + truth.capacity.len() + truth.executions.len() + finished
-        })
+        let engines = self.fleet.as_ref().map_or(0, |fleet| fleet.happenings());
+        engines
+            + self.sim.with(|r| {
+                let truth = r.truth();
+                let finished = truth.executions.iter().filter(|e| e.is_finished() || e.is_lost()).count();
+                truth.terminations.len() + truth.capacity.len() + truth.executions.len() + finished
+            })
     }
 
     /// Deployed, and rolled back when there is anything to roll back.
@@ -368,8 +418,12 @@ impl Director<'_> {
     }
 
     /// Nothing more is to be expected: no acts, the instances that were to leave are gone, the work is done.
-    fn is_over(&self, rolling_back: bool) -> bool {
+    fn is_over(&self, rolling_back: bool, counts: Option<Counts>) -> bool {
         if !self.has_no_more_acts(rolling_back) {
+            return false;
+        }
+        let served = self.fleet.as_ref().is_none_or(|fleet| fleet.is_served());
+        if !served || counts.is_some_and(|counts| counts.started > counts.ended) {
             return false;
         }
         let rolled_back = matches!(self.rollback.as_ref().and_then(|r| r.outcome.as_ref()), Some(rollback::Outcome::Done(_)));
@@ -380,13 +434,20 @@ impl Director<'_> {
     }
 
     async fn end(mut self, complete: bool) -> Aftermath {
-        self.agents.shutdown().await;
-        let groups = self.groups();
         let ids: Vec<InstanceId> = self.stations.keys().cloned().collect();
+        let engines = |id: &InstanceId| self.fleet.as_ref().map_or(Vec::new(), |fleet| fleet.executing(id));
         let (truth, length, executing) = self.sim.with(|r| {
-            let executing = ids.into_iter().filter(|id| r.orchestrator_runs(id)).map(|id| (id.clone(), r.executing(&id))).collect();
+            let simulated = |id: &InstanceId| r.executing(id).iter().map(u64::to_string).collect::<Vec<_>>();
+            let executing = ids.into_iter().map(|id| (id.clone(), [simulated(&id), engines(&id)].concat())).collect();
             (r.truth().clone(), r.now(), executing)
         });
+        self.others.shutdown().await;
+        let remains = match &self.fleet {
+            Some(fleet) => Some(fleet.remains().await),
+            None => None,
+        };
+        self.agents.shutdown().await;
+        let groups = self.groups();
         Aftermath {
             truth,
             stations: self.stations,
@@ -396,6 +457,7 @@ impl Director<'_> {
             length,
             complete,
             executing,
+            remains,
         }
     }
 }

@@ -24,11 +24,11 @@ use crate::cloud::Metadata;
 use crate::cloud::OwnInstance;
 use crate::cloud::ScalingActivity;
 use crate::cloud::sim::Sim;
-use crate::cloud::sim::SimOrchestrator;
 use crate::cloud::sim::SimTime;
 use crate::daemon;
 use crate::daemon::Lines;
 use crate::daemon::Parts;
+use crate::daemon::engine::Engine;
 use crate::decide::Durable;
 use crate::decide::Policy;
 use crate::decide::Progress;
@@ -48,6 +48,9 @@ use crate::orchestrator;
 use crate::orchestrator::Abilities;
 use crate::orchestrator::Orchestrator;
 
+use super::fleet::Alive;
+use super::fleet::Fleet;
+use super::fleet::Host;
 use super::hooked::Hooked;
 use super::hooked::Hooks;
 
@@ -75,8 +78,8 @@ pub struct AtCall {
     pub groups: Vec<Group>,
     /// The generation under which its drain began and whether the orchestrator was stopped before, when its journal said that it would.
     pub intent: Option<(u64, bool)>,
-    /// What the orchestrator was really executing.
-    pub executing: Vec<u64>,
+    /// What the orchestrator was really executing, by name.
+    pub executing: Vec<String>,
     /// The orchestrator's process was there.
     pub runs: bool,
 }
@@ -104,6 +107,8 @@ pub struct Station {
     seed: u64,
     crash_at_call: f64,
     crash: Arc<Notify>,
+    /// The machine as one of a fleet of engines; `None` = the region simulates its orchestrator.
+    engine: Option<(Arc<Fleet>, Arc<Host>)>,
     #[cfg(test)]
     pub(super) plant: Option<super::plants::Plant>,
 }
@@ -124,8 +129,10 @@ pub fn open<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Station {
     /// A station whose agent has not been started yet.
-    pub fn new(id: InstanceId, sim: Sim, clock: Arc<dyn Clock>, seed: u64, crash_at_call: f64) -> Self {
+    pub(super) fn new(id: InstanceId, sim: Sim, clock: Arc<dyn Clock>, seed: u64, crash_at_call: f64, fleet: Option<&Arc<Fleet>>) -> Self {
         let (status_out, status) = watch::channel(Status::default());
+        let crash = Arc::new(Notify::new());
+        let engine = fleet.map(|fleet| (fleet.clone(), fleet.host(&id, crash.clone(), seed)));
         Self {
             id,
             record: Arc::default(),
@@ -135,7 +142,8 @@ impl Station {
             clock,
             seed,
             crash_at_call,
-            crash: Arc::default(),
+            crash,
+            engine,
             #[cfg(test)]
             plant: None,
         }
@@ -152,36 +160,86 @@ impl Station {
                 crash: self.crash.clone(),
                 chance: self.crash_at_call,
                 rng: Mutex::new(Pcg64Mcg::seed_from_u64(self.seed ^ (u64::from(life) << 32))),
+                engine: self.engine.clone(),
             },
         });
-        let orchestrator: Arc<dyn Orchestrator> =
-            Arc::new(Overheard { orchestrator: self.sim.orchestrator(&self.id), sim: self.sim.clone(), record: self.record.clone() });
-        let journal: Box<dyn Journal> = Box::new(Memory { record: self.record.clone() });
-        let audit: Box<dyn Audit> = Box::new(Memory { record: self.record.clone() });
-        let gear = Gear { autoscaling, orchestrator, journal, audit, policy };
-        #[cfg(test)]
-        let gear = super::plants::plant(self.plant, gear);
-        let Gear { autoscaling, orchestrator, journal, audit, policy } = gear;
         let metadata: Arc<dyn Metadata> = Arc::new(self.sim.metadata(&self.id));
         let boot = self.sim.with(|r| r.instance(&self.id).map(|i| i.boot_id.clone())).unwrap_or_default();
-        let (_policy_out, policy) = watch::channel(policy);
+        let (policy_out, policies) = watch::channel(policy.clone());
         let (_commands_in, commands) = mpsc::channel::<Asked>(1);
-        let mut lines = Lines { policy, commands, stop, status: self.status_out.clone(), beat: Box::new(|| {}) };
-        let Some(identity) = daemon::identify(&*metadata, &mut lines).await else { return };
-        let parts = Parts {
-            identity,
-            eyes: Eyes { autoscaling: autoscaling.clone(), metadata, orchestrator: orchestrator.clone(), tasks: None },
-            hands: Hands { autoscaling, orchestrator, tasks: None },
-            clock: self.clock.clone(),
-            journal,
-            audit,
-            boot,
+        let mut lines = Lines { policy: policies, commands, stop, status: self.status_out.clone(), beat: Box::new(|| {}) };
+        let life = async {
+            let Some(identity) = daemon::identify(&*metadata, &mut lines).await else { return };
+            let mut journal: Box<dyn Journal> = Box::new(Memory { record: self.record.clone() });
+            let engine = self
+                .engine
+                .as_ref()
+                .map(|(fleet, host)| self.begin(fleet, host, daemon::engine::is_draining(&mut *journal, &self.id, &boot)));
+            let inner: Arc<dyn Orchestrator> = match &engine {
+                Some((engine, _)) => engine.orchestrator.clone(),
+                None => Arc::new(self.sim.orchestrator(&self.id)),
+            };
+            let host = self.engine.as_ref().map(|(_, host)| host.clone());
+            let orchestrator: Arc<dyn Orchestrator> =
+                Arc::new(Overheard { orchestrator: inner, sim: self.sim.clone(), record: self.record.clone(), host });
+            let audit: Box<dyn Audit> = Box::new(Memory { record: self.record.clone() });
+            let gear = Gear { autoscaling, orchestrator, journal, audit, policy };
+            #[cfg(test)]
+            let gear = super::plants::plant(self.plant, gear);
+            let Gear { autoscaling, orchestrator, journal, audit, policy } = gear;
+            policy_out.send_replace(policy);
+            let parts = Parts {
+                identity,
+                eyes: Eyes { autoscaling: autoscaling.clone(), metadata, orchestrator: orchestrator.clone(), tasks: None },
+                hands: Hands { autoscaling, orchestrator, tasks: None },
+                clock: self.clock.clone(),
+                journal,
+                audit,
+                boot,
+            };
+            let end_loop = lines.stop.clone();
+            let looping = daemon::run(parts, lines);
+            match engine {
+                // One that ends by itself ends the agent, and systemd starts the next.
+                Some((engine, _alive)) => drop(engine.beside(looping, end_loop).await),
+                None => looping.await,
+            }
         };
+        // Safe to cancel: that is what a crash is. It comes first: nothing is done any more at the moment of the fall.
         tokio::select! {
-            () = daemon::run(parts, lines) => {}
+            biased;
             () = self.crash.notified() => {}
+            () = life => {}
         }
         open(&self.record).crashes += 1;
+    }
+
+    /// The engine of this life, as the agent puts it together.
+    fn begin(&self, fleet: &Fleet, host: &Arc<Host>, draining: bool) -> (Engine, Alive) {
+        let organs = fleet.organs(host);
+        #[cfg(test)]
+        let organs = super::plants::spoil(self.plant, organs);
+        let alive = host.live(!draining);
+        let engine = Engine::start(fleet.parts(host, &organs), organs.settings, draining);
+        *open(&host.runner) = Some(engine.runner.clone());
+        (engine, alive)
+    }
+
+    /// The machine is off.
+    pub(super) fn goes_down(&self) {
+        if let Some((_, host)) = &self.engine {
+            host.goes_down();
+        }
+    }
+
+    /// What is to be seen of an embedded engine: whether it takes work, and how many executions it owns. `None` = there is none here.
+    pub fn engine(&self) -> Option<(Option<bool>, usize)> {
+        let (_, host) = self.engine.as_ref()?;
+        let runner = open(&host.runner);
+        Some((
+            runner.as_ref().map(|runner| runner.wished().intake && runner.wished().run),
+            runner.as_ref().map_or(0, |runner| runner.owned(0).0),
+        ))
     }
 
     /// The agent's process dies now.
@@ -213,9 +271,18 @@ impl Audit for Memory {
 
 /// The orchestrator, with a note of what it says.
 struct Overheard {
-    orchestrator: SimOrchestrator,
+    orchestrator: Arc<dyn Orchestrator>,
     sim: Sim,
     record: Arc<Mutex<Record>>,
+    host: Option<Arc<Host>>,
+}
+
+impl Overheard {
+    fn told(&self, intake: bool) {
+        if let Some(host) = &self.host {
+            open(&host.facts).intake.push((host.now(), intake));
+        }
+    }
 }
 
 #[async_trait]
@@ -235,10 +302,12 @@ impl Orchestrator for Overheard {
     }
 
     async fn set_intake(&self, open: bool) -> Result<(), orchestrator::Error> {
+        self.told(open);
         self.orchestrator.set_intake(open).await
     }
 
     async fn stop(&self, grace: Duration) -> Result<(), orchestrator::Error> {
+        self.told(false);
         self.orchestrator.stop(grace).await
     }
 
@@ -258,6 +327,7 @@ struct Crashing {
     crash: Arc<Notify>,
     chance: f64,
     rng: Mutex<Pcg64Mcg>,
+    engine: Option<(Arc<Fleet>, Arc<Host>)>,
 }
 
 impl Crashing {
@@ -273,10 +343,14 @@ impl Crashing {
 impl Hooks for Crashing {
     async fn terminate_own(&self, cloud: &dyn AutoScaling, own: &OwnInstance, decrement: bool) -> cloud::Result<ScalingActivity> {
         self.perhaps(self.chance / 2.0).await;
-        let (at, groups, executing, runs) = self.sim.with(|r| {
+        let (at, groups, simulated, runs) = self.sim.with(|r| {
             let groups = r.group_names().iter().filter_map(|name| r.group_now(name)).map(|d| d.group).collect();
             (r.now(), groups, r.executing(own.id()), r.orchestrator_runs(own.id()))
         });
+        let (executing, runs) = match &self.engine {
+            None => (simulated.iter().map(u64::to_string).collect(), runs),
+            Some((fleet, host)) => (fleet.executing(own.id()), host.has_session()),
+        };
         {
             let mut record = open(&self.record);
             let intent = record.journal.last().and_then(|(_, durable)| durable.drain.as_ref()).and_then(|d| match d.progress {

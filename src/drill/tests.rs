@@ -5,18 +5,46 @@ use crate::cloud::sim;
 
 fn assert_pass(report: &Report) {
     let broken: Vec<&Invariant> = report.invariants.iter().filter(|i| !i.held).collect();
-    assert!(broken.is_empty(), "{} seed {}: {broken:#?}\n{:#?}", report.scenario.name(), report.seed, report.figures);
+    assert!(broken.is_empty(), "{} seed {}: {broken:#?}\n{:#?}", report.piece.scenario.name(), report.seed, report.figures);
+}
+
+fn endpoint() -> Piece {
+    Piece::on(Scenario::Redeploy, Runs::Endpoint).unwrap()
 }
 
 #[test]
-fn redeploy_loses_nothing_and_every_old_instance_leaves() {
+fn a_redeploy_hands_work_on_and_every_old_instance_leaves_in_moments() {
     for seed in 0..5 {
         let report = run_alone(Scenario::Redeploy, seed, None).unwrap();
+        assert_pass(&report);
+        let figures = &report.figures;
+        assert!(figures.executions.started >= 60 && figures.executions.lost == 0 && figures.executions.lost_to_agents == 0, "{figures:?}");
+        assert_eq!(figures.lost_jobs, 0);
+        assert!(figures.instances_retired >= 4 && figures.decrements == figures.instances_retired, "{figures:?}");
+        assert!(figures.longest_drain_s < 180, "{figures:?}");
+    }
+}
+
+#[test]
+fn a_redeploy_of_another_orchestrator_loses_nothing_and_every_old_instance_leaves() {
+    for seed in 0..5 {
+        let report = run_alone(endpoint(), seed, None).unwrap();
         assert_pass(&report);
         assert_eq!(report.figures.executions.lost, 0);
         assert!(report.figures.instances_retired >= 4, "{:?}", report.figures);
         assert_eq!(report.figures.decrements, report.figures.instances_retired);
     }
+}
+
+#[test]
+fn crashes_lose_nothing_and_others_go_on() {
+    let mut all = Figures::default();
+    for seed in 0..10 {
+        let report = run_alone(Scenario::Crash, seed, None).unwrap();
+        assert_pass(&report);
+        all.add(report.figures);
+    }
+    assert!(all.machines_fallen >= 20 && all.adopted >= 50 && all.lost_jobs > 0, "nothing much happened: {all:?}");
 }
 
 #[test]
@@ -35,15 +63,17 @@ fn storms_break_nothing() {
 
 #[test]
 fn the_same_seed_gives_the_same_play() {
-    let play = || run_alone(Scenario::Storm, 3, None).unwrap();
-    assert_eq!(play(), play());
+    for scenario in [Scenario::Storm, Scenario::Crash, Scenario::Redeploy] {
+        let play = || run_alone(scenario, 3, None).unwrap();
+        assert_eq!(play(), play());
+    }
 }
 
-/// Plays storms with a bug planted until every one of these invariants has broken: those storms alone in which the bug can show.
-fn caught(plant: plants::Plant, can_show: fn(&scenario::Play) -> bool, by: &[&str]) {
+/// Plays storms, or crashes, with a bug planted until every one of these invariants has broken: those alone in which the bug can show.
+fn caught(scenario: Scenario, plant: plants::Plant, can_show: fn(&scenario::Play) -> bool, by: &[&str]) {
     let mut seen = std::collections::BTreeMap::new();
-    for seed in (0..4000).filter(|seed| can_show(&scenario::play(Scenario::Storm, *seed))).take(40) {
-        let report = run_alone(Scenario::Storm, seed, Some(plant)).unwrap();
+    for seed in (0..4000).filter(|seed| can_show(&scenario::play(scenario, *seed))).take(40) {
+        let report = run_alone(scenario, seed, Some(plant)).unwrap();
         for broken in report.invariants.iter().filter(|i| !i.held) {
             seen.entry(broken.id).or_insert(seed);
         }
@@ -58,7 +88,7 @@ fn caught(plant: plants::Plant, can_show: fn(&scenario::Play) -> bool, by: &[&st
 /// A bug that nothing but this one invariant sees, and that it sees in every one of a few redeployments.
 fn caught_by_one(plant: plants::Plant, by: &str) {
     for seed in 0..5 {
-        let report = run_alone(Scenario::Redeploy, seed, Some(plant)).unwrap();
+        let report = run_alone(endpoint(), seed, Some(plant)).unwrap();
         let broken: Vec<&str> = report.invariants.iter().filter(|i| !i.held).map(|i| i.id).collect();
         assert_eq!(broken, [by], "{plant:?}, seed {seed}");
     }
@@ -123,24 +153,47 @@ fn has_crashes(play: &scenario::Play) -> bool {
     play.goes_bad_after.is_some() && play.crash_every.is_some_and(|every| every < Duration::from_secs(300))
 }
 
+fn anything(_: &scenario::Play) -> bool {
+    true
+}
+
+fn falls_at_effects(play: &scenario::Play) -> bool {
+    play.engines.as_ref().is_some_and(|script| script.falls_at_effects() >= 3)
+}
+
+/// The line of a busy machine is cut for longer than its lease.
+fn cuts(play: &scenario::Play) -> bool {
+    play.engines.as_ref().is_some_and(|script| script.longest_cut() > Duration::from_secs(12))
+}
+
 macro_rules! caught {
-    ($($name:ident: $plant:ident where $can_show:ident, by $by:expr;)*) => {
-        $(#[test] fn $name() { caught(plants::Plant::$plant, $can_show, &$by); })*
+    ($($name:ident: $plant:ident in $scenario:ident where $can_show:ident, by $by:expr;)*) => {
+        $(#[test] fn $name() { caught(Scenario::$scenario, plants::Plant::$plant, $can_show, &$by); })*
     };
 }
 
 caught! {
-    skipping_the_last_look_is_caught: NoLastLook where forgets, by ["S1", "S2", "S3"];
-    taking_unknown_for_idle_is_caught: UnknownIsIdle where lies, by ["S2"];
-    repeating_a_lost_terminate_blindly_is_caught: RetryBlindly where decrements_again, by ["S4", "S17", "L7"];
-    judging_idle_before_intake_is_closed_is_caught: IntakeNeverClosed where drains, by ["S3"];
-    acting_while_held_is_caught: HoldUnseen where rolls_back_late, by ["S11"];
-    ending_in_an_enabled_group_is_caught: AlwaysDisabled where enabled_for_long, by ["S6"];
-    no_quiet_time_is_caught: NoQuiet where drains, by ["S3"];
-    ending_all_at_once_is_caught: NoBudget where drains, by ["S9"];
+    skipping_the_last_look_is_caught: NoLastLook in Storm where forgets, by ["S1", "S2", "S3"];
+    taking_unknown_for_idle_is_caught: UnknownIsIdle in Storm where lies, by ["S2"];
+    repeating_a_lost_terminate_blindly_is_caught: RetryBlindly in Storm where decrements_again, by ["S4", "S17", "L7"];
+    judging_idle_before_intake_is_closed_is_caught: IntakeNeverClosed in Storm where drains, by ["S3"];
+    acting_while_held_is_caught: HoldUnseen in Storm where rolls_back_late, by ["S11"];
+    ending_in_an_enabled_group_is_caught: AlwaysDisabled in Storm where enabled_for_long, by ["S6"];
+    no_quiet_time_is_caught: NoQuiet in Storm where drains, by ["S3"];
+    ending_all_at_once_is_caught: NoBudget in Storm where drains, by ["S9"];
     // A terminate call that was carried out shows in every read before a forgetful agent can send a second one, so the journal is not what
     // keeps S4. What only it knows is that a drain is to be called off.
-    a_journal_that_is_lost_is_caught: NoJournal where has_crashes, by ["L3"];
-    a_journal_that_is_not_written_is_caught: Unwritten where drains, by ["S5"];
-    writing_desired_is_caught: WritesDesired where pushes_min, by ["S7"];
+    a_journal_that_is_lost_is_caught: NoJournal in Storm where has_crashes, by ["L3"];
+    a_journal_that_is_not_written_is_caught: Unwritten in Storm where drains, by ["S5"];
+    writing_desired_is_caught: WritesDesired in Storm where pushes_min, by ["S7"];
+    beginning_before_the_write_is_caught: BeginsEarly in Crash where falls_at_effects, by ["E2"];
+    ignoring_the_fence_is_caught: FenceIgnored in Crash where cuts, by ["E3"];
+    repeating_a_job_that_is_not_idempotent_is_caught: JobsAgain in Crash where anything, by ["E2"];
+    forgetting_the_jobs_of_a_machine_is_caught: JobsForgotten in Crash where anything, by ["E8"];
+    forgetting_an_adoption_is_caught: AdoptionForgotten in Crash where anything, by ["E1"];
+    a_lease_that_is_too_long_is_caught: LongLease in Crash where anything, by ["E4"];
+    closing_intake_without_stopping_claims_is_caught: IntakeNeverClosed in Redeploy where anything, by ["S3"];
+    running_on_instead_of_handing_off_is_caught: NoHandoff in Redeploy where anything, by ["E6"];
+    a_hand_off_that_takes_too_long_is_caught: SlowHandback in Redeploy where anything, by ["E5"];
+    starting_twice_is_caught: StartsTwice in Redeploy where anything, by ["E7"];
 }

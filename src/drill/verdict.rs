@@ -1,10 +1,12 @@
-//! Was every invariant of draining.md §6 kept? Judged by what really happened, not by what anybody said.
+//! Was every invariant of draining.md §6 kept, and those of the embedded engines, E1 to E8? Judged by what really happened, not by what anybody said.
 //!
-//! [`agents`] judges the agents, [`rollback`] the rollback and what both owe each other; [`ledger`] reads the region's record for them.
+//! [`agents`] judges the agents, [`rollback`] the rollback and what both owe each other, [`engine`] the engines; [`ledger`] reads the region's record
+//! for them.
 //!
 //! S10 and S16 (hooks, scale-in protection), L4 and L5 (leases, heartbeats) have nothing to speak of yet and are not listed.
 
 mod agents;
+mod engine;
 mod ledger;
 mod rollback;
 
@@ -23,16 +25,22 @@ use crate::decide::Policy;
 use crate::decide::Reason;
 use crate::model::InstanceId;
 
+use super::fleet::Entry;
+use super::fleet::Facts;
+use super::fleet::Falls;
+use super::fleet::Left;
+use super::fleet::Ownership;
 use super::scenario::Play;
 use super::stage::Aftermath;
 use super::station::AtCall;
 use super::station::open;
+use engine::Engines;
 use ledger::wall;
 
 /// One invariant, judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Invariant {
-    /// Its number in draining.md §6.
+    /// Its number: S and L as in draining.md §6, E for the engines'.
     pub id: &'static str,
     /// What it promises.
     pub promise: &'static str,
@@ -58,6 +66,14 @@ pub struct Figures {
     pub longest_drain_s: u64,
     /// Times an agent's process died.
     pub agent_crashes: u32,
+    /// Effects that embedded engines began.
+    pub effects: usize,
+    /// Executions that were taken over from an owner that was gone.
+    pub adopted: usize,
+    /// Executions that ended badly since what must not be repeated was lost with its owner.
+    pub lost_jobs: usize,
+    /// Machines that fell, of themselves.
+    pub machines_fallen: usize,
     /// Agents that held at the end, by code.
     pub held: BTreeMap<&'static str, usize>,
     /// How the rollback ended.
@@ -84,7 +100,8 @@ pub struct Executions {
 pub fn judge(play: &Play, after: &Aftermath) -> (Vec<Invariant>, Figures) {
     let stations = after.stations.values();
     let calls = stations.flat_map(|s| open(&s.record).calls.iter().map(|c| (s.id.clone(), c.clone())).collect::<Vec<_>>()).collect();
-    let judge = Judge { play, after, policy: &play.policy, calls };
+    let engines = after.remains.as_ref().map(|remains| Engines { remains, length: after.length });
+    let judge = Judge { play, after, policy: &play.policy, calls, engines };
     let mut invariants = vec![
         verdict("S1", "no instance ends itself with work in flight", judge.s1()),
         verdict("S2", "idle is never concluded from an unknown or stale sample", judge.s2()),
@@ -120,6 +137,22 @@ pub fn judge(play: &Play, after: &Aftermath) -> (Vec<Invariant>, Figures) {
             verdict("L6", "a rollback ends done, or refused with nothing changed", judge.l6()),
         ]);
     }
+    if let Some(engines) = &judge.engines {
+        invariants.extend([
+            verdict(
+                "E1",
+                "every execution ends, and as its pipeline says; only what must not be repeated may be lost with its machine",
+                engines.e1(),
+            ),
+            verdict("E2", "no effect is begun twice that must not be, and none again that is known to be done", engines.e2()),
+            verdict("E3", "nothing is begun by an instance that lost the execution before", engines.e3()),
+            verdict("E4", "what a dead instance owned is taken over within its lease of 6 s and a second", engines.e4()),
+            verdict("E5", "a drain owns nothing within a second of the end of what was under way", engines.e5()),
+            verdict("E6", "with its intake closed an engine begins nothing", engines.e6()),
+            verdict("E7", "what an execution starts is started once", engines.e7()),
+            verdict("E8", "a job on a machine whose agent comes back is found again", engines.e8()),
+        ]);
+    }
     (invariants, judge.figures())
 }
 
@@ -133,6 +166,7 @@ struct Judge<'a> {
     policy: &'a Policy,
     /// Terminate calls that went out.
     calls: Vec<(InstanceId, Arc<AtCall>)>,
+    engines: Option<Engines<'a>>,
 }
 
 /// How long after a hold was written an agent may still send: the staleness of its read and the time from it to the call.
@@ -165,13 +199,22 @@ impl Judge<'_> {
         for (action, count) in truth.counts.values().flatten() {
             *calls.entry((*action).to_owned()).or_default() += count;
         }
+        let executions = Executions {
+            started: truth.executions.iter().filter(|e| !e.runs.is_empty()).count(),
+            finished: truth.executions.iter().filter(|e| e.is_finished()).count(),
+            lost: truth.lost().count(),
+            lost_to_agents: own.len(),
+        };
+        let engines = self.engines.as_ref();
+        let remains = self.after.remains.as_ref();
+        let taken = |owned: &Vec<Ownership>| owned.iter().rev().skip(1).filter(|o| o.to.is_some_and(|(_, how)| how == Left::Taken)).count();
+        let falls = |facts: &Facts| facts.falls.iter().filter(|(_, what)| *what == Falls::Machine).count();
         Figures {
-            executions: Executions {
-                started: truth.executions.iter().filter(|e| !e.runs.is_empty()).count(),
-                finished: truth.executions.iter().filter(|e| e.is_finished()).count(),
-                lost: truth.lost().count(),
-                lost_to_agents: own.len(),
-            },
+            executions: engines.map_or(executions, |engines| self.executions(engines)),
+            effects: remains.map_or(0, |r| r.ledger.len()),
+            adopted: remains.map_or(0, |r| r.seen.owned.values().map(taken).sum()),
+            lost_jobs: engines.map_or(0, |engines| engines.remains.executions.iter().filter(|e| engines.is_excused(e)).count()),
+            machines_fallen: remains.map_or(0, |r| r.hosts.values().map(falls).sum()),
             instances_retired: self.own_ends().count(),
             decrements: truth.decrements.len(),
             calls,
@@ -184,6 +227,17 @@ impl Judge<'_> {
             }),
             virtual_s: self.after.length.as_secs(),
         }
+    }
+
+    /// Of embedded engines. What was cut off when an agent ended its instance counts as lost to it, also when it was done again elsewhere.
+    fn executions(&self, engines: &Engines<'_>) -> Executions {
+        let all = &engines.remains.executions;
+        let finished = all.iter().filter(|e| e.status().is_complete()).count();
+        let cut = |t: &Termination| {
+            let with = |e: &&Entry| e.on == t.instance && e.cut.is_some() && e.cut == t.stopped;
+            engines.remains.ledger.iter().filter(with).count()
+        };
+        Executions { started: all.len(), finished, lost: all.len() - finished, lost_to_agents: self.own_ends().map(cut).sum() }
     }
 
     fn longest_drain(&self) -> Duration {

@@ -1,6 +1,4 @@
-//! The embedded engine of an agent: put together from the configuration, and run beside the loop.
-//!
-//! What must stay true: the engine ends after the loop, so that what the loop asked of it last is done; one that ends by itself takes the agent with it.
+//! The embedded engine of an agent: put together from the configuration, with the API in front of it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,6 +12,7 @@ use tracing::info;
 
 use super::chain;
 use crate::config;
+use crate::daemon;
 use crate::http::api::Api;
 use crate::http::api::desk::Desk;
 use crate::http::api::tokens::Tokens;
@@ -21,9 +20,7 @@ use crate::model::Clock;
 use crate::orchestrator::engine::stage::Registry;
 use crate::orchestrator::runner::Memory;
 use crate::orchestrator::runner::Parts;
-use crate::orchestrator::runner::Runner;
 use crate::orchestrator::runner::Settings;
-use crate::orchestrator::runner::Wish;
 use crate::orchestrator::runner::definitions::folder::Folder;
 use crate::orchestrator::runner::definitions::from_files::FromFiles;
 use crate::orchestrator::runner::effects::Performers;
@@ -61,10 +58,9 @@ pub(super) struct Place<'a> {
 pub(super) struct Engine {
     pub(super) orchestrator: Arc<Embedded>,
     pub(super) api: Router,
-    /// Ends it.
+    engine: daemon::engine::Engine,
+    /// Ends what reads files beside it.
     stop: CancellationToken,
-    /// The runner.
-    runner: JoinSet<Ended>,
     /// What the store does beside its calls; for as long as the runner needs it.
     store: JoinSet<()>,
 }
@@ -130,35 +126,26 @@ impl Engine {
             history: settings.history,
             ..usual
         };
-        let (runner, handle) = Runner::new(parts, runs, Wish { intake: !place.draining, run: true });
-        let desk =
-            Desk { store: store.clone(), registry, runner: handle.clone(), clock: clock.clone(), zone: settings.zone.clone(), folder };
+        let engine = daemon::engine::Engine::start(parts, runs, place.draining);
+        let desk = Desk {
+            store: store.clone(),
+            registry,
+            runner: engine.runner.clone(),
+            clock: clock.clone(),
+            zone: settings.zone.clone(),
+            folder,
+        };
         let api = Api::new(store, Arc::new(desk), tokens, clock.clone()).router();
-        let mut running = JoinSet::new();
-        running.spawn(runner.run(stop.clone()));
-        Ok(Self { orchestrator: Arc::new(Embedded::new(handle, clock)), api, stop, runner: running, store: background })
+        Ok(Self { orchestrator: Arc::clone(&engine.orchestrator), api, engine, stop, store: background })
     }
 
-    /// Runs beside the loop, which `end_loop` ends, and after it until everything owned is given back.
+    /// Runs beside the loop, as [`daemon::engine::Engine::beside`] does, and what the store and the files need with it.
     ///
     /// # Errors
     /// The engine ended before the loop did.
     pub(super) async fn beside(mut self, work: impl Future<Output = ()>, end_loop: CancellationToken) -> Ended {
-        let working = async {
-            work.await;
-            self.stop.cancel();
-        };
-        let running = async {
-            let ended = match self.runner.join_next().await {
-                Some(Ok(ended)) => ended,
-                Some(Err(broken)) => Err(format!("the engine broke off: {broken}")),
-                None => Ok(()),
-            };
-            let early = !self.stop.is_cancelled();
-            end_loop.cancel();
-            if early { ended.and(Err("the engine ended by itself".to_owned())) } else { ended }
-        };
-        let ((), ended) = tokio::join!(working, running);
+        let ended = self.engine.beside(work, end_loop).await;
+        self.stop.cancel();
         self.store.abort_all();
         ended
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::cloud::sim::Region;
 use crate::cloud::sim::SimTime;
+use crate::drill::Counts;
 use crate::drill::Scenario;
 use crate::drill::Stations;
 use crate::drill::Watcher;
@@ -71,7 +72,7 @@ impl Live {
         }
     }
 
-    fn draw(&self, at: SimTime, region: &mut Region, stations: &Stations) {
+    fn draw(&self, at: SimTime, region: &mut Region, stations: &Stations, counts: Option<Counts>) {
         let mut text = String::from("\x1b[H\x1b[J");
         let clock = format!("{}:{:02}", at.as_secs() / 60, at.as_secs() % 60);
         let _ = writeln!(text, "bellrock drill {}   seed {}   {clock} (virtual)\n", self.scenario.name(), self.seed);
@@ -82,12 +83,13 @@ impl Live {
             let _ = writeln!(text, "  {name:<26}{mark:<12}{}", group.capacity);
             for member in &group.instances {
                 let phase = stations.get(&member.id).map(|s| s.status.borrow().phase.clone()).unwrap_or_default();
-                let intake = match region.read_intake(&member.id) {
+                let engine = stations.get(&member.id).and_then(|station| station.engine());
+                let (intake, work) = engine.unwrap_or_else(|| (region.read_intake(&member.id), region.executing(&member.id).len()));
+                let intake = match intake {
                     Some(true) => "open",
                     Some(false) => "closed",
                     None => "-",
                 };
-                let work = region.executing(&member.id).len();
                 let _ =
                     writeln!(text, "    {:<24}{:<12}{intake:<12}{phase:<18}{}", short(&member.id), member.state.as_str(), "▪".repeat(work));
             }
@@ -98,7 +100,12 @@ impl Live {
             finished += usize::from(execution.is_finished());
             lost += usize::from(execution.is_lost());
         }
-        let _ = writeln!(text, "\n  executions: {} in, {finished} finished, {lost} lost\n", truth.executions.len());
+        let _ = match counts {
+            None => writeln!(text, "\n  executions: {} in, {finished} finished, {lost} lost\n", truth.executions.len()),
+            Some(Counts { started, ended }) => {
+                writeln!(text, "\n  executions: {started} in, {ended} ended; those that only wait are owned by nobody\n")
+            }
+        };
         for line in &self.timeline {
             let _ = writeln!(text, "  {line}");
         }
@@ -117,14 +124,14 @@ impl Live {
 }
 
 impl Watcher for Live {
-    fn look(&mut self, region: &mut Region, stations: &Stations, news: &[String]) {
+    fn look(&mut self, region: &mut Region, stations: &Stations, counts: Option<Counts>, news: &[String]) {
         let at = region.now();
         for line in news {
             self.note(at, line);
         }
         self.moves(at, region, stations);
         if self.picture && self.owed + FRAME / 10 >= FRAME {
-            self.draw(at, region, stations);
+            self.draw(at, region, stations, counts);
         }
         let passed = at - self.before.replace(at).unwrap_or(at);
         self.pace(passed);

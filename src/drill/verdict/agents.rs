@@ -19,9 +19,11 @@ use crate::cloud::sim::Incident;
 use crate::cloud::sim::IntakeChange;
 use crate::cloud::sim::RunEnd;
 use crate::cloud::sim::SimTime;
+use crate::cloud::sim::StateChange;
 use crate::cloud::sim::Switch;
 use crate::cloud::sim::Termination;
 use crate::decide::HeldWhy;
+use crate::drill::fleet::script::Script;
 use crate::drill::scenario::Play;
 use crate::drill::station::AtCall;
 use crate::drill::station::Record;
@@ -62,6 +64,13 @@ impl Judge<'_> {
         }
         if let Some(busy) = self.own_ends().find(|t| !t.executing.is_empty()) {
             return Some(format!("{} ended itself at {} with executions {:?} in flight", busy.instance, secs(busy.at), busy.executing));
+        }
+        if let Some(remains) = &self.after.remains {
+            let mut ends = self.own_ends().filter_map(|t| {
+                let cut = remains.ledger.iter().find(|e| e.on == t.instance && e.is_under_way(t.at))?;
+                Some(format!("{} ended itself at {} with {} under way", t.instance, secs(t.at), cut.key))
+            });
+            return ends.next();
         }
         let lost: BTreeSet<u64> = self.after.truth.terminations.iter().flat_map(|t| t.lost.iter().copied()).collect();
         let runs = self.after.truth.executions.iter().filter(|e| !lost.contains(&e.id)).flat_map(|e| e.runs.iter().map(|r| (e.id, r)));
@@ -115,6 +124,11 @@ impl Judge<'_> {
     pub(super) fn s3(&self) -> Option<String> {
         let sent = self.calls.iter().map(|(id, c)| (id, c.at));
         for (id, at) in sent.chain(self.own_ends().map(|t| (&t.instance, t.at))) {
+            if let Some(asked) = self.asked_for_work(id, at)
+                && at - asked < self.policy.quiet
+            {
+                return Some(format!("{id} ended itself at {} and had asked for work at {}", secs(at), secs(asked)));
+            }
             let change: Option<&IntakeChange> = self.after.truth.intake.iter().rfind(|c| &c.instance == id && c.at <= at);
             let Some(last) = change else { continue };
             if last.open {
@@ -125,6 +139,12 @@ impl Judge<'_> {
             }
         }
         None
+    }
+
+    /// When the embedded engine of an instance last asked the store for work, up to that time.
+    fn asked_for_work(&self, id: &InstanceId, until: SimTime) -> Option<SimTime> {
+        let asked = self.after.remains.as_ref()?.seen.asked.get(id.as_str())?;
+        asked.iter().rfind(|at| **at <= until).copied()
     }
 
     pub(super) fn s4(&self) -> Option<String> {
@@ -307,6 +327,9 @@ impl Judge<'_> {
             let Some(group) = find(&self.after.groups, &cluster.old.name).filter(|g| g.is_disabled()) else { continue };
             for member in group.instances.iter().filter(|i| i.state == LifecycleState::InService) {
                 let Some(station) = self.after.stations.get(&member.id) else { continue };
+                if self.has_fallen(&member.id) {
+                    continue;
+                }
                 let status = station.status.borrow();
                 let busy = self.after.executing.get(&member.id).is_some_and(|e| !e.is_empty());
                 let held = status.held.clone().or_else(|| last_hold(&open(&station.record)));
@@ -322,6 +345,11 @@ impl Judge<'_> {
             }
         }
         None
+    }
+
+    /// Its machine is off, and Auto Scaling has not noticed.
+    fn has_fallen(&self, id: &InstanceId) -> bool {
+        self.after.remains.as_ref().and_then(|remains| remains.hosts.get(id)).is_some_and(|facts| facts.down.is_some())
     }
 
     /// The play makes it impossible to leave, in the way that is told.
@@ -391,8 +419,8 @@ impl Judge<'_> {
             let ends: Vec<&Termination> = self.own_ends().filter(|t| t.group.as_ref() == Some(&group)).collect();
             let Some(dry) = ends.iter().map(|t| self.dry_since(&t.instance)).max() else { continue };
             let ready = dry + self.policy.settle + self.policy.quiet + CONFIRMED_WITHIN;
-            let late: Vec<_> = ends.iter().filter(|t| t.stopped.is_none_or(|stopped| stopped > ready)).collect();
-            let longest = ends.iter().filter_map(|t| Some(t.stopped? - t.at)).max().unwrap_or_default();
+            let late: Vec<_> = ends.iter().filter(|t| self.gone(t).is_none_or(|gone| gone > ready)).collect();
+            let longest = ends.iter().filter_map(|t| Some(self.gone(t)? - t.at)).max().unwrap_or_default();
             let turns = u32::try_from(late.len() + 1).unwrap_or(u32::MAX);
             let within = (longest + self.policy.stale_bound * 2 * turns) * rounds(late.len(), self.policy.budget_percent);
             if let Some(over) = late.iter().find(|t| t.at > ready + within) {
@@ -403,10 +431,17 @@ impl Judge<'_> {
         None
     }
 
+    /// When AWS was done with an end: until then it counts against the budget, also while nothing runs on the machine any more.
+    fn gone(&self, end: &Termination) -> Option<SimTime> {
+        let gone = |s: &&StateChange| s.instance == end.instance && s.at >= end.at && s.state == LifecycleState::Terminated;
+        self.after.truth.states.iter().find(gone).map(|change| change.at)
+    }
+
     /// Nothing but work befalls the play.
     fn is_calm(&self) -> bool {
         let Play { region, goes_bad_after, crash_at_call, crash_every, .. } = self.play;
         let quiet = region.trouble.iter().all(|t| t.probability == 0.0) && region.stale_bound.is_zero();
+        let quiet = quiet && self.play.engines.as_ref().is_none_or(Script::is_calm);
         let only_work = region.incidents.iter().all(|i| matches!(i.what, Incident::Work(_)));
         quiet && only_work && goes_bad_after.is_none() && *crash_at_call == 0.0 && crash_every.is_none() && self.policy.soak.is_zero()
     }
@@ -414,6 +449,11 @@ impl Judge<'_> {
     /// It takes no work since then, and has none.
     fn dry_since(&self, id: &InstanceId) -> SimTime {
         let truth = &self.after.truth;
+        if let Some(remains) = &self.after.remains {
+            let owned = remains.seen.owned.values().flatten().filter(|o| o.session.instance == id.as_str());
+            let worked = owned.map(|o| o.to.map_or(self.after.length, |(to, _)| to)).max();
+            return self.asked_for_work(id, self.after.length).max(worked).unwrap_or_default();
+        }
         let closed = truth.intake.iter().filter(|c| &c.instance == id && !c.open).map(|c| c.at).max();
         let worked = truth.executions.iter().flat_map(|e| &e.runs).filter(|r| &r.instance == id).filter_map(|r| r.ended).max();
         closed.max(worked).unwrap_or_default()

@@ -32,6 +32,7 @@ pub(super) async fn run(shared: Arc<Shared>, state: watch::Receiver<State>, hist
     loop {
         // Safe to cancel: a round that is cut off goes on another time.
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             _ = tick.tick() => {}
         }
@@ -44,6 +45,7 @@ pub(super) async fn run(shared: Arc<Shared>, state: watch::Receiver<State>, hist
             remove(&shared, &history).await
         };
         let removed: Result<usize, StoreError> = tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             removed = round => removed,
         };

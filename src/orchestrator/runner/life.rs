@@ -5,8 +5,8 @@
 
 mod questions;
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ pub(super) struct Life<'a> {
     shared: &'a Arc<Shared>,
     wish: &'a mut watch::Receiver<Wish>,
     state: &'a watch::Sender<State>,
-    owned: &'a Mutex<HashMap<ExecutionId, Owned>>,
+    owned: &'a Mutex<BTreeMap<ExecutionId, Owned>>,
     session: &'a Session,
     owners: JoinSet<(ExecutionId, Arc<Mail>, Exit)>,
     asked: FuturesUnordered<Pin<Box<dyn Future<Output = Answer> + Send>>>,
@@ -171,6 +171,7 @@ impl<'a> Life<'a> {
         while !self.owners.is_empty() || self.asking.claim {
             // Safe to cancel, as above.
             tokio::select! {
+                biased;
                 Some(ended) = self.owners.join_next(), if !self.owners.is_empty() => self.gone(ended),
                 Some(answer) = self.asked.next(), if !self.asked.is_empty() => {
                     self.hear(answer);

@@ -33,7 +33,7 @@ mod session;
 pub mod start;
 pub mod webhooks;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -168,7 +168,7 @@ pub struct Owned {
 pub struct Handle {
     wish: Arc<watch::Sender<Wish>>,
     state: watch::Receiver<State>,
-    owned: Arc<Mutex<HashMap<ExecutionId, Owned>>>,
+    owned: Arc<Mutex<BTreeMap<ExecutionId, Owned>>>,
 }
 
 impl Handle {
@@ -221,7 +221,7 @@ pub struct Runner {
     channels: Vec<Arc<dyn Channel>>,
     wish: watch::Receiver<Wish>,
     state: watch::Sender<State>,
-    owned: Arc<Mutex<HashMap<ExecutionId, Owned>>>,
+    owned: Arc<Mutex<BTreeMap<ExecutionId, Owned>>>,
     /// Sessions begun by this runner.
     lives: u32,
 }
@@ -231,7 +231,7 @@ impl Runner {
     pub fn new(parts: Parts, settings: Settings, wish: Wish) -> (Self, Handle) {
         let (wishes, wish) = watch::channel(wish);
         let (state, states) = watch::channel(State::default());
-        let owned = Arc::new(Mutex::new(HashMap::new()));
+        let owned = Arc::new(Mutex::new(BTreeMap::new()));
         let clock = StoreClock::new(parts.clock);
         let shared = Shared {
             definitions: Definitions::new(Arc::clone(&parts.store), clock.clone()),
@@ -257,6 +257,7 @@ impl Runner {
             tokio::pin!(work);
             // Safe to cancel: the chores go on below.
             tokio::select! {
+                biased;
                 () = &mut work => return,
                 () = over.cancelled() => {}
             }
@@ -300,6 +301,7 @@ impl Runner {
         while !stop.is_cancelled() {
             // Safe to cancel: a change of the wish that is not seen now is seen later.
             tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
                 wished = self.wish.wait_for(|wish| wish.run) => if wished.is_err() { break },
             }

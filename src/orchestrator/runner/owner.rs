@@ -17,7 +17,7 @@ mod finish;
 mod flight;
 mod write;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -113,8 +113,8 @@ async fn work(shared: Arc<Shared>, claimed: Claimed, mail: Arc<Mail>) -> Exit {
         seen: 0,
         acknowledged: 0,
         flight: Flight::new(),
-        brakes: HashMap::new(),
-        undoing: HashMap::new(),
+        brakes: BTreeMap::new(),
+        undoing: BTreeMap::new(),
         reports: VecDeque::new(),
         events: VecDeque::new(),
         wake: None,
@@ -149,6 +149,7 @@ async fn work(shared: Arc<Shared>, claimed: Claimed, mail: Arc<Mail>) -> Exit {
 /// Holds what this version cannot take on for a while, so that it is not claimed again at once, then gives it back.
 async fn set_aside(shared: &Shared, mail: &Mail, lease: Lease) -> Exit {
     tokio::select! {
+        biased;
         () = tokio::time::sleep(SET_ASIDE) => {}
         () = mail.wait_for(|orders| orders.hand_back) => {}
     }
@@ -185,9 +186,9 @@ struct Owner {
     /// Messages up to this number were taken with a write.
     acknowledged: u64,
     flight: Flight,
-    brakes: HashMap<AttemptKey, Brake>,
+    brakes: BTreeMap<AttemptKey, Brake>,
     /// Undoings under way; each is left to the next owner when it is told to.
-    undoing: HashMap<AttemptKey, CancellationToken>,
+    undoing: BTreeMap<AttemptKey, CancellationToken>,
     reports: VecDeque<Report>,
     events: VecDeque<Event>,
     wake: Option<Timestamp>,
@@ -377,6 +378,7 @@ impl Owner {
             let timer = self.wake.map(|wake| wake.since(self.shared.clock.now()));
             // Safe to cancel: a report that is not taken stays in the flight, and orders stay until they are read.
             tokio::select! {
+                biased;
                 Some(report) = self.flight.next(), if !self.flight.is_empty() => self.reports.push_back(report),
                 () = self.mail.rung() => {}
                 () = over(&mut self.ends) => self.cut_off(),

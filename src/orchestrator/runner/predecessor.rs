@@ -49,6 +49,7 @@ pub(super) async fn bury(
         }
         // Safe to cancel: all of it may be done again.
         tokio::select! {
+            biased;
             () = stop.cancelled() => return Ok(BTreeSet::new()),
             () = pause.wait() => {}
         }

@@ -101,6 +101,7 @@ pub(super) async fn run(shared: Arc<Shared>, state: watch::Receiver<State>, safe
     loop {
         // Safe to cancel: a tick that is not taken comes again.
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             _ = tick.tick() => {}
         }

@@ -5,6 +5,8 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering;
 
@@ -63,14 +65,23 @@ fn millis(at: Moment) -> i64 {
 /// Remembers, over a crash, which session this host's process has. One process at a time holds it.
 #[derive(Debug)]
 pub struct Memory {
-    /// `None` = nothing is remembered: a one-off process whose name is its own.
-    place: Option<(PathBuf, File)>,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// Nothing is remembered: a one-off process whose name is its own.
+    Nowhere,
+    /// In this file, under this lock.
+    Disk { path: PathBuf, _lock: File },
+    /// With a simulated host, which outlives its processes.
+    Host(Arc<Mutex<Option<Session>>>),
 }
 
 impl Memory {
     /// Remembers nothing.
     pub fn none() -> Self {
-        Self { place: None }
+        Self { place: Place::Nowhere }
     }
 
     /// The memory in this directory, which is made when it is not there.
@@ -81,12 +92,21 @@ impl Memory {
         std::fs::create_dir_all(folder)?;
         let lock = File::create(folder.join("engine.lock"))?;
         lock.try_lock_exclusive()?;
-        Ok(Self { place: Some((folder.join("engine-session.json"), lock)) })
+        Ok(Self { place: Place::Disk { path: folder.join("engine-session.json"), _lock: lock } })
+    }
+
+    /// The memory of a simulated host. That it has one process at a time is for whoever simulates it to keep.
+    pub fn of_host(host: Arc<Mutex<Option<Session>>>) -> Self {
+        Self { place: Place::Host(host) }
     }
 
     /// The session of the last process, unless it was ended. What cannot be understood is no session: its lease ends it.
     pub(super) fn recall(&self) -> io::Result<Option<Session>> {
-        let Some((path, _)) = &self.place else { return Ok(None) };
+        let path = match &self.place {
+            Place::Nowhere => return Ok(None),
+            Place::Host(host) => return Ok(host.lock().unwrap_or_else(PoisonError::into_inner).clone()),
+            Place::Disk { path, .. } => path,
+        };
         match std::fs::read(path) {
             Ok(text) => Ok(serde_json::from_slice(&text).ok()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -96,7 +116,14 @@ impl Memory {
 
     /// Puts a session, or none, in the place of the last one. It is on disk when this returns.
     pub(super) fn remember(&self, session: Option<&Session>) -> io::Result<()> {
-        let Some((path, _)) = &self.place else { return Ok(()) };
+        let path = match &self.place {
+            Place::Nowhere => return Ok(()),
+            Place::Host(host) => {
+                *host.lock().unwrap_or_else(PoisonError::into_inner) = session.cloned();
+                return Ok(());
+            }
+            Place::Disk { path, .. } => path,
+        };
         let fresh = path.with_extension("new");
         let file = File::create(&fresh)?;
         serde_json::to_writer(&file, &session)?;

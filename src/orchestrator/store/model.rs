@@ -11,10 +11,12 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::Admission;
 use super::Claimed;
@@ -56,7 +58,9 @@ pub struct ModelStore {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
     /// Counts what may interest somebody who waits.
-    news: watch::Sender<u64>,
+    news: AtomicU64,
+    /// Wakes those who wait in the order in which they came; a watch channel would wake them by chance.
+    bell: Notify,
 }
 
 impl fmt::Debug for ModelStore {
@@ -285,12 +289,13 @@ impl State {
 impl ModelStore {
     /// An empty store on this clock.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, state: Mutex::default(), news: watch::Sender::new(0) }
+        Self { clock, state: Mutex::default(), news: AtomicU64::new(0), bell: Notify::new() }
     }
 
     /// Makes those that wait look again: for a clock that was moved by hand.
     pub fn wake(&self) {
-        self.news.send_modify(|n| *n += 1);
+        self.news.fetch_add(1, Ordering::Relaxed);
+        self.bell.notify_waiters();
     }
 
     /// The state and the time. A test that panicked while it held the lock leaves a state that is whole.
@@ -443,11 +448,12 @@ impl Store for ModelStore {
 
     async fn wait(&self, session: &Session, at_most: Duration) {
         let woken = async {
-            let mut news = self.news.subscribe();
             loop {
+                // From here on no ring is missed.
+                let rung = self.bell.notified();
                 let sleep = {
                     let (mut state, now) = self.look();
-                    let number = *news.borrow_and_update();
+                    let number = self.news.load(Ordering::Relaxed);
                     let seen = state.waits.get(session).copied().unwrap_or(Seen { news: 0, until: Timestamp(i64::MIN) });
                     let next = state.next_event(seen.until);
                     let told = seen.news != number || next.is_some_and(|at| at <= now);
@@ -458,7 +464,8 @@ impl Store for ModelStore {
                     next.map(|at| at.since(now))
                 };
                 tokio::select! {
-                    _ = news.changed() => {}
+                    biased;
+                    () = rung => {}
                     () = tokio::time::sleep(sleep.unwrap_or(at_most)) => {}
                 }
             }

@@ -109,6 +109,7 @@ impl Performer for Executions {
         };
         // Safe to cancel: each is one call to the store, or is repeated under the same id.
         tokio::select! {
+            biased;
             outcome = work => outcome.unwrap_or_else(|error| {
                 let unreadable = matches!(error, StoreError::Unreadable(_));
                 Outcome::Failed { error: error.to_string(), retryable: !unreadable }

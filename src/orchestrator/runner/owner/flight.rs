@@ -81,6 +81,7 @@ impl Owner {
                 self.flight.push(Box::pin(async move {
                     // Safe to cancel: it is still recorded as to be done, and is done again by the next owner.
                     tokio::select! {
+                        biased;
                         failed = undo(&shared, &key, effect) => Report::Undone { key, failed },
                         () = brake.leave.cancelled() => Report::Left(key),
                     }

@@ -115,6 +115,7 @@ impl Owner {
         self.meanwhile(async {
             // Safe to cancel: neither holds anything.
             tokio::select! {
+                biased;
                 () = pause.wait() => {}
                 () = mail.wait_for(|orders| orders.abandon) => {}
             }
