@@ -43,9 +43,9 @@ const AT_ONCE: usize = 8;
 const LEASE: Duration = Duration::from_secs(120);
 /// One delivery.
 const WITHIN: Duration = Duration::from_secs(30);
-/// The first pause before another try, and the longest.
+/// The first pause before another try, and the longest; each is drawn from itself to twice itself.
 const AGAIN_FIRST: Duration = Duration::from_secs(5);
-const AGAIN_LONGEST: Duration = Duration::from_secs(900);
+const AGAIN_LONGEST: Duration = Duration::from_secs(600);
 /// Tries before a notice is given up: about half a day.
 const TRIES: u32 = 50;
 /// Types that are remembered as not set up; what they are called is for authors of pipelines to say, so they could be many.
