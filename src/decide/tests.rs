@@ -955,7 +955,10 @@ fn an_orchestrator_that_was_stopped_is_started_again_however_its_end_came_to_not
 #[test]
 fn whoever_may_not_read_the_group_says_so_with_a_code_f31() {
     let mut rig = Rig::superseded();
-    rig.run_s(60);
+    rig.busy = busy();
+    rig.run_s(300);
+    assert_eq!(rig.word(), "confirming_idle");
+    rig.busy = Activity::Idle;
     rig.denied = true;
     let held = (0..60).any(|_| {
         rig.run_s(10);
