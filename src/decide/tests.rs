@@ -971,6 +971,22 @@ fn whoever_may_not_read_the_group_says_so_with_a_code_f31() {
 }
 
 #[test]
+fn one_read_without_us_does_not_settle_a_call_of_unknown_outcome_f15() {
+    let mut rig = Rig::superseded();
+    rig.terminate = vec![fault(FaultKind::OutcomeUnknown, "no answer")];
+    while rig.word() != "outcome_unknown" {
+        rig.run_s(1);
+    }
+    let members = std::mem::take(&mut rig.old.instances);
+    // Time for one read of ourselves, not for two.
+    rig.run_s(7);
+    assert_eq!(rig.word(), "outcome_unknown");
+    rig.old.instances = members;
+    rig.run_s(600);
+    assert_eq!(rig.terminations(), 2, "it was not carried out, and is asked for again");
+}
+
+#[test]
 fn a_turn_rests_on_a_read_that_was_asked_for_in_it_f47() {
     let members = ["i-0a", "i-0b", "i-0c", "i-0d"];
     let policy = Policy { budget_percent: 25, ..Policy::default() };
