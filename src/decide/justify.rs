@@ -172,8 +172,10 @@ fn turn(policy: &Policy, keep: usize, group: &Group, own: &InstanceId, asked: Ti
         return Ok(());
     }
     if slot.place(rank, members.len()) < places && slot.first_half {
-        let why = || "a read of this turn".to_owned();
-        return if asked >= slot.start { Ok(()) } else { Err(Justification::Wait { why: why(), until: now }) };
+        if asked >= slot.start {
+            return Ok(());
+        }
+        return Err(Justification::Wait { why: "a read of this turn".to_owned(), until: now });
     }
     let until = slot.next_turn(rank, members.len(), places);
     Err(Justification::Wait { why: format!("another instance's turn; {budget} of {} end at once", members.len()), until })
@@ -190,7 +192,7 @@ struct Room {
 }
 
 fn room(policy: &Policy, keep: usize, group: &Group, members: usize) -> Room {
-    let ending = group.instances.iter().filter(|i| i.state.is_ending() && i.state != LifecycleState::Terminated).count();
+    let ending = group.instances.iter().filter(|i| leaves(&i.state)).count();
     let budget = (members * usize::from(policy.budget_percent) / 100).max(1);
     Room { ending, spare: (members - ending).saturating_sub(keep), budget }
 }
@@ -226,10 +228,14 @@ impl Slot {
     }
 }
 
+/// On its way out, and not gone yet.
+fn leaves(state: &LifecycleState) -> bool {
+    state.is_ending() && *state != LifecycleState::Terminated
+}
+
 /// Those in service and those on their way out, by id.
 fn members(group: &Group) -> Vec<&InstanceId> {
-    let member =
-        |state: &LifecycleState| *state == LifecycleState::InService || (state.is_ending() && *state != LifecycleState::Terminated);
+    let member = |state: &LifecycleState| *state == LifecycleState::InService || leaves(state);
     let mut members: Vec<&InstanceId> = group.instances.iter().filter(|i| member(&i.state)).map(|i| &i.id).collect();
     members.sort();
     members
