@@ -333,20 +333,65 @@ fn codes(code: &str) -> BTreeSet<String> {
     codes
 }
 
+/// Pages that a text names: `runbooks/CODE.md`, where CODE is not a placeholder.
+fn pages_named(text: &str) -> BTreeSet<String> {
+    let named = text.split("runbooks/").skip(1).filter_map(|rest| rest.split_once(".md").map(|(code, _)| code));
+    named.filter(|code| is_code(code)).map(str::to_owned).collect()
+}
+
+fn is_code(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'))
+}
+
+/// Pages that are no code's: a whole procedure, and one table for all that the API answers.
+const PAGES: [&str; 2] = ["rollback", "api"];
+
 #[test]
-fn every_code_has_a_page() {
-    let mut broken = Vec::new();
-    for source in sources() {
-        // AWS's own codes are AWS's to explain; a stage fails with the class of error that Orca's records name.
-        if room_of(&source.path) == "cloud" || source.path.starts_with("orchestrator/engine/") {
-            continue;
-        }
-        for code in codes(&source.product) {
-            let named = !code.is_empty() && code.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'));
-            if !named || !root().join(format!("runbooks/{code}.md")).is_file() {
-                broken.push(format!("src/{}: runbooks/{code}.md", source.path));
+fn every_code_of_the_api_has_a_row() {
+    let page = fs::read_to_string(root().join("runbooks/api.md")).expect("it is there");
+    let (mut broken, mut found) = (Vec::new(), 0);
+    for source in sources().iter().filter(|source| room_of(&source.path) == "http") {
+        let after = source.product.split("StatusCode::").skip(1).filter_map(|rest| rest.split_once(',')).map(|(_, rest)| rest.trim_start());
+        for code in after.filter_map(|rest| rest.strip_prefix('"')?.split('"').next()).filter(|code| is_code(code)) {
+            found += 1;
+            if !page.contains(&format!("| `{code}` |")) {
+                broken.push(format!("src/{}: {code}", source.path));
             }
         }
+    }
+    assert!(found > 20, "the reader of this test sees {found} codes");
+    assert_none("a client that is answered with a code finds its row in runbooks/api.md.", broken);
+}
+
+#[test]
+fn every_code_has_a_page_and_every_page_a_code() {
+    let (mut broken, mut shown) = (Vec::new(), BTreeSet::from(PAGES.map(str::to_owned)));
+    for source in sources() {
+        let mut all = pages_named(&source.product);
+        // AWS's own codes are AWS's to explain; a stage fails with the class of error that Orca's records name.
+        if room_of(&source.path) != "cloud" && !source.path.starts_with("orchestrator/engine/") {
+            all.extend(codes(&source.product));
+        }
+        for code in all {
+            if !is_code(&code) || !root().join(format!("runbooks/{code}.md")).is_file() {
+                broken.push(format!("src/{}: runbooks/{code}.md", source.path));
+            }
+            shown.insert(code);
+        }
+    }
+    for page in fs::read_dir(root().join("runbooks")).expect("it is there").map(|page| page.expect("readable").path()) {
+        let (name, text) = (page.file_stem().expect("a name").to_string_lossy().into_owned(), fs::read_to_string(&page).expect("text"));
+        if !shown.contains(&name) {
+            broken.push(format!("runbooks/{name}.md: nothing shows this code"));
+        }
+        let missing = ["# ", "**Meaning|**What it means", "**See|**How to see", "**Do|**What to do", "**Undo|**How to undo"];
+        let missing = missing.into_iter().filter(|part| !part.split('|').any(|part| text.contains(part)));
+        broken.extend(missing.filter(|_| !PAGES.contains(&name.as_str())).map(|part| format!("runbooks/{name}.md: no {part}")));
+    }
+    for text in ["README.md", "systemd/bellrock.toml", "systemd/bellrock.service"] {
+        let named = pages_named(&fs::read_to_string(root().join(text)).expect("it is there"));
+        let missing = named.into_iter().filter(|code| !root().join(format!("runbooks/{code}.md")).is_file());
+        broken.extend(missing.map(|code| format!("{text}: runbooks/{code}.md")));
     }
     assert_none("a person who is shown a code finds its page: what it means, how to see it, what to do.", broken);
 }
@@ -365,4 +410,5 @@ fn the_readers_of_this_test_see() {
         codes("Failure::new(\n  \"a-b\", x); fn code(&self) -> &str {\n 1 => \"c-d\",\n    }\n \"e\""),
         BTreeSet::from(["a-b".into(), "c-d".into()])
     );
+    assert_eq!(pages_named("see runbooks/a-b.md, runbooks/{code}.md, runbooks/c_d.md"), BTreeSet::from(["a-b".into(), "c_d".into()]));
 }

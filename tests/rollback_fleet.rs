@@ -1,0 +1,229 @@
+//! A rollback as it is at 3 a.m.: `bellrock sim` and `bellrock rollback` as processes, a bad line between, laptops that die, agents that are dead already;
+//! and the page that does without Bellrock, done.
+//!
+//! Seeds are printed. `BELLROCK_ROLLBACK_SEEDS=FROM..TO` plays others, or more of them; processes still race as they like.
+#![allow(clippy::disallowed_methods, reason = "the environment of the test run says where the AWS CLI is, and which seeds are asked for")]
+
+#[path = "rollback_fleet/by_hand.rs"]
+mod by_hand;
+#[path = "fleet/process.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod process;
+#[path = "rollback_fleet/proxy.rs"]
+mod proxy;
+#[path = "fleet/sim.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod sim;
+#[path = "rollback_fleet/world.rs"]
+mod world;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+use std::process::Output;
+use std::process::Stdio;
+use std::time::Duration;
+
+use futures::future::join_all;
+use proxy::Fate;
+use proxy::Proxy;
+use rand::Rng;
+use rand::SeedableRng;
+use rand_pcg::Pcg32;
+use serde_json::Value;
+use serde_json::json;
+use sim::Sim;
+use tokio::process::Child;
+use tokio::process::Command;
+
+/// Seeds of a run of `tests/run`; more are asked for by hand.
+const SEEDS: Range<u64> = 0..3;
+/// Of all requests while the line is bad.
+const BAD: f64 = 0.15;
+/// Laptops that die in one night.
+const KILLS: usize = 4;
+/// For what takes half a minute on a quiet machine.
+const LIMIT: Duration = Duration::from_secs(200);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_bad_the_line_and_however_often_the_laptop_dies_the_same_command_ends_it() {
+    let nights = join_all(seeds().map(night)).await;
+    assert!(nights.iter().map(|night| night.killed).sum::<usize>() > 0, "no laptop died: {nights:?}");
+    let fates: BTreeMap<String, usize> = nights.iter().flat_map(|night| night.fates.clone()).fold(BTreeMap::new(), |mut all, (fate, n)| {
+        *all.entry(fate).or_default() += n;
+        all
+    });
+    println!("{fates:?}");
+    assert!(
+        ["NeverArrived", "AnswerLost", "AnswerSpoiled", "Throttled", "Unavailable"].iter().all(|fate| fates.contains_key(*fate)),
+        "{fates:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_only_the_aws_endpoint_up_the_rollback_is_done() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let sim = world::region(dir.path(), 1).await;
+    // The agents of both groups, killed, and what they looked after: no orchestrator answers, no store, nobody reads a hold.
+    for group in ["shop-main-v023", "shop-main-v024"] {
+        let mut agents = sim.agents(group, dir.path()).await;
+        sim::all_ready(&mut agents).await;
+        for mut agent in agents {
+            agent.kill("working").await;
+        }
+    }
+    for group in ["shop-main-v024", "shop-polling-v024"] {
+        for instance in sim.instances(group).await {
+            sim.incident(json!({ "hang_orchestrator": { "on": instance["id"], "for": 86_400 } })).await;
+        }
+    }
+    let line = Proxy::to(&sim.endpoint, 1, 0.0).await;
+    let ended = ended(start(dir.path(), &line.endpoint, "oncall@laptop")).await;
+    let said = said(&ended);
+    assert_eq!((ended.status.code(), &said["outcome"]), (Some(0), &json!("done")), "{said:#}");
+    let elsewhere: Vec<_> = line.seen().into_iter().filter(|seen| seen.path != "/" || seen.action.is_empty()).collect();
+    assert!(elsewhere.is_empty(), "it asked for more than AWS: {elsewhere:?}");
+    assert_eq!(world::wrong(&sim).await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_done_by_hand_with_the_aws_cli_leaves_what_the_rollback_leaves() {
+    let cli = std::env::var("BELLROCK_AWS_CLI").unwrap_or_else(|_| {
+        panic!(
+            "BELLROCK_AWS_CLI is not set. `tests/run` installs the AWS CLI and sets it; by hand: \
+             python3 -m venv V && V/bin/pip install awscli, then BELLROCK_AWS_CLI=$PWD/V/bin/aws cargo test --test rollback_fleet"
+        )
+    });
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let broken: Value = serde_json::from_str(include_str!("../src/cloud/sim/serve/scenarios/broken.json")).expect("JSON");
+    let sim = Sim::start(dir.path(), &broken, 1).await;
+    sim.post("advance", json!({ "seconds": 150 })).await;
+    let bin = Path::new(&cli).parent().expect("a directory").display().to_string();
+    let mut hand = Command::new("bash");
+    hand.args(["-c", &by_hand::script()]).current_dir(dir.path()).env_clear().stdin(Stdio::null());
+    hand.env("PATH", format!("{bin}:/usr/bin:/bin")).envs(credentials(&sim.endpoint));
+    hand.envs([("USER", "ann"), ("EVERY_S", "0.5"), ("SETTLE_S", "0"), ("AWS_DEFAULT_REGION", "us-east-1")]);
+    let ended = tokio::time::timeout(2 * LIMIT, hand.kill_on_drop(true).output()).await.expect("ends in time").expect("bash runs");
+    let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    assert!(ended.status.success() && err.is_empty(), "{}\n{out}\n{err}", ended.status);
+    let groups = sim.control().await["groups"].take();
+    let states: Vec<String> = groups.as_array().expect("groups").iter().map(state).collect();
+    assert_eq!(
+        states,
+        [
+            r#"spinnaker-main-v023 3/3/10 [] {"bellrock:generation":"1"} 3"#,
+            r#"spinnaker-main-v024 0/0/0 [] {"bellrock:capacity":"3/3/10","bellrock:generation":"1"} 0"#,
+            r#"spinnaker-polling-v023 1/1/1 [] {"bellrock:generation":"1"} 1"#,
+            r#"spinnaker-polling-v024 0/0/0 [] {"bellrock:capacity":"1/1/1","bellrock:generation":"1"} 0"#,
+        ]
+    );
+    let members: Vec<Value> = sim.instances("spinnaker-main-v023").await.iter().map(|i| i["id"].clone()).collect();
+    for (name, serving) in sim.healthy_targets().await {
+        assert!(serving.len() == 3 && serving.iter().all(|id| members.contains(&json!(id))), "{name}: {serving:?}");
+    }
+}
+
+/// How one night went.
+#[derive(Debug)]
+struct Night {
+    killed: usize,
+    fates: BTreeMap<String, usize>,
+}
+
+/// A rollback over a bad line, killed at some change or other and continued from another machine; then, if it has paused, from a better one.
+async fn night(seed: u64) -> Night {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let sim = world::region(dir.path(), seed).await;
+    let line = Proxy::to(&sim.endpoint, seed, BAD).await;
+    let mut random = Pcg32::seed_from_u64(seed);
+    let mut killed = 0;
+    let last = loop {
+        let laptop = dir.path().join(format!("laptop-{killed}"));
+        let mut child = start(&laptop, &line.endpoint, "oncall@laptop");
+        let dies = random.random_range(1..8);
+        // Cancel-safe: a process that has ended stays so, and changes are counted by the proxy.
+        tokio::select! {
+            _ = child.wait() => {}
+            () = line.after_changes(dies), if killed < KILLS => {
+                child.kill().await.expect("it can be killed");
+                killed += 1;
+                continue;
+            }
+            () = tokio::time::sleep(LIMIT) => panic!("seed {seed}: it neither ends nor changes anything"),
+        }
+        let ended = child.wait_with_output().await.expect("it has ended");
+        match ended.status.code() {
+            Some(0) => break ended,
+            // Over a line this bad it may give up, and says so; then the line gets better, and the same command has to end it.
+            Some(1 | 3) => {
+                println!("seed {seed}: {:#}", said(&ended)["report"]);
+                line.turn(0.0);
+            }
+            _ => {
+                let said = said(&ended);
+                // The one before had only its last word left to say when it died.
+                assert_eq!(said["reasons"][0]["code"], "rollback-nothing-to-do", "seed {seed}: {said:#}");
+                break ended;
+            }
+        }
+    };
+    let wrong = world::wrong(&sim).await;
+    let progress = std::fs::read_to_string(dir.path().join(format!("laptop-{killed}/stderr"))).unwrap_or_default();
+    assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}\n{:#}\n{progress}", said(&last));
+    let mut fates = BTreeMap::new();
+    for seen in line.seen() {
+        let fate = if let Fate::Late(_) = seen.fate { "Late".to_owned() } else { format!("{:?}", seen.fate) };
+        *fates.entry(fate).or_default() += 1;
+    }
+    println!("seed {seed}: {killed} laptops died, {fates:?}");
+    Night { killed, fates }
+}
+
+fn seeds() -> Range<u64> {
+    let asked = std::env::var("BELLROCK_ROLLBACK_SEEDS").ok();
+    let range = asked.as_deref().and_then(|text| {
+        let (from, to) = text.split_once("..")?;
+        Some(from.parse().ok()?..to.parse().ok()?)
+    });
+    let seeds = range.unwrap_or(SEEDS);
+    println!("BELLROCK_ROLLBACK_SEEDS={}..{}", seeds.start, seeds.end);
+    seeds
+}
+
+fn credentials(endpoint: &str) -> Vec<(String, String)> {
+    [
+        ("AWS_ENDPOINT_URL", endpoint),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", world::PERSON),
+        ("AWS_SECRET_ACCESS_KEY", "none"),
+        ("AWS_CONFIG_FILE", "/dev/null"),
+        ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
+}
+
+/// A rollback from this laptop.
+fn start(laptop: &Path, endpoint: &str, owner: &str) -> Child {
+    let mut env = credentials(endpoint);
+    env.push(("XDG_STATE_HOME".to_owned(), laptop.display().to_string()));
+    std::fs::create_dir_all(laptop).expect("a directory of our own");
+    let progress = File::options().create(true).append(true).open(laptop.join("stderr")).expect("a directory of our own");
+    let args = ["rollback", "shop", "--yes", "--output", "json", "--settle", "1s", "--timeout", "3m", "--owner", owner];
+    process::bellrock(&args, &env).stdout(Stdio::piped()).stderr(progress).spawn().expect("the program that was built for this test")
+}
+
+async fn ended(child: Child) -> Output {
+    tokio::time::timeout(LIMIT, child.wait_with_output()).await.expect("ends in time").expect("it is ours")
+}
+
+fn said(ended: &Output) -> Value {
+    serde_json::from_slice(&ended.stdout).unwrap_or_else(|_| json!({ "no JSON": String::from_utf8_lossy(&ended.stdout) }))
+}
+
+fn state(group: &Value) -> String {
+    let instances = group["instances"].as_array().map_or(0, Vec::len);
+    let text = |key: &str| group[key].as_str().unwrap_or_default().to_owned();
+    format!("{} {}/{}/{} {} {} {instances}", text("name"), group["min"], group["desired"], group["max"], group["suspended"], group["tags"])
+}

@@ -1,0 +1,173 @@
+//! The bad line between the rollback and AWS: an HTTP proxy that loses requests, loses answers after delivery, delays, throttles, and answers 5xx.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::HeaderName;
+use axum::http::Method;
+use axum::http::StatusCode;
+use axum::http::Uri;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use futures::stream;
+use rand::Rng;
+use rand::SeedableRng;
+use rand_pcg::Pcg32;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// What becomes of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Delivered, answered.
+    Passed,
+    /// The line breaks before it arrives.
+    NeverArrived,
+    /// It took effect, and nobody is told.
+    AnswerLost,
+    /// It took effect, and the answer is an error of the server.
+    AnswerSpoiled,
+    /// Refused by the account's bucket.
+    Throttled,
+    /// A server that is ill.
+    Unavailable,
+    /// Delivered late.
+    Late(Duration),
+}
+
+/// One request as the line saw it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub action: String,
+    pub path: String,
+    pub fate: Fate,
+}
+
+struct Line {
+    to: String,
+    http: reqwest::Client,
+    weather: Mutex<(Pcg32, f64)>,
+    seen: Mutex<Vec<Seen>>,
+    changes: watch::Sender<usize>,
+}
+
+/// A proxy on a port of its own.
+pub struct Proxy {
+    pub endpoint: String,
+    line: Arc<Line>,
+    _server: JoinSet<std::io::Result<()>>,
+}
+
+impl Proxy {
+    /// A line to this endpoint on which `bad` of all requests, 0 to 1, meet one of the fates above.
+    pub async fn to(endpoint: &str, seed: u64, bad: f64) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let at = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let line = Arc::new(Line {
+            to: endpoint.to_owned(),
+            http: super::process::client(),
+            weather: Mutex::new((Pcg32::seed_from_u64(seed), bad)),
+            seen: Mutex::default(),
+            changes: watch::Sender::new(0),
+        });
+        let app = Router::new().fallback(carry).with_state(Arc::clone(&line));
+        let mut server = JoinSet::new();
+        server.spawn(async move { axum::serve(listener, app).await });
+        Self { endpoint: at, line, _server: server }
+    }
+
+    /// From now on so much of it is bad.
+    pub fn turn(&self, bad: f64) {
+        self.line.weather.lock().unwrap_or_else(PoisonError::into_inner).1 = bad;
+    }
+
+    /// Resolves when this many more changes have been asked for; how far each came is the weather's.
+    pub async fn after_changes(&self, more: usize) {
+        let mut changes = self.line.changes.subscribe();
+        let wanted = *changes.borrow_and_update() + more;
+        changes.wait_for(|seen| *seen >= wanted).await.expect("the proxy lives");
+    }
+
+    /// Everything so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.line.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Line {
+    fn fate(&self) -> Fate {
+        let mut weather = self.weather.lock().unwrap_or_else(PoisonError::into_inner);
+        let (random, bad) = &mut *weather;
+        if !random.random_bool(*bad) {
+            return Fate::Passed;
+        }
+        match random.random_range(0..6) {
+            0 => Fate::NeverArrived,
+            1 => Fate::AnswerLost,
+            2 => Fate::AnswerSpoiled,
+            3 => Fate::Throttled,
+            4 => Fate::Unavailable,
+            _ => Fate::Late(Duration::from_millis(random.random_range(50..1500))),
+        }
+    }
+}
+
+async fn carry(State(line): State<Arc<Line>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let fate = line.fate();
+    let form = String::from_utf8_lossy(&body);
+    let action = form.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap_or_default().to_owned();
+    let is_change = !action.starts_with("Describe") && !action.starts_with("Get");
+    line.seen.lock().unwrap_or_else(PoisonError::into_inner).push(Seen { action, path: uri.path().to_owned(), fate });
+    if is_change {
+        line.changes.send_modify(|seen| *seen += 1);
+    }
+    match fate {
+        Fate::NeverArrived => return broken(),
+        Fate::Throttled => return error(StatusCode::BAD_REQUEST, "Throttling", "Rate exceeded"),
+        Fate::Unavailable => return error(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "Service is unable to handle request"),
+        // A line is slow for real; nothing in the test waits for it.
+        Fate::Late(late) => tokio::time::sleep(late).await,
+        Fate::Passed | Fate::AnswerLost | Fate::AnswerSpoiled => {}
+    }
+    let mut request = line.http.request(method, format!("{}{uri}", line.to)).body(body);
+    for name in ["authorization", "content-type", "x-amz-date", "user-agent", "x-amz-target"] {
+        request = headers.get(name).into_iter().fold(request, |request, value| request.header(name, value));
+    }
+    let Ok(answer) = request.send().await else { return error(StatusCode::BAD_GATEWAY, "BadGateway", "the region does not answer") };
+    let (status, kind) = (answer.status(), answer.headers().get(CONTENT_TYPE).cloned());
+    let request_id = answer.headers().get("x-amzn-requestid").cloned();
+    let Ok(text) = answer.bytes().await else { return broken() };
+    match fate {
+        Fate::AnswerLost => broken(),
+        Fate::AnswerSpoiled => error(StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure", "The request processing has failed"),
+        Fate::Passed | Fate::Late(_) | Fate::NeverArrived | Fate::Throttled | Fate::Unavailable => {
+            let mut response = (status, text).into_response();
+            response.headers_mut().extend(kind.map(|kind| (CONTENT_TYPE, kind)));
+            response.headers_mut().extend(request_id.map(|id| (HeaderName::from_static("x-amzn-requestid"), id)));
+            response
+        }
+    }
+}
+
+/// An answer that breaks off: the connection is closed in the middle.
+fn broken() -> Response {
+    let end = stream::iter([Err::<Bytes, _>(std::io::Error::other("the line is cut"))]);
+    Response::new(Body::from_stream(end))
+}
+
+fn error(status: StatusCode, code: &str, message: &str) -> Response {
+    let kind = if status.is_server_error() { "Receiver" } else { "Sender" };
+    let text = format!(
+        "<ErrorResponse><Error><Type>{kind}</Type><Code>{code}</Code><Message>{message}</Message></Error><RequestId>proxy</RequestId></ErrorResponse>"
+    );
+    (status, [(CONTENT_TYPE, "text/xml")], text).into_response()
+}
