@@ -70,7 +70,7 @@ impl Engine for Fake {
     async fn start(&self, start: Start) -> Result<ExecutionId, StartError> {
         let execution = self.plan(start).await?;
         let listing = record::listing(&execution);
-        let new = NewExecution { listing, record: record::encode(&execution), correlation_id: None, due: Timestamp(0) };
+        let new = NewExecution { listing, record: record::encode(&execution), correlation_id: None, due: Timestamp(0), limit: None };
         self.0.create(new).await?;
         Ok(execution.id)
     }

@@ -470,7 +470,7 @@ async fn queue(input: &Value) -> Value {
         let summary = Summary { pipeline_config_id: Some("c".to_owned()), limit_concurrent: true, ..Summary::default() };
         let execution = Execution::new(name.into(), summary, Vec::new());
         let (listing, record) = (record::listing(&execution), record::encode(&execution));
-        store.create(NewExecution { listing, record, correlation_id: None, due: NOW }).await.expect("the model answers");
+        store.create(NewExecution { listing, record, correlation_id: None, due: NOW, limit: None }).await.expect("the model answers");
         let claimed = store.claim_one(&session, &name.into()).await.expect("the model answers").expect("nobody else is there");
         store.admit(&claimed.lease, "c", 1).await.expect("the model answers");
         if holder.is_none() {

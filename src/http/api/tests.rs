@@ -126,6 +126,7 @@ impl Rig {
             record: record::encode(&execution),
             correlation_id: None,
             due: Timestamp(0),
+            limit: None,
         };
         self.store.create(new).await.unwrap();
     }

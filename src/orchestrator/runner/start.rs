@@ -115,7 +115,7 @@ pub async fn put(store: &dyn Store, execution: &Execution, correlation_id: Optio
     if bytes > MOST_BYTES {
         return Err(StoreError::Refused(format!("the execution has {bytes} bytes; at most {MOST_BYTES} go")));
     }
-    let new = NewExecution { listing: record::listing(execution), record, correlation_id, due: now };
+    let new = NewExecution { listing: record::listing(execution), record, correlation_id, due: now, limit: execution.summary().limit() };
     Ok(match store.create(new).await? {
         Created::New => Started { id: execution.id.clone(), existed: false },
         Created::Existing(id) => Started { id, existed: true },

@@ -155,6 +155,10 @@ macro_rules! promises {
 
             gate::slots_are_given_up_to_the_limit,
             gate::asking_again_gives_the_same_answer,
+            gate::the_order_of_creation_is_that_of_the_gate,
+            gate::one_may_be_admitted_before_anybody_owned_it,
+            gate::creating_again_takes_no_second_place,
+            gate::nobody_passes_those_that_wait,
             gate::gates_of_definitions_are_apart,
             gate::an_admission_needs_the_ownership,
             gate::the_oldest_starts_when_all_are_kept,
@@ -356,7 +360,8 @@ fn of(n: u32, summary: Summary) -> Execution {
 }
 
 fn new(execution: &Execution, due: Timestamp) -> NewExecution {
-    NewExecution { listing: record::listing(execution), record: record::encode(execution), correlation_id: None, due }
+    let limit = execution.summary().limit();
+    NewExecution { listing: record::listing(execution), record: record::encode(execution), correlation_id: None, due, limit }
 }
 
 /// A write that changes nothing.

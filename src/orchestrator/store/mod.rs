@@ -126,6 +126,9 @@ pub struct NewExecution {
     pub correlation_id: Option<String>,
     /// When it is to be looked at first.
     pub due: Timestamp,
+    /// At most so many of its definition run at once: it takes a slot, or its place among those that wait, as it is created. So the order of
+    /// creation is the order of the gate, whoever comes to own which of them first.
+    pub limit: Option<u32>,
 }
 
 /// What came of a [`Store::create`].
@@ -400,7 +403,8 @@ pub trait Store: Send + Sync + 'static {
     /// Puts a message in an inbox and makes the execution due. `Ok(false)`: there is no such execution, or it ended and this message cannot move it.
     async fn post(&self, id: &ExecutionId, message: &Message) -> Result<bool, StoreError>;
 
-    /// Asks for a slot: at most `limit` executions of the definition hold one. Asking again gives the same answer. Refused without the ownership.
+    /// Asks for a slot: at most `limit` executions of the definition hold one, and nobody passes those that wait. Asking again, or after a creation with
+    /// a limit, gives the answer that was given then. Refused without the ownership.
     async fn admit(&self, lease: &Lease, pipeline_config_id: &str, limit: u32) -> Result<Admission, StoreError>;
 
     /// Hands free slots of a definition to those that wait: with `keep`, the oldest; else the newest, and the others are told to cancel.

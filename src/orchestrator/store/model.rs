@@ -114,6 +114,31 @@ struct Gate {
     waiting: Vec<ExecutionId>,
 }
 
+impl Gate {
+    fn enter(&mut self, id: &ExecutionId, limit: u32) -> Admission {
+        if self.holders.contains(id) {
+            return Admission::Go;
+        }
+        if self.waiting.contains(id) {
+            return Admission::Wait;
+        }
+        if self.waiting.is_empty() && self.holders.len() < limit as usize {
+            self.holders.insert(id.clone());
+            return Admission::Go;
+        }
+        self.waiting.push(id.clone());
+        Admission::Wait
+    }
+}
+
+/// How long a session's lease has held without a break, holds, and how long it is.
+#[derive(Clone, Copy)]
+struct Lived {
+    since: Timestamp,
+    until: Timestamp,
+    lease: Duration,
+}
+
 /// What a session was told by its last wait.
 #[derive(Clone, Copy)]
 struct Seen {
@@ -348,6 +373,9 @@ impl Store for ModelStore {
         if let Some(entry) = state.executions.values().find(same) {
             return Ok(Created::Existing(entry.listing.id.clone()));
         }
+        if let (Some(limit), Some(config)) = (new.limit, &new.listing.pipeline_config_id) {
+            state.gates.entry(config.clone()).or_default().enter(&id, limit);
+        }
         let entry = Entry {
             listing: new.listing,
             fields: new.record.fields.into_iter().collect(),
@@ -419,18 +447,7 @@ impl Store for ModelStore {
             return Err(StoreError::Refused("another session owns this execution now".to_owned()));
         }
         let gate = state.gates.entry(pipeline_config_id.to_owned()).or_default();
-        if gate.holders.contains(id) {
-            return Ok(Admission::Go);
-        }
-        if gate.waiting.contains(id) {
-            return Ok(Admission::Wait);
-        }
-        if gate.holders.len() < limit as usize {
-            gate.holders.insert(id.clone());
-            return Ok(Admission::Go);
-        }
-        gate.waiting.push(id.clone());
-        Ok(Admission::Wait)
+        Ok(gate.enter(id, limit))
     }
 
     async fn start_waiting(&self, pipeline_config_id: &str, limit: u32, keep: bool) -> Result<(), StoreError> {

@@ -53,6 +53,70 @@ pub async fn asking_again_gives_the_same_answer(g: &Ground) {
     assert_eq!(told(g).await, [(id(2), vec![Message::Admitted])], "once");
 }
 
+/// Due now, of a definition of which `limit` run at once.
+async fn limited(g: &Ground, n: u32, limit: u32) {
+    let new = NewExecution { limit: Some(limit), ..new(&pipeline(n), Timestamp(1)) };
+    assert_eq!(g.store.create(new).await.unwrap(), Created::New);
+}
+
+pub async fn the_order_of_creation_is_that_of_the_gate(g: &Ground) {
+    let one = g.session("i-1").await;
+    for n in [3, 1, 2] {
+        limited(g, n, 1).await;
+    }
+    let claimed = g.claim(&one, 10).await;
+    let lease = |n: u32| claimed.iter().map(|c| &c.lease).find(|lease| lease.execution == id(n)).unwrap();
+    for (n, expected) in [(2, Admission::Wait), (1, Admission::Wait), (3, Admission::Go)] {
+        assert_eq!(ask(g, lease(n), 1).await, expected, "{n}");
+    }
+    g.park(lease(1), None).await;
+    g.park(lease(2), None).await;
+    g.finish(lease(3), Status::Succeeded, Timestamp(5)).await;
+    g.store.start_waiting("c-1", 1, true).await.unwrap();
+    assert_eq!(told(g).await, [(id(1), vec![Message::Admitted])]);
+}
+
+pub async fn one_may_be_admitted_before_anybody_owned_it(g: &Ground) {
+    let one = g.session("i-1").await;
+    limited(g, 1, 1).await;
+    limited(g, 2, 1).await;
+    let first = g.store.claim_one(&one, &id(1)).await.unwrap().unwrap().lease;
+    g.finish(&first, Status::Canceled, Timestamp(5)).await;
+    g.store.start_waiting("c-1", 1, true).await.unwrap();
+    let second = g.claim(&one, 10).await.remove(0);
+    assert_eq!((&second.lease.execution, &second.inbox), (&id(2), &vec![(1, Message::Admitted)]));
+    assert_eq!(ask(g, &second.lease, 1).await, Admission::Go);
+}
+
+pub async fn creating_again_takes_no_second_place(g: &Ground) {
+    let one = g.session("i-1").await;
+    limited(g, 1, 2).await;
+    let again = NewExecution { limit: Some(2), ..new(&pipeline(1), Timestamp(1)) };
+    assert_eq!(g.other.create(again).await.unwrap(), Created::Existing(id(1)));
+    limited(g, 2, 2).await;
+    limited(g, 3, 2).await;
+    let mut claimed = g.claim(&one, 10).await;
+    claimed.sort_by(|a, b| a.lease.execution.cmp(&b.lease.execution));
+    let mut said = Vec::new();
+    for one in &claimed {
+        said.push(ask(g, &one.lease, 2).await);
+    }
+    assert_eq!(said, [Admission::Go, Admission::Go, Admission::Wait]);
+}
+
+pub async fn nobody_passes_those_that_wait(g: &Ground) {
+    let leases = crowd(g, 2, 1).await;
+    g.finish(&leases[0], Status::Succeeded, Timestamp(5)).await;
+    let one = g.session("i-1").await;
+    let late = g.owned(3, &one).await.lease;
+    assert_eq!(ask(g, &late, 1).await, Admission::Wait, "though a slot is free");
+    limited(g, 4, 1).await;
+    let later = g.store.claim_one(&one, &id(4)).await.unwrap().unwrap().lease;
+    assert_eq!(ask(g, &later, 1).await, Admission::Wait);
+    g.store.start_waiting("c-1", 1, true).await.unwrap();
+    assert_eq!(told(g).await, [(id(2), vec![Message::Admitted])]);
+}
+
 pub async fn gates_of_definitions_are_apart(g: &Ground) {
     let one = g.session("i-1").await;
     let (first, second) = (g.owned(1, &one).await.lease, g.owned(2, &one).await.lease);

@@ -28,9 +28,15 @@ pub(super) fn admit(tx: &Tx<'_>, lease: &Lease, config: &str, limit: u32) -> Res
     if let Some(holds) = find.query_row(params![n, config], |row| row.get(0)).optional()? {
         return Ok(answer(holds));
     }
-    let holds = held(tx, config)? < i64::from(limit);
+    Ok(answer(enter(tx, n, config, limit)?))
+}
+
+/// Takes a slot, or the last place among those that wait. True: a slot.
+pub(super) fn enter(tx: &Tx<'_>, n: i64, config: &str, limit: u32) -> Result<bool, Fault> {
+    let somebody_waits = prepare(tx.connection, "SELECT 1 FROM slot WHERE config = ?1 AND holds = 0")?.exists([config])?;
+    let holds = !somebody_waits && held(tx, config)? < i64::from(limit);
     prepare(tx.connection, "INSERT INTO slot (config, n, holds) VALUES (?1, ?2, ?3)")?.execute(params![config, n, holds])?;
-    Ok(answer(holds))
+    Ok(holds)
 }
 
 /// Frees its slots and its places in queues.

@@ -193,6 +193,9 @@ pub(super) fn create(tx: &Tx<'_>, new: &NewExecution) -> Result<Created, Fault> 
     let n = tx.connection.last_insert_rowid();
     set_fields(tx, n, &new.record.fields)?;
     set_order(tx, n, &new.record.stage_index)?;
+    if let (Some(limit), Some(config)) = (new.limit, &of.pipeline_config_id) {
+        gate::enter(tx, n, config, limit)?;
+    }
     tx.tell();
     Ok(Created::New)
 }

@@ -88,7 +88,7 @@ fn listing(id: &str) -> Listing {
 
 fn new(id: &str) -> NewExecution {
     let record = Record { fields: vec![("status".to_owned(), "NOT_STARTED".to_owned())], stage_index: vec![format!("{id}-1")] };
-    NewExecution { listing: listing(id), record, correlation_id: None, due: Timestamp(0) }
+    NewExecution { listing: listing(id), record, correlation_id: None, due: Timestamp(0), limit: None }
 }
 
 fn write(lease: &Lease, then: Then) -> Write {

@@ -233,9 +233,9 @@ pub(super) fn write(write: &Write) -> Result<Arguments, StoreError> {
 
 /// What the script of creations is to be told of this one.
 pub(super) fn create(new: &NewExecution) -> Arguments {
-    let NewExecution { listing, record, correlation_id, due } = new;
+    let NewExecution { listing, record, correlation_id, due, limit } = new;
     let bytes = record.fields.iter().map(|(name, text)| name.len() + text.len()).sum::<usize>() + 256;
-    let mut args = Arguments::with_capacity(12 + 2 * record.fields.len() + record.stage_index.len(), bytes);
+    let mut args = Arguments::with_capacity(13 + 2 * record.fields.len() + record.stage_index.len(), bytes);
     args.text(&listing.id.0);
     args.text(listing.kind.word());
     args.text(&listing.application);
@@ -246,6 +246,7 @@ pub(super) fn create(new: &NewExecution) -> Arguments {
     args.number(listing.build_time.0);
     args.number(2 * record.fields.len() + 2 + if correlation_id.is_some() { 2 } else { 0 });
     args.number(record.stage_index.len());
+    args.number(limit.unwrap_or(0));
     for (name, text) in &record.fields {
         args.text(name);
         args.text(text);

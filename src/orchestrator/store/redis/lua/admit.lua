@@ -9,11 +9,4 @@ if gate == 'go ' .. config then return { n, 1 } end
 if gate == 'wait ' .. config then return { n, 0 } end
 local application = C('HGET', k, 'application')
 leave_gate(id, k, kind, gate, application)
-if C('SCARD', P .. 'bellrock:gate:' .. config) < tonumber(ARGV[7]) then
-  C('SADD', P .. 'bellrock:gate:' .. config, id)
-  C('HSET', k, '_gate', 'go ' .. config)
-  return { n, 1 }
-end
-C('LPUSH', P .. 'orca.pipeline.queue.' .. config, ticket(id, kind, application))
-C('HSET', k, '_gate', 'wait ' .. config)
-return { n, 0 }
+return { n, enter_gate(id, k, kind, config, application, tonumber(ARGV[7])) == 'go' and 1 or 0 }

@@ -1,5 +1,5 @@
 -- number of creations; each: arguments that follow, id, kind, application, config ('' = none), correlation ('' = none), due, status, build time, number of
--- field arguments, of stages, fields, stages. Answers 1 = new, an id = that one was there, { text } = what went wrong with this one alone.
+-- field arguments, of stages, limit of the gate (0 = none), fields, stages. Answers 1 = new, an id = that one was there, { text } = what went wrong with this one alone.
 local n = guard()
 if n < 0 then return { n } end
 
@@ -15,8 +15,10 @@ local function one(i)
     C('SET', P .. 'correlation:' .. correlation, id)
   end
   local k, fields, stages = P .. kind .. ':' .. id, tonumber(ARGV[i + 8]), tonumber(ARGV[i + 9])
-  in_parts('HSET', k, i + 10, fields)
-  in_parts('RPUSH', k .. ':stageIndex', i + 10 + fields, stages)
+  local limit = tonumber(ARGV[i + 10])
+  in_parts('HSET', k, i + 11, fields)
+  in_parts('RPUSH', k .. ':stageIndex', i + 11 + fields, stages)
+  if config and limit > 0 then enter_gate(id, k, kind, config, application, limit) end
   later('SADD', P .. 'allJobs:' .. kind, id)
   later('SADD', P .. kind .. ':app:' .. application, id)
   if kind == 'pipeline' then later('ZADD', P .. 'pipeline:executions:' .. (config or '---'), ARGV[i + 7], id) end

@@ -186,6 +186,15 @@ local function ticket(id, kind, application)
   return '{"kind":"startExecution","executionType":"' .. string.upper(kind) .. '","executionId":' .. cjson.encode(id) .. ',"application":' .. cjson.encode(application or '') .. '}'
 end
 
+-- 'go' or 'wait': a slot, or the last place among those that wait.
+local function enter_gate(id, k, kind, config, application, limit)
+  local queue, holders = P .. 'orca.pipeline.queue.' .. config, P .. 'bellrock:gate:' .. config
+  local how = C('EXISTS', queue) == 0 and C('SCARD', holders) < limit and 'go' or 'wait'
+  if how == 'go' then C('SADD', holders, id) else C('LPUSH', queue, ticket(id, kind, application)) end
+  C('HSET', k, '_gate', how .. ' ' .. config)
+  return how
+end
+
 local function leave_gate(id, k, kind, gate, application)
   if not gate then return end
   local how, config = string.match(gate, '^(%a+) (.*)$')

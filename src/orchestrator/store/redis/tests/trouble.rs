@@ -46,6 +46,7 @@ pub fn new(execution: &Execution) -> NewExecution {
         record: record::encode(execution),
         correlation_id: Some(format!("k-{}", execution.id)),
         due: Timestamp(1),
+        limit: None,
     }
 }
 
