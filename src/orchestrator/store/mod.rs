@@ -15,6 +15,9 @@
 //! * A store that lost what it had acknowledged says so before it takes a change that builds on it. Sessions begun before are over: what they own is
 //!   taken up by a new one, from what is there ([`StoreError::LostData`]).
 //! * A session whose lease ran out comes to own nothing until it beats again; what it owned and nobody adopted yet it may still write.
+//! * Silence is only held against a session by one that was heard all the while: it adopts what a lease left that ran out after its own began to hold
+//!   without a break, or once its own has held that way for its whole length. After an outage of the store, of which all leases run out, everybody gets
+//!   as long to come back as a lease is; who comes back first does not take the work of those who are as well as it is.
 //! * Every list has a page or a bound, and answers about what runs come from indexes, never from a look at every execution.
 
 #[cfg(test)]
@@ -387,11 +390,11 @@ pub trait Store: Send + Sync + 'static {
     /// Adds an execution.
     async fn create(&self, new: NewExecution) -> Result<Created, StoreError>;
 
-    /// Comes to own what is due, oldest due first, and what sessions past their lease own. At most `max`, 1 to 500.
+    /// Comes to own what is due, oldest due first, and what sessions past their lease own, if this one was heard meanwhile (above). At most `max`, 1 to 500.
     async fn claim(&self, session: &Session, max: usize) -> Result<Vec<Claimed>, StoreError>;
 
     /// Comes to own this one, if it is due or only waits, or this session owns it already (the answer that said so was lost): then under a new epoch, as
-    /// adopted. `None` when another session owns it or it ended.
+    /// adopted. `None` when another session owns it, one past its lease included that this one may not adopt from yet, or it ended.
     async fn claim_one(&self, session: &Session, id: &ExecutionId) -> Result<Option<Claimed>, StoreError>;
 
     /// Writes under a fence. Writes that are under way together may reach the store together. Refused: one of a lower [`Write::number`] than the last.
@@ -413,8 +416,8 @@ pub trait Store: Send + Sync + 'static {
     /// What this session owns, by id, after this one; at most `limit`, 1 to 1000. A claim that was given up before this was asked brings nothing any more.
     async fn owned(&self, session: &Session, after: Option<&ExecutionId>, limit: usize) -> Result<Vec<ExecutionId>, StoreError>;
 
-    /// Waits until something became due, an owned execution got a message, a session ran out or the time is over, whatever came first since this
-    /// session's last wait: what is left lying is not told twice, so that an agent that takes no new work does not spin. Notified, not polled,
+    /// Waits until something became due, an owned execution got a message, a session ran out, this one may adopt from all that did, or the time is over,
+    /// whatever came first since this session's last wait: what is left lying is not told twice, so that an agent that takes no new work does not spin. Notified, not polled,
     /// where the store can.
     async fn wait(&self, session: &Session, at_most: Duration);
 

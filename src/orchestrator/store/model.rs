@@ -74,7 +74,7 @@ struct State {
     executions: BTreeMap<ExecutionId, Entry>,
     due: BTreeSet<(Timestamp, ExecutionId)>,
     owned: BTreeMap<Session, BTreeSet<ExecutionId>>,
-    sessions: BTreeMap<Session, Timestamp>,
+    sessions: BTreeMap<Session, Lived>,
     waits: BTreeMap<Session, Seen>,
     gates: BTreeMap<String, Gate>,
     definitions: BTreeMap<String, Vec<DefinitionVersion>>,
@@ -192,7 +192,14 @@ impl State {
     }
 
     fn is_live(&self, session: &Session, now: Timestamp) -> bool {
-        self.sessions.get(session).is_some_and(|until| *until > now)
+        self.sessions.get(session).is_some_and(|lived| lived.until > now)
+    }
+
+    /// `session` may take what `gone` owns, whose lease ran out.
+    fn may_adopt(&self, session: &Session, gone: &Session, now: Timestamp) -> bool {
+        let Some(gone) = self.sessions.get(gone) else { return true };
+        let heard = |lived: &Lived| gone.until >= lived.since || now >= lived.since.plus(lived.lease);
+        gone.until <= now && self.sessions.get(session).is_some_and(heard)
     }
 
     fn take(&mut self, id: &ExecutionId, session: &Session) -> Option<Claimed> {
@@ -303,11 +310,12 @@ impl State {
         self.definitions.values().filter_map(|versions| versions.last()).filter(|d| !d.deleted)
     }
 
-    /// The first time after `until` at which something comes due or a session with executions runs out.
-    fn next_event(&self, until: Timestamp) -> Option<Timestamp> {
+    /// The first time after `until` at which something comes due, a session with executions runs out, or this one may adopt from all that did.
+    fn next_event(&self, session: &Session, until: Timestamp) -> Option<Timestamp> {
         let due = self.due.range((Timestamp(until.0.saturating_add(1)), ExecutionId::default())..).next().map(|(at, _)| *at);
-        let ends = self.owned.keys().filter_map(|s| self.sessions.get(s)).filter(|at| **at > until).min().copied();
-        due.into_iter().chain(ends).min()
+        let ends = self.owned.keys().filter_map(|s| self.sessions.get(s)).map(|lived| lived.until);
+        let heard = self.sessions.get(session).map(|lived| lived.since.plus(lived.lease));
+        due.into_iter().chain(ends.chain(heard).filter(|at| *at > until)).min()
     }
 }
 
@@ -338,12 +346,14 @@ impl Store for ModelStore {
     async fn beat(&self, session: &Session, lease: Duration) -> Result<bool, StoreError> {
         let (mut guard, now) = self.look();
         let state = &mut *guard;
-        if state.sessions.iter().any(|(s, until)| s.instance == session.instance && s.process != session.process && *until > now) {
+        if state.sessions.iter().any(|(s, lived)| s.instance == session.instance && s.process != session.process && lived.until > now) {
             return Ok(false);
         }
-        state.sessions.insert(session.clone(), now.plus(lease));
+        let unbroken = state.sessions.get(session).filter(|lived| lived.until > now);
+        let since = unbroken.map_or(now, |lived| lived.since);
+        state.sessions.insert(session.clone(), Lived { since, until: now.plus(lease), lease });
         let State { sessions, owned, waits, .. } = state;
-        sessions.retain(|s, until| *until > now || owned.contains_key(s));
+        sessions.retain(|s, lived| lived.until > now || owned.contains_key(s));
         waits.retain(|s, _| sessions.contains_key(s));
         Ok(true)
     }
@@ -401,7 +411,7 @@ impl Store for ModelStore {
         if !state.is_live(session, now) {
             return Ok(Vec::new());
         }
-        let overdue = state.owned.iter().filter(|(s, _)| !state.is_live(s, now)).flat_map(|(_, ids)| ids);
+        let overdue = state.owned.iter().filter(|(s, _)| state.may_adopt(session, s, now)).flat_map(|(_, ids)| ids);
         let due = state.due.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| id);
         let ids: Vec<ExecutionId> = overdue.chain(due).take(max.clamp(1, CLAIM_PAGE)).cloned().collect();
         Ok(ids.iter().filter_map(|id| state.take(id, session)).collect())
@@ -411,7 +421,7 @@ impl Store for ModelStore {
         let (mut state, now) = self.look();
         let free = match state.executions.get(id).map(|e| &e.place) {
             Some(Place::Due(_) | Place::Waiting) => true,
-            Some(Place::Owned(owner)) => owner == session || !state.is_live(owner, now),
+            Some(Place::Owned(owner)) => owner == session || state.may_adopt(session, owner, now),
             Some(Place::Ended) | None => false,
         };
         Ok(if free && state.is_live(session, now) { state.take(id, session) } else { None })
@@ -472,7 +482,7 @@ impl Store for ModelStore {
                     let (mut state, now) = self.look();
                     let number = self.news.load(Ordering::Relaxed);
                     let seen = state.waits.get(session).copied().unwrap_or(Seen { news: 0, until: Timestamp(i64::MIN) });
-                    let next = state.next_event(seen.until);
+                    let next = state.next_event(session, seen.until);
                     let told = seen.news != number || next.is_some_and(|at| at <= now);
                     state.waits.insert(session.clone(), Seen { news: number, until: now });
                     if told {

@@ -181,14 +181,13 @@ pub async fn a_parked_one_is_active_nowhere(g: &Ground) {
 }
 
 pub async fn a_dead_owner_is_overdue(g: &Ground) {
-    let one = session("i-1", "1");
+    let (one, two) = (session("i-1", "1"), g.session("i-2").await);
     assert!(g.store.beat(&one, LONG).await.unwrap());
     g.owned(1, &one).await;
     assert!(g.store.beat(&one, SHORT).await.unwrap());
     g.pass(PAST_SHORT).await;
     let active = g.store.active_by_instance().await.unwrap();
     assert_eq!((active.len(), active[0].overdue, active[0].count), (1, true, 1));
-    let two = g.session("i-2").await;
     g.claim(&two, 10).await;
     let active = g.store.active_by_instance().await.unwrap();
     assert_eq!((active.len(), active[0].instance.as_str(), active[0].overdue), (1, "i-2", false));

@@ -168,8 +168,9 @@ pub async fn claim_one_of_what_is_not_there_is_none(g: &Ground) {
     assert!(g.store.claim_one(&one, &id(9)).await.unwrap().is_none());
 }
 
-/// Owned by a session whose lease then runs out.
+/// Owned by a session whose lease then runs out, while that of `i-2` holds.
 async fn overdue(g: &Ground) -> Lease {
+    g.session("i-2").await;
     let one = session("i-1", "1");
     assert!(g.store.beat(&one, LONG).await.unwrap());
     let lease = g.owned(1, &one).await.lease;
@@ -202,20 +203,19 @@ pub async fn what_a_session_past_its_lease_owns_is_adopted(g: &Ground) {
 }
 
 pub async fn a_renewed_lease_keeps_all_it_owns(g: &Ground) {
-    let one = session("i-1", "1");
+    let (one, two) = (session("i-1", "1"), g.session("i-2").await);
     assert!(g.store.beat(&one, LONG).await.unwrap());
     let lease = g.owned(1, &one).await.lease;
     g.owned(2, &one).await;
     assert!(g.store.beat(&one, SHORT).await.unwrap());
     assert!(g.store.beat(&one, LONG).await.unwrap());
     g.pass(PAST_SHORT).await;
-    let two = g.session("i-2").await;
     assert!(g.claim(&two, 10).await.is_empty());
     g.write(set(&lease, "x", "1")).await;
 }
 
 pub async fn adoption_of_many_takes_several_claims_and_loses_none(g: &Ground) {
-    let one = session("i-1", "1");
+    let (one, two) = (session("i-1", "1"), g.session("i-2").await);
     assert!(g.store.beat(&one, LONG).await.unwrap());
     for n in 0..120 {
         g.create(&pipeline(n)).await;
@@ -223,7 +223,6 @@ pub async fn adoption_of_many_takes_several_claims_and_loses_none(g: &Ground) {
     assert_eq!(g.claim(&one, 500).await.len(), 120);
     assert!(g.store.beat(&one, SHORT).await.unwrap());
     g.pass(PAST_SHORT).await;
-    let two = g.session("i-2").await;
     let mut all = Vec::new();
     for _ in 0..4 {
         let claimed = g.claim(&two, 40).await;
@@ -234,14 +233,47 @@ pub async fn adoption_of_many_takes_several_claims_and_loses_none(g: &Ground) {
 }
 
 pub async fn what_was_parked_is_not_adopted(g: &Ground) {
-    let one = session("i-1", "1");
+    let (one, two) = (session("i-1", "1"), g.session("i-2").await);
     assert!(g.store.beat(&one, LONG).await.unwrap());
     let lease = g.owned(1, &one).await.lease;
     g.park(&lease, None).await;
     assert!(g.store.beat(&one, SHORT).await.unwrap());
     g.pass(PAST_SHORT).await;
-    let two = g.session("i-2").await;
     assert!(g.claim(&two, 10).await.is_empty());
+}
+
+pub async fn after_an_outage_who_comes_back_first_leaves_the_others_their_work(g: &Ground) {
+    let (one, two) = (session("i-1", "1"), session("i-2", "1"));
+    assert!(g.store.beat(&one, LONG).await.unwrap());
+    let lease = g.owned(1, &one).await.lease;
+    for session in [&one, &two] {
+        assert!(g.store.beat(session, SHORT).await.unwrap());
+    }
+    g.pass(PAST_SHORT).await;
+    assert!(g.other.beat(&two, LONG).await.unwrap());
+    assert!(g.claim(&two, 10).await.is_empty());
+    assert!(g.store.claim_one(&two, &id(1)).await.unwrap().is_none());
+    assert!(g.store.beat(&one, LONG).await.unwrap());
+    g.write(set(&lease, "x", "1")).await;
+    assert!(g.claim(&two, 10).await.is_empty());
+}
+
+pub async fn who_begins_after_a_lease_ran_out_adopts_after_one_of_its_own(g: &Ground) {
+    const OWN: Duration = Duration::from_millis(300);
+    overdue(g).await;
+    let three = session("i-3", "1");
+    let begun = g.now().await;
+    let adopted = loop {
+        assert!(g.store.beat(&three, OWN).await.unwrap());
+        let adopted = g.claim(&three, 10).await;
+        if !adopted.is_empty() {
+            break adopted;
+        }
+        assert!(g.now().await.since(begun) < LONG, "never");
+        g.pass(Duration::from_millis(20)).await;
+    };
+    assert!(g.now().await.since(begun) >= OWN, "at once");
+    assert!(adopted[0].adopted);
 }
 
 pub async fn a_late_owner_may_write_until_it_is_adopted(g: &Ground) {

@@ -3,12 +3,11 @@
 use super::*;
 
 pub async fn a_beat_begins_a_session_and_renews_it(g: &Ground) {
-    let s = session("i-1", "1");
+    let (s, other) = (session("i-1", "1"), g.session("i-2").await);
     assert!(g.store.beat(&s, SHORT).await.unwrap());
     assert!(g.store.beat(&s, LONG).await.unwrap());
     g.owned(1, &s).await;
     g.pass(PAST_SHORT).await;
-    let other = g.session("i-2").await;
     assert!(g.claim(&other, 10).await.is_empty(), "the longer lease holds");
 }
 

@@ -73,6 +73,18 @@ pub async fn a_waiter_is_told_of_a_session_that_ended(g: &Ground) {
     assert_eq!(g.claim(&one, 1).await.len(), 1);
 }
 
+pub async fn a_waiter_is_told_when_it_was_heard_long_enough_to_adopt(g: &Ground) {
+    const OWN: Duration = Duration::from_secs(2);
+    let one = session("i-1", "1");
+    let begun = g.now().await;
+    assert!(g.store.beat(&one, OWN).await.unwrap());
+    told(g, &one).await;
+    g.store.wait(&one, AT_MOST).await;
+    let took = g.now().await.since(begun);
+    assert!(took >= OWN, "{took:?}");
+    assert_told(took - OWN);
+}
+
 pub async fn a_waiter_is_told_of_a_lease_that_ran_out(g: &Ground) {
     let two = g.session("i-2").await;
     g.owned(1, &two).await;

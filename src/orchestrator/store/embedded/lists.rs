@@ -1,6 +1,7 @@
 //! What is read of many executions: lists, activity, what is due, what is old. Each answer comes from an index; `tests.rs` looks at SQLite's plans.
 
 use rusqlite::Connection;
+use rusqlite::OptionalExtension;
 use rusqlite::Params;
 use rusqlite::ToSql;
 use rusqlite::params;
@@ -136,12 +137,14 @@ pub(super) fn next_due(connection: &Connection) -> Result<Option<Timestamp>, Fau
     Ok(due.map(Timestamp))
 }
 
-/// The first time after `until` at which something comes due, or a session that owns executions runs out.
-pub(super) fn next_event(connection: &Connection, until: Timestamp) -> Result<Option<Timestamp>, Fault> {
+/// The first time after `until` at which something comes due, a session that owns executions runs out, or this one may adopt from all that did.
+pub(super) fn next_event(connection: &Connection, session: &Session, until: Timestamp) -> Result<Option<Timestamp>, Fault> {
     let first = |sql: &str| -> Result<Option<i64>, Fault> { Ok(prepare(connection, sql)?.query_row([until.0], |row| row.get(0))?) };
     let due = first("SELECT min(due) FROM execution WHERE due > ?1")?;
     let ends = first("SELECT min(until) FROM session WHERE until > ?1 AND EXISTS (SELECT 1 FROM execution WHERE owner = s)")?;
-    Ok(due.into_iter().chain(ends).min().map(Timestamp))
+    let mut heard = prepare(connection, "SELECT heard FROM session WHERE instance = ?1 AND process = ?2 AND heard > ?3")?;
+    let heard: Option<i64> = heard.query_row(params![session.instance, session.process, until.0], |row| row.get(0)).optional()?;
+    Ok(due.into_iter().chain(ends).chain(heard).min().map(Timestamp))
 }
 
 /// Ended executions that may go, oldest first.

@@ -177,7 +177,8 @@ impl EmbeddedStore {
             let number = *news.borrow_and_update();
             let nothing = Seen { news: 0, until: Timestamp(i64::MIN) };
             let seen = self.waits().get(session).copied().unwrap_or(nothing);
-            let next = self.readers.read(move |c| lists::next_event(c, seen.until)).await;
+            let of = session.clone();
+            let next = self.readers.read(move |c| lists::next_event(c, &of, seen.until)).await;
             let now = self.shared.clock.now();
             self.waits().insert(session.clone(), Seen { news: number, until: now });
             // A store that cannot be read is asked again at the caller's pace.

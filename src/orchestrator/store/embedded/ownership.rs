@@ -37,9 +37,10 @@ pub(super) fn beat(tx: &Tx<'_>, session: &Session, lease: Duration) -> Result<bo
     }
     prepare(
         tx.connection,
-        "INSERT INTO session (instance, process, until) VALUES (?1, ?2, ?3) ON CONFLICT (instance, process) DO UPDATE SET until = excluded.until",
+        "INSERT INTO session (instance, process, until, since, heard) VALUES (?1, ?2, ?3, ?4, ?3) ON CONFLICT (instance, process) DO UPDATE SET
+             until = excluded.until, since = iif(until > ?4, since, excluded.since), heard = iif(until > ?4, since + ?5, excluded.heard)",
     )?
-    .execute(params![session.instance, session.process, tx.now.plus(lease).0])?;
+    .execute(params![session.instance, session.process, tx.now.plus(lease).0, tx.now.0, int(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX))])?;
     prepare(tx.connection, "DELETE FROM session WHERE until <= ?1 AND NOT EXISTS (SELECT 1 FROM execution WHERE owner = session.s)")?
         .execute([tx.now.0])?;
     Ok(true)
@@ -76,8 +77,12 @@ pub(super) fn claim(tx: &Tx<'_>, session: &Session, max: usize) -> Result<Vec<Cl
     let max = int(max as u64);
     let mut candidates: Vec<Free> = Vec::new();
     let left = |candidates: &Vec<Free>| max - candidates.len() as i64;
-    let mut gone = prepare(tx.connection, "SELECT s FROM session WHERE until <= ?1 ORDER BY instance, process")?;
-    for gone in gone.query_map([tx.now.0], |row| row.get::<_, i64>(0))? {
+    let mut gone = prepare(
+        tx.connection,
+        "SELECT gone.s FROM session AS gone, session AS heir WHERE gone.until <= ?1 AND heir.s = ?2 AND (gone.until >= heir.since OR heir.heard <= ?1)
+         ORDER BY gone.instance, gone.process",
+    )?;
+    for gone in gone.query_map([tx.now.0, owner], |row| row.get::<_, i64>(0))? {
         let mut owned = prepare(tx.connection, "SELECT n, id, epoch, 1, mail FROM execution WHERE owner = ?1 ORDER BY id LIMIT ?2")?;
         for candidate in owned.query_map([gone?, left(&candidates)], free)? {
             candidates.push(candidate?);
@@ -104,8 +109,9 @@ pub(super) fn claim_one(tx: &Tx<'_>, session: &Session, id: &ExecutionId) -> Res
     let Some(owner) = live(tx, session)? else { return Ok(None) };
     let mut find = prepare(
         tx.connection,
-        "SELECT n, id, epoch, orphan OR owner IS NOT NULL, mail FROM execution LEFT JOIN session ON s = owner
-         WHERE id = ?1 AND ended IS NULL AND (owner IS NULL OR owner = ?3 OR until <= ?2)",
+        "SELECT n, id, epoch, orphan OR owner IS NOT NULL, mail FROM execution LEFT JOIN session AS gone ON gone.s = owner JOIN session AS heir ON heir.s = ?3
+         WHERE id = ?1 AND ended IS NULL
+             AND (owner IS NULL OR owner = ?3 OR gone.until <= ?2 AND (gone.until >= heir.since OR heir.heard <= ?2))",
     )?;
     match find.query_row(params![id.0, tx.now.0, owner], free).optional()? {
         Some(one) => take(tx, session, owner, one),

@@ -8,7 +8,8 @@ pub(super) const APPLICATION_ID: i32 = 0x424c_524b;
 /// `execution` holds what lists and claims look at; exactly one of `due`, `owner` and `ended` is set, or none while it waits for a message.
 /// Its fields are rows of `field`; the one without a name holds the ids of its stages as a JSON list. `given_back` is the epoch that parked or
 /// finished it last, `last_write` the number of its owner's last write, `orphan` says that its owner went without doing so, `mail` that its inbox is not empty.
-pub(super) const MIGRATIONS: [&str; 2] = [
+/// A session's lease has held without a break `since` then; from `heard` on, one lease later, it adopts from any whose own ran out.
+pub(super) const MIGRATIONS: [&str; 3] = [
     "
 CREATE TABLE meta (
     one  INTEGER PRIMARY KEY CHECK (one = 1),
@@ -117,5 +118,9 @@ CREATE INDEX outbox_by_due ON outbox (due, id);
 ",
     "
 ALTER TABLE execution ADD COLUMN last_write INTEGER NOT NULL DEFAULT 0;
+",
+    "
+ALTER TABLE session ADD COLUMN since INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE session ADD COLUMN heard INTEGER NOT NULL DEFAULT 0;
 ",
 ];

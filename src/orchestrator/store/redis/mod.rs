@@ -305,7 +305,7 @@ impl Shared {
                 return;
             }
             let until = self.news.until(session);
-            let Ok((now, next)) = self.horizon(until).await else {
+            let Ok((now, next)) = self.horizon(session, until).await else {
                 tokio::time::sleep(news::DEAF).await;
                 return;
             };
@@ -323,11 +323,11 @@ impl Shared {
         }
     }
 
-    /// The server's clock, and the first time after `since` at which something is due or a session runs out.
-    async fn horizon(&self, since: Timestamp) -> Result<(Timestamp, Option<Timestamp>), StoreError> {
-        let mut answer = self.call(self.guard.known(), &script::HORIZON, |cmd| _ = cmd.arg(since.0)).await?;
+    /// The server's clock, and the first time after `since` at which something is due, a session runs out, or this one may adopt from all that did.
+    async fn horizon(&self, session: &str, since: Timestamp) -> Result<(Timestamp, Option<Timestamp>), StoreError> {
+        let mut answer = self.call(self.guard.known(), &script::HORIZON, |cmd| _ = cmd.arg(since.0).arg(session)).await?;
         let now = Timestamp(answer.number()?);
-        let times = [answer.text()?, answer.text()?];
+        let times = [answer.text()?, answer.text()?, answer.text()?];
         Ok((now, times.iter().filter_map(|text| reply::score(text)).min()))
     }
 }

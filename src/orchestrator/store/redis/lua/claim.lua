@@ -16,7 +16,10 @@ local function take_up(id, k, owner, kind)
   taken[#taken + 1] = row
 end
 
-for _, dead in ipairs(C('ZRANGEBYSCORE', SESSIONS, '-inf', t, 'LIMIT', 0, 16)) do
+-- 0 is the end of one that said itself that it is gone.
+local gone = C('ZRANGEBYSCORE', SESSIONS, '-inf', 0, 'LIMIT', 0, 16)
+for _, dead in ipairs(C('ZRANGEBYSCORE', SESSIONS, heard_since(session, t), t, 'LIMIT', 0, 16)) do gone[#gone + 1] = dead end
+for _, dead in ipairs(gone) do
   local owned = P .. 'bellrock:owned:' .. dead
   for _, id in ipairs(room() and C('ZRANGE', owned, 0, max - #taken - 1) or {}) do
     if not room() then break end

@@ -16,7 +16,7 @@ end
 if #ids > 0 then C('PUBLISH', P .. 'bellrock:news', '') end
 if #ids == 200 then return { n, 1 } end
 C('ZREM', SESSIONS, session)
-C('DEL', P .. 'bellrock:mail:' .. session)
+C('DEL', P .. 'bellrock:mail:' .. session, P .. 'bellrock:since:' .. session)
 leave_instance(session)
 local roles = C('HGETALL', P .. 'bellrock:roles')
 for i = 1, #roles, 2 do

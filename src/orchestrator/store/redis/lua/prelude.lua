@@ -52,6 +52,13 @@ local function is_live(session, t)
   return till and tonumber(till) > t
 end
 
+-- The first end of a lease after which this session may adopt: when its own began to hold without a break, or any once that is a whole lease ago.
+local function heard_since(session, t)
+  local since, lease = string.match(C('GET', P .. 'bellrock:since:' .. session) or '', '^(%d+) (%d+)$')
+  if not since then return t end
+  return t >= since + lease and 0 or tonumber(since)
+end
+
 -- The instance's name is free again, unless another session took it.
 local function leave_instance(session)
   local instance = string.match(session, '^[^/]*/(.*)$')

@@ -133,7 +133,8 @@ async fn what_was_removed_leaves_no_key_behind() {
     store.write(Write { set: record::encode(&ended).fields, ..write }).await.unwrap();
     assert!(store.remove(&lease.execution).await.unwrap());
     let keys: BTreeSet<String> = server.connection().keys("*").unwrap();
-    let expected = ["bellrock:instances", "bellrock:scopes", "bellrock:sequence:one", "bellrock:sessions"];
+    let since = format!("bellrock:since:{}", super::super::token(&lease.session));
+    let expected = ["bellrock:instances", "bellrock:scopes", "bellrock:sequence:one", "bellrock:sessions", since.as_str()];
     assert_eq!(keys, expected.map(str::to_owned).into());
 }
 
