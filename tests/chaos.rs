@@ -148,6 +148,7 @@ async fn play(name: &str, store: Store, way: Way) {
 
 fn keep(dir: &Path) {
     if let Some(to) = variable("BELLROCK_CHAOS_KEEP") {
+        std::fs::create_dir_all(&to).expect("a place to keep it");
         let copied = std::process::Command::new("cp").arg("-r").arg(dir).arg(&to).status();
         assert!(copied.is_ok_and(|status| status.success()), "{to} cannot be written");
     }

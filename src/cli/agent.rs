@@ -4,6 +4,7 @@
 //! cannot take effect whole changes nothing.
 
 mod engine;
+mod regions;
 
 use std::fs::File;
 use std::path::Path;
@@ -180,7 +181,7 @@ async fn work(
         config::Orchestrator::Embedded(settings) => {
             let draining = daemon::engine::is_draining(&mut *journal, own, &boot);
             let Some(Entrance { routes, tokens, again }) = api else { return Err("the engine has no door".to_owned()) };
-            let place = Place { instance: own.as_str(), state_dir: &config.fleet.state_dir, env: &env, draining, again };
+            let place = Place { instance: own.as_str(), state_dir: &config.fleet.state_dir, env: &env, draining, again, aws: &config.aws };
             let engine = Engine::start(settings, place, tokens, clock.clone()).await?;
             // Set once: this is the only place, and it is passed once.
             let _ = routes.set(engine.api.clone());

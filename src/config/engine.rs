@@ -47,6 +47,8 @@ pub struct Engine {
     pub job_environment: Vec<String>,
     /// What is kept of the past; `None` = everything.
     pub history: Option<History>,
+    /// What pipelines call the AWS account this instance is in.
+    pub accounts: Vec<String>,
     /// Directory whose files are all the definitions there are, and nobody saves any; `None` = they are saved in the store.
     pub definitions: Option<PathBuf>,
     /// How people are told.
@@ -84,6 +86,7 @@ pub(super) fn engine(sheet: &mut Sheet<'_>, holds: bool, state_dir: &Path) -> En
     let polling_safeguard = sheet.chosen_or(&within, "orchestrator.polling_safeguard", 50u32);
     let polling_safeguard = usize::try_from(polling_safeguard).unwrap_or(usize::MAX);
     let Zone(zone) = sheet.chosen_or(&within, "orchestrator.zone", Zone(window::default_zone()));
+    let Names(accounts) = sheet.chosen_or(&within, "orchestrator.accounts", Names(Vec::new()));
     let definitions = sheet.chosen::<PathBuf>(&within, "orchestrator.definitions");
     let store = match redis {
         // A call has to have failed well before the lease ends.
@@ -107,6 +110,7 @@ pub(super) fn engine(sheet: &mut Sheet<'_>, holds: bool, state_dir: &Path) -> En
         reach: Reach::default(),
         job_environment: Vec::new(),
         history: None,
+        accounts,
         definitions,
         notifications: Notifications::default(),
     }

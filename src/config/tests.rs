@@ -89,6 +89,7 @@ fn every_key_of_the_engine_can_be_configured() {
         handoff = false
         polling_safeguard = 0
         zone = "Europe/Berlin"
+        accounts = ["prod"]
         definitions = "/etc/bellrock/pipelines"
         [orchestrator.webhooks]
         hosts = ["*.example.com"]
@@ -121,6 +122,7 @@ fn every_key_of_the_engine_can_be_configured() {
         },
         job_environment: Vec::new(),
         history: None,
+        accounts: vec!["prod".into()],
         definitions: Some("/etc/bellrock/pipelines".into()),
         notifications: Notifications::default(),
     };

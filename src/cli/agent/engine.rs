@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::chain;
+use super::regions::AwsRegions;
+use crate::cloud::aws;
 use crate::config;
 use crate::daemon;
 use crate::http::api::Api;
@@ -24,6 +26,8 @@ use crate::orchestrator::runner::Settings;
 use crate::orchestrator::runner::definitions::folder::Folder;
 use crate::orchestrator::runner::definitions::from_files::FromFiles;
 use crate::orchestrator::runner::effects::Performers;
+use crate::orchestrator::runner::effects::clusters;
+use crate::orchestrator::runner::effects::clusters::Clusters;
 use crate::orchestrator::runner::effects::executions;
 use crate::orchestrator::runner::effects::executions::Executions;
 use crate::orchestrator::runner::effects::http;
@@ -52,6 +56,8 @@ pub(super) struct Place<'a> {
     pub(super) draining: bool,
     /// Asks those who read files of their own to do so again.
     pub(super) again: watch::Receiver<u64>,
+    /// Whose account the instance is in.
+    pub(super) aws: &'a aws::Settings,
 }
 
 /// An engine at work.
@@ -104,7 +110,9 @@ impl Engine {
         let program = std::env::current_exe().map_err(|e| format!("this program cannot find itself: {e}"))?;
         let named = |name: &String| place.env.get_key_value(name).map(|(name, value)| (name.clone(), value.clone()));
         let inherited = settings.job_environment.iter().filter_map(named).collect();
+        let regions = Arc::new(AwsRegions::new(place.aws.clone()));
         let performers = Performers::default()
+            .with(&clusters::WORDS, Arc::new(Clusters::new(regions, settings.accounts.clone())))
             .with(&http::WORDS, Arc::new(Http::new(settings.reach.clone()).map_err(|e| chain(&e))?))
             .with(&job::WORDS, Arc::new(Jobs::new(place.state_dir.join("jobs"), program, inherited)))
             .with(&executions::WORDS, Arc::new(Executions::new(store.clone())));

@@ -4,6 +4,7 @@
 //! limit, and soon after it is told to stop. Dropping the future of [`Performer::perform`] means that nobody waits any more: a request is given up,
 //! a job runs on and can be attached to again.
 
+pub mod clusters;
 pub mod executions;
 pub mod http;
 pub mod job;

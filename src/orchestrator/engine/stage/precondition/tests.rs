@@ -115,7 +115,6 @@ fn a_restart_may_bring_other_preconditions_and_the_check_looks_into_each() {
         at(1, "/context/stageStatus"),
         at(2, "/type"),
         at(3, "/context/expression"),
-        at(4, "/type"),
         at(4, "/context/cluster"),
         at(4, "/context/regions"),
         at(4, "/context/comparison"),
