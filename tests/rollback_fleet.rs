@@ -84,6 +84,8 @@ async fn with_only_the_aws_endpoint_up_the_rollback_is_done() {
     assert_eq!((ended.status.code(), &said["outcome"]), (Some(0), &json!("done")), "{said:#}");
     let elsewhere: Vec<_> = line.seen().into_iter().filter(|seen| seen.path != "/" || seen.action.is_empty()).collect();
     assert!(elsewhere.is_empty(), "it asked for more than AWS: {elsewhere:?}");
+    let results: Vec<Value> = journal(dir.path()).into_iter().filter(|line| line["event"] == "result").collect();
+    assert!(results.len() > 10 && results.iter().all(|line| line["request_id"].is_string()), "{results:#?}");
     assert_eq!(world::wrong(&sim).await, Vec::<String>::new());
 }
 
@@ -220,6 +222,14 @@ async fn ended(child: Child) -> Output {
 
 fn said(ended: &Output) -> Value {
     serde_json::from_slice(&ended.stdout).unwrap_or_else(|_| json!({ "no JSON": String::from_utf8_lossy(&ended.stdout) }))
+}
+
+/// Lines of the one journal of this laptop.
+fn journal(laptop: &Path) -> Vec<Value> {
+    let files = std::fs::read_dir(laptop.join("bellrock")).expect("it was written").map(|file| file.expect("an entry").path());
+    let file = files.filter(|file| file.extension().is_some_and(|e| e == "jsonl")).next().expect("a journal");
+    let text = std::fs::read_to_string(file).expect("text");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
 fn state(group: &Value) -> String {

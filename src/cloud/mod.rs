@@ -27,6 +27,13 @@ use crate::model::Timestamp;
 /// Result of a call to the cloud.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// AWS's acknowledgement of a change: what its support, and CloudTrail, find it by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Receipt {
+    /// AWS's id of the request; `None` where nothing had to be sent, and in a simulated region.
+    pub request_id: Option<String>,
+}
+
 /// Auto Scaling, as much of it as Bellrock uses. Reads are paged and batched inside; every call is bounded in time.
 #[async_trait]
 pub trait AutoScaling: Send + Sync + 'static {
@@ -57,19 +64,19 @@ pub trait AutoScaling: Send + Sync + 'static {
     async fn lower_min(&self, group: &GroupName, to: u32) -> Result<()>;
 
     /// `UpdateAutoScalingGroup` with the sizes that are given. Absolute values, so a repeat is harmless while nobody else writes sizes.
-    async fn resize(&self, group: &GroupName, change: Resize) -> Result<()>;
+    async fn resize(&self, group: &GroupName, change: Resize) -> Result<Receipt>;
 
     /// Suspends these processes; an empty list is a no-op (AWS would take it for "all").
-    async fn suspend(&self, group: &GroupName, processes: &[Process]) -> Result<()>;
+    async fn suspend(&self, group: &GroupName, processes: &[Process]) -> Result<Receipt>;
 
     /// Resumes these processes; an empty list is a no-op.
-    async fn resume(&self, group: &GroupName, processes: &[Process]) -> Result<()>;
+    async fn resume(&self, group: &GroupName, processes: &[Process]) -> Result<Receipt>;
 
     /// Creates or overwrites group tags (not propagated at launch).
-    async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> Result<()>;
+    async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> Result<Receipt>;
 
     /// Deletes group tags by key; absent ones are fine.
-    async fn delete_tags(&self, group: &GroupName, keys: &[String]) -> Result<()>;
+    async fn delete_tags(&self, group: &GroupName, keys: &[String]) -> Result<Receipt>;
 }
 
 /// Load balancers of both generations.
@@ -82,19 +89,19 @@ pub trait LoadBalancing: Send + Sync + 'static {
     async fn target_health(&self, arn: &TargetGroupArn) -> Result<Vec<TargetHealth>>;
 
     /// Registers targets; one that is there already is fine.
-    async fn register_targets(&self, arn: &TargetGroupArn, targets: &[TargetId]) -> Result<()>;
+    async fn register_targets(&self, arn: &TargetGroupArn, targets: &[TargetId]) -> Result<Receipt>;
 
     /// Deregisters targets; an absent one is fine.
-    async fn deregister_targets(&self, arn: &TargetGroupArn, targets: &[TargetId]) -> Result<()>;
+    async fn deregister_targets(&self, arn: &TargetGroupArn, targets: &[TargetId]) -> Result<Receipt>;
 
     /// Health of every instance behind one classic load balancer.
     async fn classic_health(&self, name: &str) -> Result<Vec<ClassicHealth>>;
 
     /// Registers instances with a classic load balancer; one that is there already is fine.
-    async fn register_classic(&self, name: &str, instances: &[InstanceId]) -> Result<()>;
+    async fn register_classic(&self, name: &str, instances: &[InstanceId]) -> Result<Receipt>;
 
     /// Takes instances out of a classic load balancer; an absent one is fine.
-    async fn deregister_classic(&self, name: &str, instances: &[InstanceId]) -> Result<()>;
+    async fn deregister_classic(&self, name: &str, instances: &[InstanceId]) -> Result<Receipt>;
 }
 
 /// Instance metadata, version 2 only, of the instance we run on.

@@ -8,6 +8,7 @@ use crate::cloud;
 use crate::cloud::AutoScaling;
 use crate::cloud::GroupFilter;
 use crate::cloud::OwnInstance;
+use crate::cloud::Receipt;
 use crate::cloud::Refresh;
 use crate::cloud::Resize;
 use crate::cloud::ScalingActivity;
@@ -77,26 +78,26 @@ impl<H: Hooks> AutoScaling for Hooked<H> {
 
     async fn lower_min(&self, group: &GroupName, to: u32) -> cloud::Result<()> {
         let change = self.hooks.sent(Resize { min: Some(to), ..Resize::default() });
-        self.cloud.resize(group, change).await
+        self.cloud.resize(group, change).await.map(drop)
     }
 
-    async fn resize(&self, group: &GroupName, change: Resize) -> cloud::Result<()> {
+    async fn resize(&self, group: &GroupName, change: Resize) -> cloud::Result<Receipt> {
         self.cloud.resize(group, self.hooks.sent(change)).await
     }
 
-    async fn suspend(&self, group: &GroupName, processes: &[Process]) -> cloud::Result<()> {
+    async fn suspend(&self, group: &GroupName, processes: &[Process]) -> cloud::Result<Receipt> {
         self.cloud.suspend(group, processes).await
     }
 
-    async fn resume(&self, group: &GroupName, processes: &[Process]) -> cloud::Result<()> {
+    async fn resume(&self, group: &GroupName, processes: &[Process]) -> cloud::Result<Receipt> {
         self.cloud.resume(group, processes).await
     }
 
-    async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> cloud::Result<()> {
+    async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> cloud::Result<Receipt> {
         self.cloud.put_tags(group, tags).await
     }
 
-    async fn delete_tags(&self, group: &GroupName, keys: &[String]) -> cloud::Result<()> {
+    async fn delete_tags(&self, group: &GroupName, keys: &[String]) -> cloud::Result<Receipt> {
         self.cloud.delete_tags(group, keys).await
     }
 }

@@ -23,6 +23,7 @@ use super::advance::Stop;
 use super::facts;
 use super::facts::Backend;
 use super::facts::Facts;
+use super::journal::request_id;
 use super::plan::ClusterPlan;
 use super::plan::Plan;
 use super::plan::alive;
@@ -31,6 +32,7 @@ use super::report::Event;
 use super::report::Report;
 use crate::cloud;
 use crate::cloud::Kind;
+use crate::cloud::Receipt;
 use crate::cloud::Resize;
 use crate::cloud::TargetId;
 use crate::model::CAPACITY_TAG;
@@ -254,12 +256,14 @@ async fn carry_out_all(world: &World<'_>, work: &mut Work<'_>, steps: Vec<Step>,
         let now = world.clock.now();
         let mut failed = false;
         for (step, result) in batch.iter().zip(results) {
+            let noted = world.journal.result(now.wall, &cluster, step, &result);
+            let request_id = request_id(&result).map(str::to_owned);
             let error = result.err();
-            let noted = world.journal.result(now.wall, &cluster, step, error.as_ref());
             world.sink.tell(&Event::Step {
                 cluster: cluster.clone(),
                 step: step.to_string(),
                 error: error.as_ref().map(ToString::to_string),
+                request_id,
             });
             let stop = match error {
                 None => {
@@ -290,7 +294,7 @@ async fn carry_out_all(world: &World<'_>, work: &mut Work<'_>, steps: Vec<Step>,
     }
 }
 
-async fn carry_out(world: &World<'_>, step: &Step) -> cloud::Result<()> {
+async fn carry_out(world: &World<'_>, step: &Step) -> cloud::Result<Receipt> {
     let targets = |list: &[(InstanceId, Option<u16>)]| -> Vec<TargetId> {
         list.iter().map(|(instance, port)| TargetId { instance: instance.clone(), port: *port }).collect()
     };

@@ -15,6 +15,8 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::advance::Step;
+use crate::cloud;
+use crate::cloud::Receipt;
 use crate::model::Timestamp;
 
 /// An append-only file of JSON lines, or nothing where nobody wants one.
@@ -54,18 +56,20 @@ impl Journal {
         self.write(&json!({ "at": at.to_string(), "event": "intent", "cluster": cluster, "does": step.to_string(), "intent": step }))
     }
 
-    /// What became of it.
+    /// What became of it, and AWS's id of the request.
     ///
     /// # Errors
     /// The system's.
-    pub fn result(&self, at: Timestamp, cluster: &str, step: &Step, error: Option<&crate::cloud::Error>) -> io::Result<()> {
-        let outcome = match error {
-            None => "done",
-            Some(error) if error.outcome_unknown() => "unknown",
-            Some(_) => "failed",
+    pub fn result(&self, at: Timestamp, cluster: &str, step: &Step, result: &cloud::Result<Receipt>) -> io::Result<()> {
+        let (outcome, error) = match result {
+            Ok(_) => ("done", None),
+            Err(error) if error.outcome_unknown() => ("unknown", Some(error.to_string())),
+            Err(error) => ("failed", Some(error.to_string())),
         };
-        let error = error.map(ToString::to_string);
-        self.write(&json!({ "at": at.to_string(), "event": "result", "cluster": cluster, "does": step.to_string(), "outcome": outcome, "error": error }))
+        self.write(&json!({
+            "at": at.to_string(), "event": "result", "cluster": cluster, "does": step.to_string(), "outcome": outcome, "error": error,
+            "request_id": request_id(result),
+        }))
     }
 
     fn write(&self, line: &Value) -> io::Result<()> {
@@ -73,6 +77,14 @@ impl Journal {
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
         file.write_all(format!("{line}\n").as_bytes())?;
         file.sync_data()
+    }
+}
+
+/// AWS's id of the request, whether it did what was asked or not.
+pub fn request_id(result: &cloud::Result<Receipt>) -> Option<&str> {
+    match result {
+        Ok(receipt) => receipt.request_id.as_deref(),
+        Err(error) => error.request_id.as_deref(),
     }
 }
 
@@ -88,9 +100,9 @@ mod tests {
         let journal = Journal::open(&path).unwrap();
         let step = Step::Release { group: GroupName::from("app-v001"), forget: false };
         journal.intend(Timestamp(0), "app", &step).unwrap();
-        journal.result(Timestamp(1), "app", &step, None).unwrap();
+        journal.result(Timestamp(1), "app", &step, &Ok(Receipt { request_id: Some("r-1".to_owned()) })).unwrap();
         let lines: Vec<Value> = std::fs::read_to_string(&path).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         assert_eq!((&lines[0]["event"], &lines[1]["event"], &lines[1]["outcome"]), (&json!("intent"), &json!("result"), &json!("done")));
-        assert_eq!(lines[0]["intent"]["group"], "app-v001");
+        assert_eq!((&lines[0]["intent"]["group"], &lines[1]["request_id"]), (&json!("app-v001"), &json!("r-1")));
     }
 }

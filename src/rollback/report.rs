@@ -26,6 +26,8 @@ pub enum Event {
         step: String,
         /// Why not.
         error: Option<String>,
+        /// AWS's id of the request.
+        request_id: Option<String>,
     },
     /// A look has shown that there is something to wait for.
     Waiting {

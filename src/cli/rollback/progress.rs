@@ -68,8 +68,8 @@ impl Sink for Progress {
         match event {
             Event::Stage { cluster, stage: Stage::Done } => self.print(&format!("{cluster}: done")),
             Event::Stage { .. } => {}
-            Event::Step { cluster, step, error: None } => self.print(&format!("{cluster}: {step}")),
-            Event::Step { cluster, step, error: Some(error) } => self.print(&format!("{cluster}: {step}: {error}; looking again")),
+            Event::Step { cluster, step, error: None, .. } => self.print(&format!("{cluster}: {step}")),
+            Event::Step { cluster, step, error: Some(error), .. } => self.print(&format!("{cluster}: {step}: {error}; looking again")),
             Event::Waiting { cluster, stage: _, serving, count, text } => {
                 let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
                 let line = clusters.entry(cluster.clone()).or_default();

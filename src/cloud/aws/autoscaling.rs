@@ -15,6 +15,7 @@ use super::convert;
 use crate::cloud::AutoScaling;
 use crate::cloud::GroupFilter;
 use crate::cloud::OwnInstance;
+use crate::cloud::Receipt;
 use crate::cloud::Refresh;
 use crate::cloud::Resize;
 use crate::cloud::Result;
@@ -128,53 +129,56 @@ impl AutoScaling for Aws {
         answered(ACTION, call.customize().config_override(once()).send()).await.map(drop)
     }
 
-    async fn resize(&self, group: &GroupName, change: Resize) -> Result<()> {
+    async fn resize(&self, group: &GroupName, change: Resize) -> Result<Receipt> {
         const ACTION: &str = "UpdateAutoScalingGroup";
         if change == Resize::default() {
-            return Ok(());
+            return Ok(Receipt::default());
         }
         let size = |value: Option<u32>| value.map(|value| i32::try_from(value).unwrap_or(i32::MAX));
         let call = self.autoscaling.update_auto_scaling_group().auto_scaling_group_name(group.as_str());
         let call = call.set_min_size(size(change.min)).set_max_size(size(change.max)).set_desired_capacity(size(change.desired));
-        self.gate.pass(ACTION, call.send()).await.map(drop)
+        self.gate.pass(ACTION, call.send()).await.map(|answer| convert::receipt(&answer))
     }
 
-    async fn suspend(&self, group: &GroupName, processes: &[Process]) -> Result<()> {
+    async fn suspend(&self, group: &GroupName, processes: &[Process]) -> Result<Receipt> {
         const ACTION: &str = "SuspendProcesses";
         if processes.is_empty() {
-            return Ok(());
+            return Ok(Receipt::default());
         }
         let call = self.autoscaling.suspend_processes().auto_scaling_group_name(group.as_str());
         let call = call.set_scaling_processes(Some(words(processes)));
-        self.gate.pass(ACTION, call.send()).await.map(drop)
+        self.gate.pass(ACTION, call.send()).await.map(|answer| convert::receipt(&answer))
     }
 
-    async fn resume(&self, group: &GroupName, processes: &[Process]) -> Result<()> {
+    async fn resume(&self, group: &GroupName, processes: &[Process]) -> Result<Receipt> {
         const ACTION: &str = "ResumeProcesses";
         if processes.is_empty() {
-            return Ok(());
+            return Ok(Receipt::default());
         }
         let call = self.autoscaling.resume_processes().auto_scaling_group_name(group.as_str());
         let call = call.set_scaling_processes(Some(words(processes)));
-        self.gate.pass(ACTION, call.send()).await.map(drop)
+        self.gate.pass(ACTION, call.send()).await.map(|answer| convert::receipt(&answer))
     }
 
-    async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> Result<()> {
+    async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> Result<Receipt> {
         const ACTION: &str = "CreateOrUpdateTags";
         if tags.is_empty() {
-            return Ok(());
+            return Ok(Receipt::default());
         }
         let tags = tags.iter().map(|(key, value)| tag(group, key).value(value).propagate_at_launch(false).build()).collect();
-        self.gate.pass(ACTION, self.autoscaling.create_or_update_tags().set_tags(Some(tags)).send()).await.map(drop)
+        self.gate
+            .pass(ACTION, self.autoscaling.create_or_update_tags().set_tags(Some(tags)).send())
+            .await
+            .map(|answer| convert::receipt(&answer))
     }
 
-    async fn delete_tags(&self, group: &GroupName, keys: &[String]) -> Result<()> {
+    async fn delete_tags(&self, group: &GroupName, keys: &[String]) -> Result<Receipt> {
         const ACTION: &str = "DeleteTags";
         if keys.is_empty() {
-            return Ok(());
+            return Ok(Receipt::default());
         }
         let tags = keys.iter().map(|key| tag(group, key).build()).collect();
-        self.gate.pass(ACTION, self.autoscaling.delete_tags().set_tags(Some(tags)).send()).await.map(drop)
+        self.gate.pass(ACTION, self.autoscaling.delete_tags().set_tags(Some(tags)).send()).await.map(|answer| convert::receipt(&answer))
     }
 }
 

@@ -8,6 +8,7 @@ use super::call::pages;
 use super::convert;
 use crate::cloud::ClassicHealth;
 use crate::cloud::LoadBalancing;
+use crate::cloud::Receipt;
 use crate::cloud::Result;
 use crate::cloud::TargetGroup;
 use crate::cloud::TargetHealth;
@@ -42,24 +43,24 @@ impl LoadBalancing for Aws {
         answer.target_health_descriptions().iter().map(|target| convert::target_health(ACTION, target)).collect()
     }
 
-    async fn register_targets(&self, arn: &TargetGroupArn, targets: &[TargetId]) -> Result<()> {
+    async fn register_targets(&self, arn: &TargetGroupArn, targets: &[TargetId]) -> Result<Receipt> {
         const ACTION: &str = "RegisterTargets";
         if targets.is_empty() {
-            return Ok(());
+            return Ok(Receipt::default());
         }
         let call = self.elbv2.register_targets().target_group_arn(arn.as_str());
         let call = call.set_targets(Some(targets.iter().map(convert::target).collect()));
-        self.gate.pass(ACTION, call.send()).await.map(drop)
+        self.gate.pass(ACTION, call.send()).await.map(|answer| convert::receipt(&answer))
     }
 
-    async fn deregister_targets(&self, arn: &TargetGroupArn, targets: &[TargetId]) -> Result<()> {
+    async fn deregister_targets(&self, arn: &TargetGroupArn, targets: &[TargetId]) -> Result<Receipt> {
         const ACTION: &str = "DeregisterTargets";
         if targets.is_empty() {
-            return Ok(());
+            return Ok(Receipt::default());
         }
         let call = self.elbv2.deregister_targets().target_group_arn(arn.as_str());
         let call = call.set_targets(Some(targets.iter().map(convert::target).collect()));
-        self.gate.pass(ACTION, call.send()).await.map(drop)
+        self.gate.pass(ACTION, call.send()).await.map(|answer| convert::receipt(&answer))
     }
 
     /// Asked without instance ids: one unknown id among them would fail the whole call (draining.md §4.10).
@@ -69,23 +70,23 @@ impl LoadBalancing for Aws {
         answer.instance_states().iter().map(|state| convert::classic_health(ACTION, state)).collect()
     }
 
-    async fn register_classic(&self, name: &str, instances: &[InstanceId]) -> Result<()> {
+    async fn register_classic(&self, name: &str, instances: &[InstanceId]) -> Result<Receipt> {
         const ACTION: &str = "RegisterInstancesWithLoadBalancer";
         if instances.is_empty() {
-            return Ok(());
+            return Ok(Receipt::default());
         }
         let call = self.elb.register_instances_with_load_balancer().load_balancer_name(name);
         let call = call.set_instances(Some(instances.iter().map(convert::classic_instance).collect()));
-        self.gate.pass(ACTION, call.send()).await.map(drop)
+        self.gate.pass(ACTION, call.send()).await.map(|answer| convert::receipt(&answer))
     }
 
-    async fn deregister_classic(&self, name: &str, instances: &[InstanceId]) -> Result<()> {
+    async fn deregister_classic(&self, name: &str, instances: &[InstanceId]) -> Result<Receipt> {
         const ACTION: &str = "DeregisterInstancesFromLoadBalancer";
         if instances.is_empty() {
-            return Ok(());
+            return Ok(Receipt::default());
         }
         let call = self.elb.deregister_instances_from_load_balancer().load_balancer_name(name);
         let call = call.set_instances(Some(instances.iter().map(convert::classic_instance).collect()));
-        self.gate.pass(ACTION, call.send()).await.map(drop)
+        self.gate.pass(ACTION, call.send()).await.map(|answer| convert::receipt(&answer))
     }
 }

@@ -6,8 +6,11 @@ use aws_sdk_elasticloadbalancing::types as elb;
 use aws_sdk_elasticloadbalancingv2::types as elbv2;
 
 use super::call::nonsense;
+use aws_sdk_autoscaling::operation::RequestId;
+
 use crate::cloud::ActivityStatus;
 use crate::cloud::ClassicHealth;
+use crate::cloud::Receipt;
 use crate::cloud::Refresh;
 use crate::cloud::Result;
 use crate::cloud::ScalingActivity;
@@ -28,6 +31,11 @@ use crate::model::LifecycleState;
 use crate::model::Process;
 use crate::model::TargetGroupArn;
 use crate::model::Timestamp;
+
+/// What AWS acknowledged, found again by the id of the request.
+pub(super) fn receipt(answer: &impl RequestId) -> Receipt {
+    Receipt { request_id: answer.request_id().map(str::to_owned) }
+}
 
 /// A field that AWS always fills.
 pub(super) fn required<T>(action: &'static str, field: &str, value: Option<T>) -> Result<T> {

@@ -28,6 +28,7 @@ use crate::cloud::Identity;
 use crate::cloud::LoadBalancing;
 use crate::cloud::Metadata;
 use crate::cloud::OwnInstance;
+use crate::cloud::Receipt;
 use crate::cloud::Refresh;
 use crate::cloud::Resize;
 use crate::cloud::Result;
@@ -186,33 +187,33 @@ impl AutoScaling for SimCloud {
     }
 
     async fn lower_min(&self, group: &GroupName, to: u32) -> Result<()> {
-        self.resize(group, Resize { min: Some(to), ..Resize::default() }).await
+        self.resize(group, Resize { min: Some(to), ..Resize::default() }).await.map(drop)
     }
 
-    async fn resize(&self, group: &GroupName, change: Resize) -> Result<()> {
-        self.call("UpdateAutoScalingGroup", |r| r.update_auto_scaling_group(group, change)).await
+    async fn resize(&self, group: &GroupName, change: Resize) -> Result<Receipt> {
+        self.call("UpdateAutoScalingGroup", |r| r.update_auto_scaling_group(group, change)).await.map(|_| Receipt::default())
     }
 
-    async fn suspend(&self, group: &GroupName, processes: &[Process]) -> Result<()> {
+    async fn suspend(&self, group: &GroupName, processes: &[Process]) -> Result<Receipt> {
         if processes.is_empty() {
-            return Ok(());
+            return Ok(Receipt::default());
         }
-        self.call("SuspendProcesses", |r| r.suspend_processes(group, processes)).await
+        self.call("SuspendProcesses", |r| r.suspend_processes(group, processes)).await.map(|_| Receipt::default())
     }
 
-    async fn resume(&self, group: &GroupName, processes: &[Process]) -> Result<()> {
+    async fn resume(&self, group: &GroupName, processes: &[Process]) -> Result<Receipt> {
         if processes.is_empty() {
-            return Ok(());
+            return Ok(Receipt::default());
         }
-        self.call("ResumeProcesses", |r| r.resume_processes(group, processes)).await
+        self.call("ResumeProcesses", |r| r.resume_processes(group, processes)).await.map(|_| Receipt::default())
     }
 
-    async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> Result<()> {
-        self.call("CreateOrUpdateTags", |r| r.create_or_update_tags(group, tags)).await
+    async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> Result<Receipt> {
+        self.call("CreateOrUpdateTags", |r| r.create_or_update_tags(group, tags)).await.map(|_| Receipt::default())
     }
 
-    async fn delete_tags(&self, group: &GroupName, keys: &[String]) -> Result<()> {
-        self.call("DeleteTags", |r| r.delete_tags(group, keys)).await
+    async fn delete_tags(&self, group: &GroupName, keys: &[String]) -> Result<Receipt> {
+        self.call("DeleteTags", |r| r.delete_tags(group, keys)).await.map(|_| Receipt::default())
     }
 }
 
@@ -238,12 +239,12 @@ impl LoadBalancing for SimCloud {
         self.call("DescribeTargetHealth", |r| r.describe_target_health(arn, &[])).await
     }
 
-    async fn register_targets(&self, arn: &TargetGroupArn, targets: &[TargetId]) -> Result<()> {
-        self.call("RegisterTargets", |r| r.register_targets(arn, targets)).await
+    async fn register_targets(&self, arn: &TargetGroupArn, targets: &[TargetId]) -> Result<Receipt> {
+        self.call("RegisterTargets", |r| r.register_targets(arn, targets)).await.map(|_| Receipt::default())
     }
 
-    async fn deregister_targets(&self, arn: &TargetGroupArn, targets: &[TargetId]) -> Result<()> {
-        self.call("DeregisterTargets", |r| r.deregister_targets(arn, targets)).await
+    async fn deregister_targets(&self, arn: &TargetGroupArn, targets: &[TargetId]) -> Result<Receipt> {
+        self.call("DeregisterTargets", |r| r.deregister_targets(arn, targets)).await.map(|_| Receipt::default())
     }
 
     async fn classic_health(&self, name: &str) -> Result<Vec<ClassicHealth>> {
@@ -256,12 +257,12 @@ impl LoadBalancing for SimCloud {
         Ok(found.into_iter().map(ours).collect())
     }
 
-    async fn register_classic(&self, name: &str, instances: &[InstanceId]) -> Result<()> {
-        self.call("RegisterInstancesWithLoadBalancer", |r| r.register_instances(name, instances)).await.map(drop)
+    async fn register_classic(&self, name: &str, instances: &[InstanceId]) -> Result<Receipt> {
+        self.call("RegisterInstancesWithLoadBalancer", |r| r.register_instances(name, instances)).await.map(|_| Receipt::default())
     }
 
-    async fn deregister_classic(&self, name: &str, instances: &[InstanceId]) -> Result<()> {
-        self.call("DeregisterInstancesFromLoadBalancer", |r| r.deregister_instances(name, instances)).await.map(drop)
+    async fn deregister_classic(&self, name: &str, instances: &[InstanceId]) -> Result<Receipt> {
+        self.call("DeregisterInstancesFromLoadBalancer", |r| r.deregister_instances(name, instances)).await.map(|_| Receipt::default())
     }
 }
 

@@ -16,6 +16,7 @@ use crate::cloud::GroupFilter;
 use crate::cloud::Kind;
 use crate::cloud::LoadBalancing;
 use crate::cloud::OwnInstance;
+use crate::cloud::Receipt;
 use crate::cloud::Refresh;
 use crate::cloud::Resize;
 use crate::cloud::ScalingActivity;
@@ -384,7 +385,7 @@ impl AutoScaling for Fleet {
         unreachable!("an agent's call")
     }
 
-    async fn resize(&self, group: &GroupName, change: Resize) -> cloud::Result<()> {
+    async fn resize(&self, group: &GroupName, change: Resize) -> cloud::Result<Receipt> {
         let emptied = (change.desired == Some(0)).then_some(group.as_str());
         self.change(emptied, |state, _| {
             let capacity = &mut state.groups.get_mut(group).unwrap().capacity;
@@ -397,22 +398,29 @@ impl AutoScaling for Fleet {
             }
         })
         .await
+        .map(|()| Receipt::default())
     }
 
-    async fn suspend(&self, _: &GroupName, _: &[Process]) -> cloud::Result<()> {
+    async fn suspend(&self, _: &GroupName, _: &[Process]) -> cloud::Result<Receipt> {
         unreachable!("nothing is suspended yet")
     }
 
-    async fn resume(&self, group: &GroupName, processes: &[Process]) -> cloud::Result<()> {
-        self.change(None, |state, _| state.groups.get_mut(group).unwrap().suspended.retain(|p, _| !processes.contains(p))).await
+    async fn resume(&self, group: &GroupName, processes: &[Process]) -> cloud::Result<Receipt> {
+        self.change(None, |state, _| state.groups.get_mut(group).unwrap().suspended.retain(|p, _| !processes.contains(p)))
+            .await
+            .map(|()| Receipt::default())
     }
 
-    async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> cloud::Result<()> {
-        self.change(None, |state, _| state.groups.get_mut(group).unwrap().tags.extend(tags.iter().cloned())).await
+    async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> cloud::Result<Receipt> {
+        self.change(None, |state, _| state.groups.get_mut(group).unwrap().tags.extend(tags.iter().cloned()))
+            .await
+            .map(|()| Receipt::default())
     }
 
-    async fn delete_tags(&self, group: &GroupName, keys: &[String]) -> cloud::Result<()> {
-        self.change(None, |state, _| state.groups.get_mut(group).unwrap().tags.retain(|k, _| !keys.contains(k))).await
+    async fn delete_tags(&self, group: &GroupName, keys: &[String]) -> cloud::Result<Receipt> {
+        self.change(None, |state, _| state.groups.get_mut(group).unwrap().tags.retain(|k, _| !keys.contains(k)))
+            .await
+            .map(|()| Receipt::default())
     }
 }
 
@@ -454,7 +462,7 @@ impl LoadBalancing for Fleet {
         Ok(registered.chain(leaving.map(|((_, id), _)| target(id, TargetState::Draining))).collect())
     }
 
-    async fn register_targets(&self, arn: &TargetGroupArn, targets: &[TargetId]) -> cloud::Result<()> {
+    async fn register_targets(&self, arn: &TargetGroupArn, targets: &[TargetId]) -> cloud::Result<Receipt> {
         self.change(None, |state, now| {
             for target in targets {
                 assert_eq!(target.port, Some(8084), "the port is part of a target's identity (F57)");
@@ -462,11 +470,14 @@ impl LoadBalancing for Fleet {
             }
         })
         .await
+        .map(|()| Receipt::default())
     }
 
-    async fn deregister_targets(&self, arn: &TargetGroupArn, targets: &[TargetId]) -> cloud::Result<()> {
+    async fn deregister_targets(&self, arn: &TargetGroupArn, targets: &[TargetId]) -> cloud::Result<Receipt> {
         let of = targets.first().and_then(|t| t.instance.as_str().strip_prefix("i-")?.rsplit_once('-')).map(|(group, _)| group.to_owned());
-        self.change(of.as_deref(), |state, now| targets.iter().for_each(|t| state.leave(arn.as_str(), &t.instance, now))).await
+        self.change(of.as_deref(), |state, now| targets.iter().for_each(|t| state.leave(arn.as_str(), &t.instance, now)))
+            .await
+            .map(|()| Receipt::default())
     }
 
     async fn classic_health(&self, name: &str) -> cloud::Result<Vec<ClassicHealth>> {
@@ -483,17 +494,20 @@ impl LoadBalancing for Fleet {
         Ok(members.map(health).collect())
     }
 
-    async fn register_classic(&self, name: &str, instances: &[InstanceId]) -> cloud::Result<()> {
+    async fn register_classic(&self, name: &str, instances: &[InstanceId]) -> cloud::Result<Receipt> {
         self.change(None, |state, now| {
             for id in instances {
                 state.registered.entry((name.to_owned(), id.clone())).or_insert(now);
             }
         })
         .await
+        .map(|()| Receipt::default())
     }
 
-    async fn deregister_classic(&self, name: &str, instances: &[InstanceId]) -> cloud::Result<()> {
+    async fn deregister_classic(&self, name: &str, instances: &[InstanceId]) -> cloud::Result<Receipt> {
         let of = instances.first().and_then(|id| id.as_str().strip_prefix("i-")?.rsplit_once('-')).map(|(group, _)| group.to_owned());
-        self.change(of.as_deref(), |state, now| instances.iter().for_each(|id| state.leave(name, id, now))).await
+        self.change(of.as_deref(), |state, now| instances.iter().for_each(|id| state.leave(name, id, now)))
+            .await
+            .map(|()| Receipt::default())
     }
 }
