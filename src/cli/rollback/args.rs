@@ -1,0 +1,132 @@
+//! What a person may say to `bellrock rollback`, and how it is said again to go on.
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use super::here;
+use crate::cli::Context;
+use crate::config::parse_duration;
+use crate::config::show_duration;
+use crate::rollback;
+use crate::rollback::Request;
+use crate::rollback::Wanted;
+
+static SETTLE: LazyLock<String> = LazyLock::new(|| show_duration(rollback::SETTLE));
+static TIMEOUT: LazyLock<String> = LazyLock::new(|| show_duration(rollback::TIMEOUT));
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    bellrock rollback spinnaker --dry-run\n  \
+    bellrock rollback spinnaker --service-url https://gate.example.com/health\n  \
+    bellrock rollback spinnaker --cluster spinnaker-ha=3 --cluster spinnaker-ha-polling --to v023 --yes")]
+pub(in crate::cli) struct Args {
+    /// Spinnaker application: the part of the groups' names before the first hyphen.
+    pub(super) application: String,
+    /// Roll back this cluster only, to COUNT instances if given; may be repeated.
+    #[arg(long, value_name = "NAME[=COUNT]", value_parser = wanted)]
+    pub(super) cluster: Vec<Wanted>,
+    /// Only clusters whose names begin so.
+    #[arg(long)]
+    pub(super) prefix: Option<String>,
+    /// Restore this version instead of the previous one.
+    #[arg(long, value_name = "vNNN", value_parser = version)]
+    pub(super) to: Option<u32>,
+    /// A cluster that must never have two instances at once; one whose detail (or stack, without a detail) is `polling` is taken for one.
+    #[arg(long, value_name = "CLUSTER")]
+    pub(super) polling: Vec<String>,
+    /// No singleton, although its name says `polling`.
+    #[arg(long, value_name = "CLUSTER")]
+    pub(super) not_polling: Vec<String>,
+    /// Has to answer 2xx or 3xx in the end; may be repeated.
+    #[arg(long, value_name = "URL", value_parser = url)]
+    pub(super) service_url: Vec<String>,
+    /// How long agents may take to see the hold: as often as they read their group, and a stale read more.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = SETTLE.as_str())]
+    pub(super) settle: Duration,
+    /// For the whole run.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = TIMEOUT.as_str())]
+    pub(super) timeout: Duration,
+    /// Do not ask.
+    #[arg(long, short)]
+    pub(super) yes: bool,
+    /// Print the plan and change nothing.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Record of the changes [default: $XDG_STATE_HOME/bellrock/rollback-APPLICATION-TIME.jsonl].
+    #[arg(long, value_name = "FILE")]
+    pub(super) journal: Option<PathBuf>,
+    /// Whose hold this is; a live one of the same owner is taken up (default: user@host).
+    #[arg(long, value_name = "USER@HOST")]
+    pub(super) owner: Option<String>,
+    /// AWS region [default: as the AWS CLI finds it].
+    #[arg(long)]
+    pub(super) region: Option<String>,
+    /// AWS profile.
+    #[arg(long)]
+    pub(super) profile: Option<String>,
+    /// One URL instead of AWS's own endpoints.
+    #[arg(long, value_name = "URL")]
+    pub(super) endpoint: Option<String>,
+}
+
+fn wanted(text: &str) -> Result<Wanted, String> {
+    let Some((name, count)) = text.split_once('=') else { return Ok(Wanted { name: text.to_owned(), count: None }) };
+    match count.parse() {
+        Ok(count) if count > 0 => Ok(Wanted { name: name.to_owned(), count: Some(count) }),
+        Ok(_) | Err(_) => Err("COUNT is a whole number above 0".to_owned()),
+    }
+}
+
+fn version(text: &str) -> Result<u32, String> {
+    text.trim_start_matches('v').parse().map_err(|_| "a version looks like v023".to_owned())
+}
+
+fn url(text: &str) -> Result<String, String> {
+    match reqwest::Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(text.to_owned()),
+        Ok(_) | Err(_) => Err("a URL looks like https://gate.example.com/health".to_owned()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "a duration looks like 30s, 5m or 1h30m".to_owned())
+}
+
+pub(super) fn request(args: &Args, context: &Context) -> Request {
+    let us = here::plain(&here::owner(context));
+    let owner = args.owner.as_deref().map_or_else(|| us.clone(), here::plain);
+    Request {
+        application: args.application.clone(),
+        clusters: args.cluster.clone(),
+        prefix: args.prefix.clone(),
+        to: args.to,
+        polling: args.polling.clone(),
+        not_polling: args.not_polling.clone(),
+        settle: args.settle,
+        timeout: args.timeout,
+        service_urls: args.service_url.clone(),
+        taken_over: owner != us,
+        owner,
+    }
+}
+
+/// The command that takes this run up again, also from another machine.
+pub(super) fn again(args: &Args, request: &Request) -> String {
+    let mut words = vec!["bellrock rollback".to_owned(), args.application.clone()];
+    words.extend(args.cluster.iter().map(|w| format!("--cluster {}{}", w.name, w.count.map(|c| format!("={c}")).unwrap_or_default())));
+    let mut option = |name: &str, value: Option<String>| words.extend(value.map(|value| format!("--{name} {value}")));
+    option("prefix", args.prefix.clone());
+    option("to", args.to.map(|to| format!("v{to:03}")));
+    args.polling.iter().for_each(|c| option("polling", Some(c.clone())));
+    args.not_polling.iter().for_each(|c| option("not-polling", Some(c.clone())));
+    args.service_url.iter().for_each(|url| option("service-url", Some(format!("'{url}'"))));
+    option("settle", (args.settle != rollback::SETTLE).then(|| show_duration(args.settle)));
+    option("timeout", (args.timeout != rollback::TIMEOUT).then(|| show_duration(args.timeout)));
+    option("journal", args.journal.as_ref().map(|path| format!("'{}'", path.display())));
+    option("region", args.region.clone());
+    option("profile", args.profile.clone());
+    option("endpoint", args.endpoint.clone());
+    option("owner", Some(request.owner.clone()));
+    words.join(" ")
+}
