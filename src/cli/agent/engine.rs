@@ -34,6 +34,8 @@ use crate::orchestrator::runner::effects::http;
 use crate::orchestrator::runner::effects::http::Http;
 use crate::orchestrator::runner::effects::job;
 use crate::orchestrator::runner::effects::job::Jobs;
+use crate::orchestrator::runner::effects::pages;
+use crate::orchestrator::runner::effects::pages::Pages;
 use crate::orchestrator::runner::embedded::Embedded;
 use crate::orchestrator::runner::notify::Channel;
 use crate::orchestrator::runner::notify::mail::Mail;
@@ -111,9 +113,11 @@ impl Engine {
         let named = |name: &String| place.env.get_key_value(name).map(|(name, value)| (name.clone(), value.clone()));
         let inherited = settings.job_environment.iter().filter_map(named).collect();
         let regions = Arc::new(AwsRegions::new(place.aws.clone()));
+        let web = Arc::new(Http::new(settings.reach.clone()).map_err(|e| chain(&e))?);
         let performers = Performers::default()
             .with(&clusters::WORDS, Arc::new(Clusters::new(regions, settings.accounts.clone())))
-            .with(&http::WORDS, Arc::new(Http::new(settings.reach.clone()).map_err(|e| chain(&e))?))
+            .with(&http::WORDS, web.clone())
+            .with(&pages::WORDS, Arc::new(Pages::new(web, store.clone())))
             .with(&job::WORDS, Arc::new(Jobs::new(place.state_dir.join("jobs"), program, inherited)))
             .with(&executions::WORDS, Arc::new(Executions::new(store.clone())));
         let parts = Parts {

@@ -32,10 +32,12 @@ use crate::orchestrator::runner::Runner;
 use crate::orchestrator::runner::Settings;
 use crate::orchestrator::runner::Wish;
 use crate::orchestrator::runner::definitions;
+use crate::orchestrator::runner::effects::Performer;
 use crate::orchestrator::runner::effects::Performers;
 use crate::orchestrator::runner::effects::executions;
 use crate::orchestrator::runner::effects::http;
 use crate::orchestrator::runner::effects::job;
+use crate::orchestrator::runner::effects::pages;
 use crate::orchestrator::runner::start;
 use crate::orchestrator::store::DefinitionVersion;
 use crate::orchestrator::store::SaveError;
@@ -84,9 +86,11 @@ impl Engine {
         })?;
         let program = std::env::current_exe().map_err(|e| Failure::new("runtime", "this program cannot find itself").because(&e))?;
         let inherited = INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), env.get(*name)?.clone()))).collect();
-        let web = http::Http::new(reach).map_err(|e| Failure::new("runtime", "no HTTP client can be made").because(&e))?;
+        let web: Arc<dyn Performer> =
+            Arc::new(http::Http::new(reach).map_err(|e| Failure::new("runtime", "no HTTP client can be made").because(&e))?);
         let performers = Performers::default()
-            .with(&http::WORDS, Arc::new(web))
+            .with(&http::WORDS, Arc::clone(&web))
+            .with(&pages::WORDS, Arc::new(pages::Pages::new(web, Arc::clone(&opened))))
             .with(&job::WORDS, Arc::new(job::Jobs::new(beside.join("jobs"), program, inherited)))
             .with(&executions::WORDS, Arc::new(executions::Executions::new(Arc::clone(&opened))));
         let parts = Parts {

@@ -23,6 +23,18 @@ pub enum Refusal {
 /// Longest address. Servers refuse longer ones.
 const LONGEST: usize = 8_192;
 
+const PIPELINE: &str = "pipeline://";
+
+/// What `#pipelineId` asks for in place of a page, and no `fromUrl` can: the id of the pipeline of this name. `None`: there is no such application.
+pub fn of_pipeline(application: &str, name: &str) -> Option<String> {
+    (!application.contains('/')).then(|| format!("{PIPELINE}{application}/{name}"))
+}
+
+/// Application and name that [`of_pipeline`] was given.
+pub fn named_pipeline(address: &str) -> Option<(&str, &str)> {
+    address.strip_prefix(PIPELINE)?.split_once('/')
+}
+
 /// Checks an address by what it says. Loopback and link-local hosts are refused in every notation; a host in letters outside ASCII is not understood.
 pub fn check(url: &str) -> Result<(), Refusal> {
     let (scheme, rest) = url.split_once("://").ok_or(Refusal::Scheme)?;

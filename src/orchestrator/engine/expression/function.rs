@@ -224,6 +224,11 @@ impl<'a> Function<'_, 'a, '_> {
     fn page(&self, url: &Datum<'_>) -> Result<&'a str, Problem> {
         let url = self.text(url)?;
         address::check(&url).map_err(|refusal| self.fail(refusal.to_string()))?;
+        self.fetched(url)
+    }
+
+    /// What came of asking for this address, or a need to ask.
+    fn fetched(&self, url: String) -> Result<&'a str, Problem> {
         match self.machine.scope.fetched(&url) {
             None => Err(Problem::Needs(url)),
             Some(Err(why)) => Err(self.fail(cut(why, limit::QUOTE))),
@@ -246,9 +251,13 @@ impl<'a> Function<'_, 'a, '_> {
 
     fn pipeline_id(&self, name: &Datum<'_>, application: Option<&Datum<'_>>) -> Result<Datum<'a>, Problem> {
         let name = self.text(name)?;
-        let application = application.map(|a| self.text(a)).transpose()?;
-        let id = self.machine.scope.pipeline_id(&name, application.as_deref());
-        id.map(Datum::from).ok_or_else(|| self.fail(format!("there is no pipeline '{}'", cut(&name, limit::QUOTE))))
+        let own = || self.machine.scope.root("execution")?.field("application");
+        let application = match application {
+            Some(application) => self.text(application)?,
+            None => self.text(&own().ok_or_else(|| self.fail("the execution names no application"))?)?,
+        };
+        let address = address::of_pipeline(&application, &name).ok_or_else(|| self.fail("an application's name holds no slash"))?;
+        Ok(self.fetched(address)?.into())
     }
 
     /// A label of the pods of a manifest that a stage deployed.

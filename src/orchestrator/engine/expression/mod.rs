@@ -104,15 +104,10 @@ pub trait Scope {
         0
     }
 
-    /// A page asked for in an earlier run: its text, or why it could not be had. `None` when it was not fetched.
+    /// A page asked for in an earlier run, or the id of a pipeline ([`address::of_pipeline`]): the text, or why it could not be had. `None` when it was not
+    /// fetched.
     fn fetched(&self, url: &str) -> Option<Result<&str, &str>> {
         let _ = url;
-        None
-    }
-
-    /// Id of a pipeline's definition, by name, in this execution's application or in another one.
-    fn pipeline_id(&self, name: &str, application: Option<&str>) -> Option<String> {
-        let _ = (name, application);
         None
     }
 }

@@ -8,6 +8,7 @@ pub mod clusters;
 pub mod executions;
 pub mod http;
 pub mod job;
+pub mod pages;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;

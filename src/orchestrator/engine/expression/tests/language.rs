@@ -3,6 +3,7 @@ use serde_json::json;
 
 use super::super::Problem;
 use super::super::Unknown;
+use super::super::address;
 use super::super::check;
 use super::super::check_text;
 use super::super::evaluate;
@@ -279,7 +280,7 @@ fn functions_answer_from_the_execution() {
         ("#readJson('{')", "this is not JSON"),
         ("#toJson('${x}')", "result for toJson cannot contain an expression"),
         ("#unheard('x')", "method #unheard with 1 arguments"),
-        ("#pipelineId('nope')", "there is no pipeline"),
+        ("#pipelineId('a', 'b/c')", "no slash"),
         ("#fromUrl('file:///etc/passwd')", "only http and https"),
         ("#fromUrl('http://localhost/')", "its neighbourhood"),
     ]);
@@ -300,6 +301,25 @@ fn a_page_is_asked_for_and_read_when_it_came() {
     assert_eq!(evaluate(source, &facts, Unknown::Null), Ok(json!("one two1")));
     facts.pages.insert("https://example.com/j".into(), Err("404".into()));
     assert!(evaluate(source, &facts, Unknown::Null).unwrap_err().to_string().contains("404"));
+}
+
+#[test]
+fn a_pipelines_id_is_asked_for_by_application_and_name() {
+    let mut facts = facts();
+    let asked = |source: &str, facts: &super::Facts| evaluate(source, facts, Unknown::Null).map_err(|error| error.problem);
+    let own = address::of_pipeline("app", "Roll / back").unwrap();
+    assert_eq!(asked("#pipelineId('Roll / back')", &facts), Err(Problem::Needs(own.clone())));
+    let other = address::of_pipeline("other", "x").unwrap();
+    for source in ["#pipelineId('x', 'other')", "#pipelineIdInApplication('x', 'other')"] {
+        assert_eq!(asked(source, &facts), Err(Problem::Needs(other.clone())), "{source}");
+    }
+    assert_eq!(address::named_pipeline(&own), Some(("app", "Roll / back")));
+    facts.pages.insert(own.clone(), Ok("p-1".into()));
+    assert_eq!(asked("#pipelineId('Roll / back')", &facts), Ok(json!("p-1")));
+    facts.pages.insert(own, Err("there is no pipeline".into()));
+    assert!(asked("#pipelineId('Roll / back')", &facts).unwrap_err().to_string().contains("there is no pipeline"));
+    // Nobody reaches it as a page.
+    assert!(asked("#fromUrl('pipeline://app/x')", &facts).unwrap_err().to_string().contains("only http"));
 }
 
 #[test]
