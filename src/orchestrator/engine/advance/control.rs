@@ -5,7 +5,6 @@ use serde_json::json;
 
 use super::Move;
 use super::Run;
-use super::stage::SKIP;
 use super::stage::STOP_GRACE;
 use crate::orchestrator::engine::event::Command;
 use crate::orchestrator::engine::execution::ExecutionId;
@@ -16,6 +15,8 @@ use crate::orchestrator::engine::execution::StageId;
 use crate::orchestrator::engine::execution::Task;
 use crate::orchestrator::engine::nesting::DEEPEST;
 use crate::orchestrator::engine::nesting::is_object_too_deep;
+use crate::orchestrator::engine::stage::REFUSED;
+use crate::orchestrator::engine::stage::SKIP;
 use crate::orchestrator::engine::status::Status;
 
 /// Pauses remembered beside the last one. When there are more, the two oldest become one of their length together.
@@ -213,18 +214,30 @@ impl Run<'_, '_> {
             self.refuse(format!("stages of type {} cannot be skipped", self.execution.stage(at).head().kind));
             return;
         }
-        let stage = self.execution.stage_mut(at);
         let mut context = patch.context;
-        context.insert("lastModifiedBy".to_owned(), json!(patch.by));
-        stage.merge_told(context, &[]);
-        stage.head_mut().last_modified = Some(LastModified {
+        let by = LastModified {
             user: patch.by,
             allowed_accounts: patch.allowed_accounts,
             roles: patch.roles,
             admin: patch.admin,
             last_modified_time: self.world.now,
             ..LastModified::default()
-        });
+        };
+        let kind = self.kind(at);
+        let decisive = kind.map(|kind| kind.decisive()).unwrap_or_default();
+        let decides = decisive.iter().any(|key| context.contains_key(*key));
+        if let Some(why) = kind.filter(|_| decides).and_then(|kind| kind.objection(&self.view(at), &by)) {
+            let told = Object::from_iter([(REFUSED.to_owned(), why.as_str().into())]);
+            self.execution.stage_mut(at).merge_told(told, &[]);
+            self.refuse(why);
+            return;
+        }
+        context.insert("lastModifiedBy".to_owned(), json!(by.user));
+        let stage = self.execution.stage_mut(at);
+        stage.merge_told(context, &[]);
+        if decides || decisive.is_empty() {
+            stage.head_mut().last_modified = Some(by);
+        }
         if skip && self.execution.stage(at).status() != Status::NotStarted {
             self.skip_by_hand(at);
         } else {

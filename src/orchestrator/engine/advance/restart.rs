@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::Run;
-use super::stage::SKIP;
 use crate::orchestrator::engine::event::Command;
 use crate::orchestrator::engine::execution::Object;
 use crate::orchestrator::engine::execution::StageId;
+use crate::orchestrator::engine::stage::SKIP;
 use crate::orchestrator::engine::status::Status;
 
 impl Run<'_, '_> {

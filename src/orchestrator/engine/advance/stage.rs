@@ -16,6 +16,7 @@ use crate::orchestrator::engine::execution::Task;
 use crate::orchestrator::engine::expression::SUMMARY_KEY;
 use crate::orchestrator::engine::expression::optional::Condition;
 use crate::orchestrator::engine::stage::Failure;
+use crate::orchestrator::engine::stage::SKIP;
 use crate::orchestrator::engine::stage::StageSpec;
 use crate::orchestrator::engine::stage::TaskSpec;
 use crate::orchestrator::engine::stage::flag;
@@ -23,9 +24,6 @@ use crate::orchestrator::engine::status::Status;
 
 /// The type of stage that waits for an execution window to open.
 pub(super) const WINDOW: &str = "restrictExecutionDuringTimeWindow";
-
-/// The key of a stage that is to be skipped.
-pub(super) const SKIP: &str = "manualSkip";
 
 /// Synthetic stages within synthetic stages; more is a stage type that plans itself for ever.
 const MAX_DEPTH: usize = 16;

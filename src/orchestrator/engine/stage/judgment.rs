@@ -1,7 +1,8 @@
 //! `manualJudgment`: holds the pipeline until a person says continue or stop, by patching `judgmentStatus` (and `judgmentInput`) into its context.
 //!
 //! What must stay true: when the stage names roles (`selectedStageRoles` or `requiredJudgmentRoles`), only a judge who has one of them, or an
-//! administrator, decides. The judge is whoever patched the stage last; an answer of anybody else is taken out again and the stage waits on.
+//! administrator, decides, by an answer or by skipping the stage. The judge is whoever patched one of these last; of anybody else they are refused,
+//! also while the stage has not begun or the execution is paused, and the stage waits on.
 //!
 //! Who is told: each block of `notifications` is for the states of its `when` (all, when absent): `manualJudgment` while it waits,
 //! `manualJudgmentContinue` and `manualJudgmentStop` after the answer. Once each, or again every `notifyEveryMs`. Without `sendNotifications` only
@@ -14,6 +15,8 @@ use std::time::Duration;
 use serde_json::Value;
 use serde_json::json;
 
+use super::REFUSED;
+use super::SKIP;
 use super::StageKind;
 use super::StageNotice;
 use super::Step;
@@ -62,7 +65,7 @@ impl StageKind for ManualJudgment {
     }
 
     fn prepare_restart(&self, context: &mut Object, _: &Object) {
-        for key in ["judgmentStatus", "judgmentInput", "judgmentRefused", "lastModifiedBy"] {
+        for key in ["judgmentStatus", "judgmentInput", REFUSED, "lastModifiedBy"] {
             context.remove(key);
         }
         for block in context.get_mut("notifications").and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut) {
@@ -72,6 +75,14 @@ impl StageKind for ManualJudgment {
 
     fn can_be_skipped(&self) -> bool {
         true
+    }
+
+    fn decisive(&self) -> &'static [&'static str] {
+        &["judgmentStatus", "judgmentInput", SKIP]
+    }
+
+    fn objection(&self, view: &View<'_>, by: &LastModified) -> Option<String> {
+        refusal(view.context, Some(by))
     }
 
     fn check(&self, stage: &Object) -> Vec<(String, String)> {
@@ -157,11 +168,12 @@ struct WaitForJudgment;
 impl TaskKind for WaitForJudgment {
     fn step(&self, view: &TaskView<'_>, _: Option<&Outcome>) -> Step {
         let answer = Answer::of(view.stage.context);
-        let refused = if answer == Answer::None { None } else { refusal(view.stage) };
+        let judge = view.stage.stage().head().last_modified.as_ref();
+        let refused = if answer == Answer::None { None } else { refusal(view.stage.context, judge) };
         let answer = if refused.is_some() { Answer::None } else { answer };
         let (mut result, reminder) = tell(view.stage, answer);
         if let Some(why) = refused {
-            result = result.with("judgmentStatus", "").with("judgmentInput", "").with("judgmentRefused", why);
+            result = result.with("judgmentStatus", "").with("judgmentInput", "").with(REFUSED, why);
         }
         result.status = match answer {
             Answer::Continue => Status::Succeeded,
@@ -181,13 +193,12 @@ impl TaskKind for WaitForJudgment {
 }
 
 /// Why this judge may not judge; `None` when that is allowed.
-fn refusal(view: View<'_>) -> Option<String> {
-    let roles = |key| fields::texts(view.context, key);
+fn refusal(context: &Object, judge: Option<&LastModified>) -> Option<String> {
+    let roles = |key| fields::texts(context, key);
     let required: Vec<String> = roles("selectedStageRoles").into_iter().chain(roles("requiredJudgmentRoles")).collect();
     if required.is_empty() {
         return None;
     }
-    let judge = view.stage().head().last_modified.as_ref();
     let allowed = judge.is_some_and(|judge| judge.admin || judge.roles.iter().any(|role| required.contains(role)));
     let who = judge.map_or("nobody known", |judge| judge.user.as_str());
     (!allowed).then(|| format!("{who} has none of the roles {}; ask somebody who has one", required.join(", ")))

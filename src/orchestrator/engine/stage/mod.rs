@@ -28,6 +28,7 @@ use super::effect::Effect;
 use super::effect::Outcome;
 use super::execution::Attempt;
 use super::execution::Execution;
+use super::execution::LastModified;
 use super::execution::Object;
 use super::execution::Stage;
 use super::execution::Synthetic;
@@ -305,6 +306,17 @@ pub trait StageKind: Send + Sync + fmt::Debug {
         false
     }
 
+    /// Context keys by which people decide something. Whoever patched one of them last stays the one who modified the stage, whatever others patch after.
+    fn decisive(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Why this person may not patch the decisive keys: said under [`REFUSED`] in the context, and nothing else is changed.
+    fn objection(&self, view: &View<'_>, by: &LastModified) -> Option<String> {
+        let (_, _) = (view, by);
+        None
+    }
+
     /// Context keys whose expressions are resolved by the tasks themselves, when they run.
     fn keeps_expressions(&self) -> &'static [&'static str] {
         &[]
@@ -321,6 +333,12 @@ pub trait StageKind: Send + Sync + fmt::Debug {
         Vec::new()
     }
 }
+
+/// The context key by which a person skips a stage.
+pub const SKIP: &str = "manualSkip";
+
+/// Where a context says why the answer of a person was refused.
+pub const REFUSED: &str = "judgmentRefused";
 
 /// Stage types by name.
 #[derive(Clone, Debug, Default)]

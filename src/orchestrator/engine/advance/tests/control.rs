@@ -10,14 +10,67 @@ use crate::model::Timestamp;
 use crate::orchestrator::engine::event::Command;
 use crate::orchestrator::engine::event::Event;
 use crate::orchestrator::engine::event::Message;
+use crate::orchestrator::engine::execution::Head;
 use crate::orchestrator::engine::execution::Object;
 use crate::orchestrator::engine::execution::Summary;
+use crate::orchestrator::engine::stage::Registry;
 use crate::orchestrator::engine::status::Status;
 
 fn patch(rig: &mut Rig, ref_id: &str, context: serde_json::Value) {
     let stage = rig.stage(ref_id).id.clone();
     let context = context.as_object().cloned().unwrap_or_default();
     rig.say(Message::Patch { stage, by: "me".to_owned(), roles: vec![], admin: false, allowed_accounts: vec![], context });
+}
+
+/// A judgment that only `ops` may make, and what these people say to it.
+fn guarded() -> Rig {
+    let head = Head { ref_id: "1".into(), name: "1".into(), kind: "manualJudgment".into(), ..Head::default() };
+    let context = json!({"selectedStageRoles": ["ops"]}).as_object().cloned().unwrap_or_default();
+    let mut rig = Rig::new(vec![(head, context)]);
+    rig.registry = Registry::standard();
+    rig
+}
+
+fn says(rig: &mut Rig, who: &str, roles: &[&str], context: serde_json::Value) {
+    let roles = roles.iter().map(|role| (*role).to_owned()).collect();
+    let context = context.as_object().cloned().unwrap_or_default();
+    let stage = rig.stage("1").id.clone();
+    rig.say(Message::Patch { stage, by: who.into(), roles, admin: false, allowed_accounts: vec![], context });
+}
+
+#[test]
+fn nobody_without_the_role_answers_or_skips_a_judgment_whenever_they_say_it() {
+    let cases = [json!({"judgmentStatus": "continue"}), json!({"judgmentInput": "yes"}), json!({"manualSkip": true})];
+    for (context, begun) in cases.into_iter().flat_map(|context| [(context.clone(), false), (context, true)]) {
+        let mut rig = guarded();
+        if begun {
+            rig.tick();
+        }
+        says(&mut rig, "bob", &["dev"], context.clone());
+        assert!(rig.last.refusal.is_some(), "{context}");
+        rig.tick();
+        let stage = rig.stage("1");
+        assert_eq!(stage.status(), Status::Running, "{context}");
+        assert!(stage.context()["judgmentRefused"].as_str().is_some_and(|why| why.starts_with("bob has none")), "{context}");
+        assert!(context.as_object().is_some_and(|said| said.keys().all(|key| !stage.context().contains_key(key))), "{context}");
+    }
+    let mut rig = guarded();
+    rig.tick();
+    says(&mut rig, "ann", &["ops"], json!({"manualSkip": true}));
+    assert_eq!(rig.status("1"), Status::Skipped);
+}
+
+#[test]
+fn an_answer_given_while_it_is_paused_stays_that_of_who_gave_it() {
+    let mut rig = guarded();
+    rig.tick();
+    rig.say(Message::Pause { by: "me".to_owned() });
+    says(&mut rig, "ann", &["ops"], json!({"judgmentStatus": "continue"}));
+    says(&mut rig, "bob", &["dev"], json!({"judgmentStatus": "stop"}));
+    says(&mut rig, "cat", &["dev"], json!({"comment": "look here"}));
+    rig.say(Message::Resume { by: "me".to_owned() });
+    assert_eq!(rig.status("1"), Status::Succeeded);
+    assert_eq!(rig.stage("1").head().last_modified.as_ref().map(|judge| judge.user.as_str()), Some("ann"));
 }
 
 fn restart(rig: &mut Rig, ref_id: &str) {
