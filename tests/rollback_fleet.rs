@@ -226,8 +226,8 @@ fn said(ended: &Output) -> Value {
 
 /// Lines of the one journal of this laptop.
 fn journal(laptop: &Path) -> Vec<Value> {
-    let files = std::fs::read_dir(laptop.join("bellrock")).expect("it was written").map(|file| file.expect("an entry").path());
-    let file = files.filter(|file| file.extension().is_some_and(|e| e == "jsonl")).next().expect("a journal");
+    let mut files = std::fs::read_dir(laptop.join("bellrock")).expect("it was written").map(|file| file.expect("an entry").path());
+    let file = files.find(|file| file.extension().is_some_and(|e| e == "jsonl")).expect("a journal");
     let text = std::fs::read_to_string(file).expect("text");
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
