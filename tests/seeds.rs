@@ -235,3 +235,23 @@ async fn a_disabled_pipeline_is_refused_whoever_asks_until_it_is_enabled() {
     let (code, said) = install.cli(&["start", "shop", "old", "--wait"]).await;
     assert_eq!(code, Some(0), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pipeline_is_started_by_name_and_a_cluster_counted_before() {
+    let install = Install::fresh(56).await;
+    let door = &install.host.door;
+    let child = door.save(&json!({"application": "shop", "name": "roll back", "stages": [say("1", &[], "back")]})).await;
+    let size = |comparison: &str| {
+        json!({"type": "clusterSize", "context": {"cluster": "shop-main", "regions": ["us-east-1"], "comparison": comparison, "expected": 1}})
+    };
+    let check = |comparison: &str| json!({"refId": "size", "type": "checkPreconditions", "name": "Size", "preconditions": [size(comparison)]});
+    let start = json!({"refId": "start", "requisiteStageRefIds": ["size"], "type": "pipeline", "name": "Start", "application": "shop",
+        "pipeline": "${ #pipelineId('roll back') }"});
+    for (name, comparison, ends) in [("one", "==", "SUCCEEDED"), ("more", ">", "TERMINAL")] {
+        door.save(&json!({"application": "shop", "name": name, "stages": [check(comparison), start]})).await;
+        let execution = door.start(name, json!({})).await;
+        door.reaches(&execution, ends).await;
+    }
+    let started = install.executions(&child).await;
+    assert_eq!(started.iter().map(|e| &e["status"]).collect::<Vec<_>>(), ["SUCCEEDED"], "by the one whose check held");
+}
