@@ -17,6 +17,12 @@ pub(super) fn owner(context: &Context) -> String {
     format!("{user}@{}", host.as_deref().map_or("somewhere", str::trim))
 }
 
+/// As the name of a role's session: AWS takes 2 to 64 characters, and fewer of them than a tag.
+pub(super) fn session(owner: &str) -> String {
+    let name: String = owner.chars().map(|c| if c.is_ascii_alphanumeric() || "+=,.@-_".contains(c) { c } else { '-' }).take(64).collect();
+    if name.len() < 2 { format!("on-call-{name}") } else { name }
+}
+
 /// As a tag takes it.
 pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_ascii_alphanumeric() || "+-=._:@".contains(c) { c } else { '_' }).collect()

@@ -29,8 +29,10 @@ use aws_config::BehaviorVersion;
 use aws_config::Region;
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
+use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::Builder as HttpBuilder;
 use aws_smithy_http_client::ConnectorBuilder;
 use aws_smithy_http_client::proxy::ProxyConfig;
@@ -67,6 +69,8 @@ pub struct Settings {
     pub endpoint: Option<String>,
     /// Access keys to use instead of the chain's. For endpoints that check none; a fleet has a role.
     pub keys: Option<Keys>,
+    /// A role to act as, with the chain's credentials or the profile's asking for it.
+    pub role: Option<Role>,
     /// Bound of a call: every attempt, every back-off. Also bounds the wait for a place in line before it.
     pub call_timeout: Duration,
     /// Bound of one attempt, connecting included.
@@ -84,12 +88,22 @@ impl Default for Settings {
             profile: None,
             endpoint: None,
             keys: None,
+            role: None,
             call_timeout: Duration::from_secs(20),
             attempt_timeout: Duration::from_secs(5),
             backoff: Duration::from_secs(1),
             in_flight: 8,
         }
     }
+}
+
+/// A role, and under which name CloudTrail shows what is done as it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// ARN of the role.
+    pub arn: String,
+    /// Name of the session: letters, digits and `+=,.@-_`, 2 to 64 of them.
+    pub session: String,
 }
 
 /// A pair of access keys.
@@ -206,7 +220,10 @@ async fn load(settings: &Settings) -> SdkConfig {
     if let Some(Keys { id, secret }) = &settings.keys {
         loader = loader.credentials_provider(Credentials::new(id, secret, None, None, "settings"));
     }
-    loader.load().await
+    let config = loader.load().await;
+    let Some(Role { arn, session }) = &settings.role else { return config };
+    let role = AssumeRoleProvider::builder(arn).session_name(session).configure(&config).build().await;
+    config.into_builder().credentials_provider(SharedCredentialsProvider::new(role)).build()
 }
 
 /// Pinned: a newer SDK must not change retries or timeouts by itself.
