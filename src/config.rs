@@ -51,6 +51,8 @@ pub struct Config {
     pub gate: Option<gate::Settings>,
     /// Where the agent can be asked.
     pub http: Http,
+    /// Holds the URL that is told of a rollback.
+    pub notify_url_file: Option<PathBuf>,
     /// What it says, and how.
     pub log: Log,
     settings: Vec<Setting>,
@@ -181,6 +183,7 @@ impl Config {
         keys::drain(&mut sheet, &mut policy);
         let gate = keys::terminate(&mut sheet, &mut policy);
         let http = keys::http(&mut sheet);
+        let notify_url_file = sheet.optional::<PathBuf>("notify.url_file");
         let log = keys::log(&mut sheet);
         let sources = match &orchestrator {
             Orchestrator::Endpoint(settings) => settings.sources.as_slice(),
@@ -188,13 +191,18 @@ impl Config {
         };
         keys::combinations(&mut sheet, &policy, sources, &aws);
         let (settings, problems) = sheet.finish();
-        if problems.is_empty() { Ok(Self { fleet, aws, orchestrator, policy, gate, http, log, settings }) } else { Err(Problems(problems)) }
+        if problems.is_empty() {
+            Ok(Self { fleet, aws, orchestrator, policy, gate, http, notify_url_file, log, settings })
+        } else {
+            Err(Problems(problems))
+        }
     }
 
     /// Keys that differ in `new` and that a running agent cannot take over: they shape what it is made of, not what it decides.
     pub fn needs_restart(&self, new: &Config) -> Vec<&'static str> {
         let differs = |(old, new): (&Setting, &Setting)| {
-            (old.exact != new.exact && (old.used || new.used) && !keys::is_policy(new.key)).then_some(new.key)
+            let is_the_agents = !keys::is_policy(new.key) && !new.key.starts_with("notify.");
+            (old.exact != new.exact && (old.used || new.used) && is_the_agents).then_some(new.key)
         };
         self.settings.iter().zip(&new.settings).filter_map(differs).collect()
     }

@@ -23,7 +23,14 @@ use std::ops::Range;
 use std::path::Path;
 use std::process::Output;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
 use std::time::Duration;
+
+use axum::Json;
+use axum::Router;
+use axum::http::HeaderMap;
+use axum::routing::post;
 
 use futures::future::join_all;
 use proxy::Fate;
@@ -34,8 +41,10 @@ use rand_pcg::Pcg32;
 use serde_json::Value;
 use serde_json::json;
 use sim::Sim;
+use tokio::net::TcpListener;
 use tokio::process::Child;
 use tokio::process::Command;
+use tokio::task::JoinSet;
 
 /// Seeds of a run of `tests/run`; more are asked for by hand.
 const SEEDS: Range<u64> = 0..3;
@@ -86,6 +95,79 @@ async fn with_only_the_aws_endpoint_up_the_rollback_is_done() {
     assert!(elsewhere.is_empty(), "it asked for more than AWS: {elsewhere:?}");
     let results: Vec<Value> = journal(dir.path()).into_iter().filter(|line| line["event"] == "result").collect();
     assert!(results.len() > 10 && results.iter().all(|line| line["request_id"].is_string()), "{results:#?}");
+    assert_eq!(world::wrong(&sim).await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_regions_are_gone_through_in_order_as_a_role_with_a_report_and_people_told() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (here, there) = (dir.path().join("eu-west-1"), dir.path().join("us-east-1"));
+    [&here, &there].into_iter().for_each(|dir| std::fs::create_dir(dir).expect("a directory of our own"));
+    let (first, second) = tokio::join!(world::region(&here, 1), world::region(&there, 2));
+    let line = Proxy::to_regions(&[("eu-west-1", &first.endpoint), ("us-east-1", &second.endpoint)], 1, 0.0).await;
+    let hook = Hook::start().await;
+    let report = dir.path().join("incident.md");
+    let (told, file) = (hook.url.clone(), report.display().to_string());
+    let more = [
+        &["--region", "eu-west-1", "--region", "us-east-1", "--wait-between", "1s"][..],
+        &["--role-arn", "arn:aws:iam::123456789012:role/on-call", "--report", &file, "--notify", &told],
+    ]
+    .concat();
+    let ended = ended(start_with(dir.path(), &line.endpoint, "ann@laptop", &more)).await;
+    let said = said(&ended);
+    assert_eq!((ended.status.code(), &said["outcome"]), (Some(0), &json!("done")), "{said:#}");
+    let regions: Vec<_> = said["regions"].as_array().expect("a list").iter().map(|r| (&r["region"], &r["outcome"])).collect();
+    assert_eq!(regions, [(&json!("eu-west-1"), &json!("done")), (&json!("us-east-1"), &json!("done"))]);
+    for sim in [&first, &second] {
+        assert_eq!(world::wrong_by(sim, "ann@laptop").await, Vec::<String>::new());
+    }
+    let changes: Vec<String> = line.seen().into_iter().filter(|seen| seen.is_change()).map(|seen| seen.region).collect();
+    assert!(changes.is_sorted() && changes.len() > 20, "one region after the other: {changes:?}");
+
+    let told = hook.told();
+    let events: Vec<&str> = told.iter().map(|(event, _)| event.as_str()).collect();
+    assert_eq!(events, ["start", "end"], "{told:?}");
+    assert!(told[0].1.contains("shop-main-v023 comes back with 3") && told[1].1.contains("is done. eu-west-1: "), "{told:?}");
+
+    let text = std::fs::read_to_string(&report).expect("it was written");
+    for part in [
+        "# Rollback of shop",
+        "## eu-west-1: done after",
+        "## us-east-1: done after",
+        "| by | ann@laptop |",
+        "### Timeline",
+        "### Verified",
+    ] {
+        assert!(text.contains(part), "no {part} in\n{text}");
+    }
+    let steps: Vec<&str> = text.lines().filter(|row| row.contains("| resize ") || row.contains("| hold ")).collect();
+    assert!(steps.len() > 8 && steps.iter().all(|row| !row.ends_with("|  |")), "each change has AWS's id of its request: {steps:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_is_told_with_the_command_that_goes_on_and_a_deaf_webhook_stops_nothing() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let sim = world::region(dir.path(), 1).await;
+    let (hook, report) = (Hook::start().await, dir.path().join("incident.md"));
+    let (told, file) = (hook.url.clone(), report.display().to_string());
+    let more = ["--report", &file, "--notify", &told, "--timeout", "2s"];
+    let ended_one = ended(start_with(dir.path(), &sim.endpoint, "oncall@laptop", &more)).await;
+    let one = said(&ended_one);
+    assert_eq!((ended_one.status.code(), &one["outcome"]), (Some(3), &json!("paused")), "{one:#}");
+    let again = one["continue"].as_str().expect("a command");
+    assert!(again.contains("--report") && !again.contains(&told), "whoever has the URL may post: {again}");
+    let (event, text) = hook.told().pop().expect("it was told");
+    assert!(event == "pause" && text.contains("rollback-out-of-time") && text.contains(again), "{event}: {text}");
+
+    let more = ["--report", &file, "--notify", "http://127.0.0.1:1/deaf"];
+    let two = ended(start_with(dir.path(), &sim.endpoint, "oncall@laptop", &more)).await;
+    assert_eq!(two.status.code(), Some(0), "{:#}", said(&two));
+    let stderr = std::fs::read_to_string(dir.path().join("stderr")).expect("text");
+    assert!(stderr.contains("[rollback-notify] 127.0.0.1") && !stderr.contains("/deaf"), "{stderr}");
+    assert!(stderr.contains("waiting for shop-main-v023") && stderr.contains("(usually "), "{stderr}");
+    let text = std::fs::read_to_string(&report).expect("text");
+    assert_eq!((text.matches("# Rollback of shop\n").count(), text.contains("### Left to do")), (2, true), "{text}");
+    assert!(text.contains("\n### Verified\n\n- shop-main-v023: 3 instances"), "{text}");
     assert_eq!(world::wrong(&sim).await, Vec::<String>::new());
 }
 
@@ -208,11 +290,16 @@ fn credentials(endpoint: &str) -> Vec<(String, String)> {
 
 /// A rollback from this laptop.
 fn start(laptop: &Path, endpoint: &str, owner: &str) -> Child {
+    start_with(laptop, endpoint, owner, &[])
+}
+
+fn start_with(laptop: &Path, endpoint: &str, owner: &str, more: &[&str]) -> Child {
     let mut env = credentials(endpoint);
     env.push(("XDG_STATE_HOME".to_owned(), laptop.display().to_string()));
     std::fs::create_dir_all(laptop).expect("a directory of our own");
     let progress = File::options().create(true).append(true).open(laptop.join("stderr")).expect("a directory of our own");
-    let args = ["rollback", "shop", "--yes", "--output", "json", "--settle", "1s", "--timeout", "3m", "--owner", owner];
+    let limit: &[&str] = if more.contains(&"--timeout") { &[] } else { &["--timeout", "3m"] };
+    let args = [&["rollback", "shop", "--yes", "--output", "json", "--settle", "1s", "--owner", owner], limit, more].concat();
     process::bellrock(&args, &env).stdout(Stdio::piped()).stderr(progress).spawn().expect("the program that was built for this test")
 }
 
@@ -222,6 +309,34 @@ async fn ended(child: Child) -> Output {
 
 fn said(ended: &Output) -> Value {
     serde_json::from_slice(&ended.stdout).unwrap_or_else(|_| json!({ "no JSON": String::from_utf8_lossy(&ended.stdout) }))
+}
+
+/// A webhook that hears and keeps: the event's name, and the text.
+struct Hook {
+    url: String,
+    heard: Arc<Mutex<Vec<(String, String)>>>,
+    _server: JoinSet<std::io::Result<()>>,
+}
+
+impl Hook {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let url = format!("http://{}/hooks/T0/B0/secret", listener.local_addr().expect("it is bound"));
+        let heard: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
+        let keep = Arc::clone(&heard);
+        let hear = async move |headers: HeaderMap, body: Json<Value>| {
+            let event = headers["x-bellrock-event"].to_str().expect("text").to_owned();
+            keep.lock().expect("nobody panics").push((event, body["text"].as_str().expect("a text").to_owned()));
+        };
+        let app = Router::new().route("/hooks/T0/B0/secret", post(hear));
+        let mut server = JoinSet::new();
+        server.spawn(async move { axum::serve(listener, app).await });
+        Self { url, heard, _server: server }
+    }
+
+    fn told(&self) -> Vec<(String, String)> {
+        self.heard.lock().expect("nobody panics").clone()
+    }
 }
 
 /// Lines of the one journal of this laptop.

@@ -1,19 +1,24 @@
 //! `bellrock rollback APPLICATION`: prints the plan, asks, carries it out, says how it ended and what continues it.
+//!
+//! With several regions all are planned before the first is touched, and the next is begun only when the one before is done.
 
+mod account;
 mod args;
 mod ask;
 mod here;
+mod notify;
 mod progress;
+mod timeline;
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::io::Write;
 use std::path::Path;
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 
-use serde_json::Value;
-use serde_json::json;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio_util::sync::CancellationToken;
@@ -27,35 +32,62 @@ use crate::cloud::aws::Aws;
 use crate::host::clock::SystemClock;
 use crate::model::Clock;
 use crate::rollback;
+use crate::rollback::Facts;
 use crate::rollback::Journal;
+use crate::rollback::NoPlan;
 use crate::rollback::Outcome;
 use crate::rollback::Plan;
-use crate::rollback::Report;
 use crate::rollback::Request;
 use crate::rollback::World;
 use crate::rollback::show;
+use account::Account;
+use account::Ending;
+use account::Part;
 pub(super) use args::Args;
 use ask::Http;
+use notify::Notifier;
 use progress::Progress;
+use timeline::Timeline;
 
 pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let state = here::state_dir(context);
     let request = args::request(&args, context);
-    let again = args::again(&args, &request);
+    let clock = SystemClock::start();
+    let account = Account::open(&args, &request, clock.now().wall)?;
+    let (notifier, service) = (Notifier::new(&args, context)?, Http::new()?);
     let _lock = if args.dry_run { None } else { Some(here::lock(&state, &args.application)?) };
-    let (cancel, begun, sink) = (CancellationToken::new(), OnceLock::new(), Progress::new());
-    let run = Run { args: &args, context, state: &state, request: &request, again: &again, cancel: &cancel, begun: &begun, sink: &sink };
-    let ended = super::runtime()?.block_on(until_signalled(run.go(), &cancel));
-    sink.finish();
-    match (ended, begun.get()) {
-        (Some(ended), _) => ended,
-        (None, None) => Err(Failure::refused("rollback-not-confirmed", "interrupted before the first change; nothing was changed")),
-        (None, plan) => {
-            let nothing = Report { clusters: Vec::new(), took: Duration::ZERO, changes: 0, verified: Vec::new() };
+    let (cancel, progress, parts) = (CancellationToken::new(), Progress::new(), Mutex::default());
+    let (runtime, seed) = (super::runtime()?, RandomState::new().hash_one(&request.owner));
+    let run = Run {
+        args: &args,
+        context,
+        state: &state,
+        request: &request,
+        service: &service,
+        notifier: &notifier,
+        cancel: &cancel,
+        progress: &progress,
+        parts: &parts,
+        clock,
+        seed,
+    };
+    let ended = runtime.block_on(until_signalled(run.go(), &cancel));
+    progress.finish();
+    let mut parts = parts.lock().unwrap_or_else(PoisonError::into_inner);
+    let ending = match ended {
+        Some(ended) => ended?,
+        None if parts.iter().any(|part| part.begun) => {
             say(context, "Stopped at once; the journal has what was done.\n");
-            tell(context, plan, &Outcome::Paused(nothing), &again)
+            account::dropped(&mut parts);
+            Ending::Ran
         }
+        None => return Err(Failure::refused("rollback-not-confirmed", "interrupted before the first change; nothing was changed")),
+    };
+    let told = account.tell(context, ending, &parts, run.clock.now().wall)?;
+    if let Some((event, text)) = told.notice {
+        runtime.block_on(notifier.tell(event, &text));
     }
+    Ok(told.exit)
 }
 
 /// One run of the command, under one listener for signals from its first call to its last.
@@ -64,59 +96,174 @@ struct Run<'a> {
     context: &'a Context,
     state: &'a Path,
     request: &'a Request,
-    again: &'a str,
+    service: &'a Http,
+    notifier: &'a Notifier,
     cancel: &'a CancellationToken,
-    /// The plan, once it was agreed to.
-    begun: &'a OnceLock<Plan>,
-    sink: &'a Progress,
+    progress: &'a Progress,
+    /// Each region as far as it has come: what is left of a run that is dropped.
+    parts: &'a Mutex<Vec<Part<'a>>>,
+    clock: SystemClock,
+    seed: u64,
 }
 
-impl Run<'_> {
-    async fn go(&self) -> Result<Exit, Failure> {
-        let (args, context) = (self.args, self.context);
-        let clock = SystemClock::start();
-        let service = Http::new()?;
-        let settings = aws::Settings {
-            region: args.region.clone(),
-            profile: args.profile.clone(),
-            endpoint: args.endpoint.clone(),
-            ..aws::Settings::default()
+/// A region that has something to do, by its place among the parts.
+struct Site {
+    n: usize,
+    aws: Aws,
+    plan: Plan,
+    facts: Facts,
+}
+
+enum Next {
+    Begin,
+    PassOver,
+    Stop,
+}
+
+impl<'a> Run<'a> {
+    async fn go(&self) -> Result<Ending, Failure> {
+        let sites = self.plan_all().await;
+        if account::has_no_plan(&self.parts()) {
+            return Ok(Ending::NoPlan);
+        }
+        if self.args.dry_run {
+            return Ok(Ending::DryRun);
+        }
+        say(self.context, &account::plans(&self.parts()));
+        if !self.args.yes {
+            ask::confirm(self.cancel).await?;
+        }
+        for (begun, mut site) in sites.into_iter().enumerate() {
+            match self.next(&mut site, begun == 0).await? {
+                Next::Begin => {}
+                Next::PassOver => continue,
+                Next::Stop => break,
+            }
+            let Site { n, aws, plan, facts } = site;
+            let (journal, told) = (self.journal(n)?, account::begins(self.request, &self.parts()));
+            let timeline = self.begin(n);
+            let world = World { journal: &journal, ..self.world(&aws, &journal, &timeline) };
+            let start = async {
+                if begun == 0 {
+                    self.notifier.tell("start", &told).await;
+                }
+            };
+            let (report, ()) = tokio::join!(rollback::execute(&world, &plan, facts), start);
+            let outcome = Outcome::from(report);
+            let is_done = matches!(outcome, Outcome::Done(_));
+            self.parts()[n].outcome = Some(outcome);
+            if !is_done {
+                break;
+            }
+        }
+        Ok(Ending::Ran)
+    }
+
+    /// Reads and plans each region. A part for each; of those that have something to do also a site.
+    async fn plan_all(&self) -> Vec<Site> {
+        let regions = match self.args.region.as_slice() {
+            [] => vec![None],
+            named => named.iter().cloned().map(Some).collect(),
         };
-        let aws = match Aws::connect(&settings).await {
-            Ok(aws) => aws,
-            Err(error) => return tell(context, None, &Outcome::Blind(error), self.again),
-        };
-        let none = Journal::none();
-        let seed = RandomState::new().hash_one(&self.request.owner);
-        let (sink, cancel) = (self.sink, self.cancel);
-        let world = World { scaling: &aws, balancing: &aws, service: &service, clock: &clock, journal: &none, sink, cancel, seed };
-        let (plan, facts) = match rollback::prepare(&world, self.request).await {
+        let mut sites = Vec::new();
+        for (n, region) in regions.into_iter().enumerate() {
+            let timeline = Arc::new(Timeline::new(self.progress));
+            let name = region.clone().unwrap_or_else(|| "the region in use".to_owned());
+            let mut part = Part { region: name, plan: None, outcome: None, begun: false, journal: None, timeline: Arc::clone(&timeline) };
+            match Aws::connect(&self.settings(region)).await {
+                Err(error) => part.outcome = Some(Outcome::Blind(error)),
+                Ok(aws) => {
+                    aws.region().clone_into(&mut part.region);
+                    match self.prepare(&aws, &timeline).await {
+                        Err(none) => part.outcome = Some(none.into()),
+                        Ok((plan, facts)) => {
+                            part.plan = Some(plan.clone());
+                            sites.push(Site { n, aws, plan, facts });
+                        }
+                    }
+                }
+            }
+            self.parts().push(part);
+        }
+        sites
+    }
+
+    /// What to do with a region. One that comes after others is read anew first, when it has been waited for as long as was asked.
+    async fn next(&self, site: &mut Site, is_first: bool) -> Result<Next, Failure> {
+        if is_first {
+            return Ok(Next::Begin);
+        }
+        // Both arms are cancel-safe: neither holds anything.
+        tokio::select! {
+            () = tokio::time::sleep(self.args.wait_between) => {}
+            () = self.cancel.cancelled() => return Ok(Next::Stop),
+        }
+        let timeline = Arc::clone(&self.parts()[site.n].timeline);
+        let (plan, facts) = match self.prepare(&site.aws, &timeline).await {
             Ok(prepared) => prepared,
-            Err(no_plan) => return tell(context, None, &no_plan.into(), self.again),
+            Err(none) => {
+                let outcome = none.into();
+                let next = if account::is_idle(&outcome) { Next::PassOver } else { Next::Stop };
+                self.parts()[site.n].outcome = Some(outcome);
+                return Ok(next);
+            }
         };
-        if args.dry_run {
-            let text = || format!("{}\nDry run; nothing was changed.\n", show::plan(&plan));
-            context.print(text, &json!({ "outcome": "dry_run", "plan": plan }))?;
-            return Ok(Exit::Done);
+        let is_other = account::targets(&plan) != account::targets(&site.plan);
+        self.parts()[site.n].plan = Some(plan.clone());
+        (site.plan, site.facts) = (plan, facts);
+        if is_other {
+            say(self.context, &format!("{} has changed meanwhile; the plan is now\n{}", site.aws.region(), show::plan(&site.plan)));
+            if !self.args.yes {
+                ask::confirm(self.cancel).await?;
+            }
         }
-        say(context, &show::plan(&plan));
-        if !args.yes {
-            ask::confirm(cancel).await?;
-        }
-        let path = args.journal.clone().unwrap_or_else(|| {
-            let time: String = clock.now().wall.to_string().chars().filter(char::is_ascii_alphanumeric).collect();
-            self.state.join(format!("rollback-{}-{time}.jsonl", here::plain(&args.application)))
-        });
+        Ok(Next::Begin)
+    }
+
+    fn parts(&self) -> MutexGuard<'a, Vec<Part<'a>>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, n: usize) -> Arc<Timeline<'a>> {
+        let mut parts = self.parts();
+        parts[n].begun = true;
+        Arc::clone(&parts[n].timeline)
+    }
+
+    fn settings(&self, region: Option<String>) -> aws::Settings {
+        let role = self.args.role_arn.clone().map(|arn| aws::Role { arn, session: here::session(&self.request.owner) });
+        let (profile, endpoint) = (self.args.profile.clone(), self.args.endpoint.clone());
+        aws::Settings { region, profile, endpoint, role, ..aws::Settings::default() }
+    }
+
+    async fn prepare(&self, aws: &Aws, timeline: &Timeline<'_>) -> Result<(Plan, Facts), NoPlan> {
+        rollback::prepare(&self.world(aws, &Journal::none(), timeline), self.request).await
+    }
+
+    fn world<'w>(&'w self, aws: &'w Aws, journal: &'w Journal, sink: &'w Timeline<'_>) -> World<'w> {
+        let (service, clock, cancel, seed) = (self.service, &self.clock, self.cancel, self.seed);
+        World { scaling: aws, balancing: aws, service, clock, journal, sink, cancel, seed }
+    }
+
+    fn journal(&self, n: usize) -> Result<Journal, Failure> {
+        let region = self.args.region.get(n).filter(|_| self.args.region.len() > 1);
+        let path = match (&self.args.journal, region) {
+            (Some(path), None) => path.clone(),
+            (Some(path), Some(region)) => path.with_added_extension(region),
+            (None, region) => {
+                let time: String = self.clock.now().wall.to_string().chars().filter(char::is_ascii_alphanumeric).collect();
+                let region = region.map(|region| format!("-{}", here::plain(region))).unwrap_or_default();
+                self.state.join(format!("rollback-{}-{time}{region}.jsonl", here::plain(&self.args.application)))
+            }
+        };
         let journal = Journal::open(&path).map_err(|e| {
             Failure::refused("rollback-journal", format!("cannot write {}; nothing was changed", path.display()))
                 .because(&e)
                 .help("free space, or name another file with --journal FILE")
         })?;
-        say(context, &format!("Journal: {}\n", path.display()));
-        let plan = self.begun.get_or_init(|| plan);
-        let report = rollback::execute(&World { journal: &journal, ..world }, plan, facts).await;
-        sink.finish();
-        tell(context, Some(plan), &Outcome::from(report), self.again)
+        say(self.context, &format!("Journal: {}\n", path.display()));
+        self.parts()[n].journal = Some(path);
+        Ok(journal)
     }
 }
 
@@ -127,20 +274,6 @@ fn say(context: &Context, text: &str) {
         Output::Text => anstream::stdout().write_all(text.as_bytes()),
         Output::Json => anstream::stderr().write_all(text.as_bytes()),
     };
-}
-
-fn tell(context: &Context, plan: Option<&Plan>, outcome: &Outcome, again: &str) -> Result<Exit, Failure> {
-    let (word, exit, report, reasons): (_, _, Option<&Report>, Value) = match outcome {
-        Outcome::Done(report) => ("done", Exit::Done, Some(report), Value::Null),
-        Outcome::Failed(report) => ("failed", Exit::Failed, Some(report), Value::Null),
-        Outcome::Paused(report) => ("paused", Exit::Paused, Some(report), Value::Null),
-        Outcome::Refused(refusals) => ("refused", Exit::Refused, None, json!(refusals)),
-        Outcome::Blind(error) => ("blind", Exit::Failed, None, json!([{ "code": "rollback-blind", "message": error.to_string() }])),
-    };
-    let again_if_open = (matches!(exit, Exit::Paused | Exit::Failed) && report.is_some()).then_some(again);
-    let document = json!({ "outcome": word, "plan": plan, "report": report, "reasons": reasons, "continue": again_if_open });
-    context.print(|| show::outcome(outcome, again), &document)?;
-    Ok(exit)
 }
 
 /// The first signal asks for a stop after the call in flight, the second drops the work where it is.

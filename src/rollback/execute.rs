@@ -26,10 +26,12 @@ use super::facts::Facts;
 use super::journal::request_id;
 use super::plan::ClusterPlan;
 use super::plan::Plan;
+use super::plan::Request;
 use super::plan::alive;
 use super::report::ClusterReport;
 use super::report::Event;
 use super::report::Report;
+use super::wait;
 use crate::cloud;
 use crate::cloud::Kind;
 use crate::cloud::Receipt;
@@ -139,12 +141,12 @@ pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report
             wondering.extend(w.wonders(&mut facts, now));
             match next {
                 Next::Do(steps) => todo.push((w, steps)),
-                Next::Wait(text) => w.wait(world, &facts, text),
+                Next::Wait(text) => w.wait(world, &facts, &plan.request, text),
                 Next::Agree(text) => {
                     again = true;
-                    w.wait(world, &facts, text);
+                    w.wait(world, &facts, &plan.request, text);
                 }
-                Next::AskService => w.wait(world, &facts, "the service to answer".to_owned()),
+                Next::AskService => w.wait(world, &facts, &plan.request, "the service to answer".to_owned()),
                 Next::Survey => {
                     w.survey = true;
                     survey = true;
@@ -364,7 +366,7 @@ impl<'a> Work<'a> {
         due.then(|| name.clone())
     }
 
-    fn wait(&mut self, world: &World<'_>, facts: &Facts, text: String) {
+    fn wait(&mut self, world: &World<'_>, facts: &Facts, request: &Request, text: String) {
         let group = facts.group(&self.plan.restore.name);
         world.sink.tell(&Event::Waiting {
             cluster: self.plan.cluster.clone(),
@@ -372,6 +374,8 @@ impl<'a> Work<'a> {
             serving: group.map_or(0, |g| facts.serving(g).count()),
             count: self.plan.count,
             text: text.clone(),
+            usual: wait::usual(self.plan, facts, self.progress.stage(), request.settle),
+            look_at: wait::look_at(self.plan, facts, self.progress.stage()),
         });
         self.waiting = text;
     }

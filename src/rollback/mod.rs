@@ -13,11 +13,13 @@ pub mod advance;
 pub mod execute;
 pub mod facts;
 pub mod journal;
+pub mod markdown;
 pub mod plan;
 pub mod report;
 pub mod show;
 #[cfg(test)]
 mod tests;
+pub mod wait;
 
 use std::time::Duration;
 

@@ -41,6 +41,11 @@ pub enum Event {
         count: u32,
         /// For what.
         text: String,
+        /// How long that usually takes, by the settings of AWS that are known.
+        #[serde(rename = "usual_s", serialize_with = "maybe_seconds", skip_serializing_if = "Option::is_none")]
+        usual: Option<Duration>,
+        /// What to look at when it takes longer: a command.
+        look_at: String,
     },
     /// A cluster cannot go on.
     Stopped {
@@ -97,6 +102,10 @@ pub struct ClusterReport {
     pub stop: Option<Stop>,
     /// What a rerun has still to do, a line each.
     pub left: Vec<String>,
+}
+
+fn maybe_seconds<S: serde::Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    seconds(&time.unwrap_or_default(), serializer)
 }
 
 fn seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

@@ -19,12 +19,7 @@ pub fn plan(plan: &Plan) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(["cluster", "server group", "", "min/desired/max", "suspended", "instances"]);
-    for cluster in &plan.clusters {
-        table.add_row(row(cluster, &cluster.restore, "restore"));
-        for group in &cluster.retire {
-            table.add_row(row(cluster, group, "retire"));
-        }
-    }
+    table.add_rows(rows(plan));
     let mut text = format!("Rollback of {} by {}\n{table}\n", plan.request.application, plan.request.owner);
     for cluster in &plan.clusters {
         let order = if cluster.singleton { "retired first, then restored" } else { "restored and healthy first, then retired" };
@@ -51,6 +46,15 @@ pub fn plan(plan: &Plan) -> String {
         let _ = writeln!(text, "{note}");
     }
     text
+}
+
+/// Each group before → after: cluster, server group, what, sizes, suspended processes, instances.
+pub fn rows(plan: &Plan) -> Vec<[String; 6]> {
+    let of = |cluster: &ClusterPlan| {
+        let retired = cluster.retire.iter().map(|group| row(cluster, group, "retire"));
+        std::iter::once(row(cluster, &cluster.restore, "restore")).chain(retired).collect::<Vec<_>>()
+    };
+    plan.clusters.iter().flat_map(of).collect()
 }
 
 fn row(cluster: &ClusterPlan, group: &GroupPlan, what: &str) -> [String; 6] {

@@ -47,13 +47,22 @@ pub enum Fate {
 /// One request as the line saw it.
 #[derive(Clone, Debug)]
 pub struct Seen {
+    /// The region it was signed for.
+    pub region: String,
     pub action: String,
     pub path: String,
     pub fate: Fate,
 }
 
+impl Seen {
+    pub fn is_change(&self) -> bool {
+        !["Describe", "Get", "AssumeRole"].iter().any(|read| self.action.starts_with(read))
+    }
+}
+
 struct Line {
-    to: String,
+    /// Endpoints by the region that a request is signed for; one that is named nowhere goes to the first.
+    to: Vec<(String, String)>,
     http: reqwest::Client,
     weather: Mutex<(Pcg32, f64)>,
     seen: Mutex<Vec<Seen>>,
@@ -70,10 +79,15 @@ pub struct Proxy {
 impl Proxy {
     /// A line to this endpoint on which `bad` of all requests, 0 to 1, meet one of the fates above.
     pub async fn to(endpoint: &str, seed: u64, bad: f64) -> Self {
+        Self::to_regions(&[("us-east-1", endpoint)], seed, bad).await
+    }
+
+    /// The same for several regions behind one address.
+    pub async fn to_regions(regions: &[(&str, &str)], seed: u64, bad: f64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let at = format!("http://{}", listener.local_addr().expect("it is bound"));
         let line = Arc::new(Line {
-            to: endpoint.to_owned(),
+            to: regions.iter().map(|(region, endpoint)| ((*region).to_owned(), (*endpoint).to_owned())).collect(),
             http: super::process::client(),
             weather: Mutex::new((Pcg32::seed_from_u64(seed), bad)),
             seen: Mutex::default(),
@@ -125,11 +139,13 @@ async fn carry(State(line): State<Arc<Line>>, method: Method, uri: Uri, headers:
     let fate = line.fate();
     let form = String::from_utf8_lossy(&body);
     let action = form.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap_or_default().to_owned();
-    let is_change = !action.starts_with("Describe") && !action.starts_with("Get");
-    line.seen.lock().unwrap_or_else(PoisonError::into_inner).push(Seen { action, path: uri.path().to_owned(), fate });
-    if is_change {
+    let scope = headers.get("authorization").and_then(|scope| scope.to_str().ok()).unwrap_or_default();
+    let to = line.to.iter().find(|(region, _)| scope.contains(&format!("/{region}/"))).or(line.to.first()).expect("a region");
+    let seen = Seen { region: to.0.clone(), action, path: uri.path().to_owned(), fate };
+    if seen.is_change() {
         line.changes.send_modify(|seen| *seen += 1);
     }
+    line.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
     match fate {
         Fate::NeverArrived => return broken(),
         Fate::Throttled => return error(StatusCode::BAD_REQUEST, "Throttling", "Rate exceeded"),
@@ -138,8 +154,8 @@ async fn carry(State(line): State<Arc<Line>>, method: Method, uri: Uri, headers:
         Fate::Late(late) => tokio::time::sleep(late).await,
         Fate::Passed | Fate::AnswerLost | Fate::AnswerSpoiled => {}
     }
-    let mut request = line.http.request(method, format!("{}{uri}", line.to)).body(body);
-    for name in ["authorization", "content-type", "x-amz-date", "user-agent", "x-amz-target"] {
+    let mut request = line.http.request(method, format!("{}{uri}", to.1)).body(body);
+    for name in ["authorization", "content-type", "x-amz-date", "x-amz-security-token"] {
         request = headers.get(name).into_iter().fold(request, |request, value| request.header(name, value));
     }
     let Ok(answer) = request.send().await else { return error(StatusCode::BAD_GATEWAY, "BadGateway", "the region does not answer") };

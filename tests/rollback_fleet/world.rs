@@ -51,6 +51,11 @@ pub async fn region(dir: &Path, seed: u64) -> Sim {
 
 /// What a rollback promises of [`half_drained`], whatever happened on the way; everything that is wrong, a line each.
 pub async fn wrong(sim: &Sim) -> Vec<String> {
+    wrong_by(sim, PERSON).await
+}
+
+/// The same when the calls are somebody else's in the ground truth.
+pub async fn wrong_by(sim: &Sim, person: &str) -> Vec<String> {
     let (control, truth) = (sim.control().await, sim.truth().await);
     let mut wrong = Vec::new();
     // S12: sizes, processes, tags, as the plan says and as they were found.
@@ -79,12 +84,12 @@ pub async fn wrong(sim: &Sim) -> Vec<String> {
             wrong.push(format!("{ours} of {COUNT} serve behind {target_group}, and {} others", serving.len() - ours));
         }
     }
-    wrong.extend(out_of_order(&truth));
+    wrong.extend(out_of_order(&truth, person));
     wrong
 }
 
 /// S13 and S14, from the region's ground truth: the restored group never shrinks, the newest not before it is whole, and one poller at a time.
-fn out_of_order(truth: &Value) -> Vec<String> {
+fn out_of_order(truth: &Value, person: &str) -> Vec<String> {
     let list = |key: &str| truth[key].as_array().expect("a list").clone();
     let at = |entry: &Value| entry["at"].as_f64().expect("a time");
     let states = list("states");
@@ -97,10 +102,13 @@ fn out_of_order(truth: &Value) -> Vec<String> {
     };
     let mut wrong = Vec::new();
     let mut desired: BTreeMap<String, u64> = BTreeMap::new();
+    if !list("capacity").iter().any(|change| change["by"] == person) {
+        wrong.push(format!("nothing was resized by {person}"));
+    }
     for change in list("capacity") {
         let (group, now) = (change["group"].as_str().expect("a name"), change["capacity"]["desired"].as_u64().expect("a size"));
         let before = desired.insert(group.to_owned(), now);
-        if change["by"] != PERSON || before.is_none_or(|before| before <= now) {
+        if change["by"] != person || before.is_none_or(|before| before <= now) {
             continue;
         }
         let when = at(&change);

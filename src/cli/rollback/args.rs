@@ -19,6 +19,7 @@ static TIMEOUT: LazyLock<String> = LazyLock::new(|| show_duration(rollback::TIME
 #[command(after_help = "Examples:\n  \
     bellrock rollback spinnaker --dry-run\n  \
     bellrock rollback spinnaker --service-url https://gate.example.com/health\n  \
+    bellrock rollback spinnaker --region eu-west-1 --region us-east-1 --wait-between 10m --report incident.md\n  \
     bellrock rollback spinnaker --cluster spinnaker-ha=3 --cluster spinnaker-ha-polling --to v023 --yes")]
 pub(in crate::cli) struct Args {
     /// Spinnaker application: the part of the groups' names before the first hyphen.
@@ -59,12 +60,25 @@ pub(in crate::cli) struct Args {
     /// Whose hold this is; a live one of the same owner is taken up (default: user@host).
     #[arg(long, value_name = "USER@HOST")]
     pub(super) owner: Option<String>,
-    /// AWS region [default: as the AWS CLI finds it].
+    /// AWS region [default: as the AWS CLI finds it]; repeated, all are planned first and then gone through in this order.
     #[arg(long)]
-    pub(super) region: Option<String>,
+    pub(super) region: Vec<String>,
+    /// Between one region that is done and the next.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
+    pub(super) wait_between: Duration,
     /// AWS profile.
     #[arg(long)]
     pub(super) profile: Option<String>,
+    /// Role to act as; CloudTrail shows the owner as the session's name.
+    #[arg(long, value_name = "ARN", value_parser = role)]
+    pub(super) role_arn: Option<String>,
+    /// Append the run's account to this file, in Markdown: timeline, changes with AWS's request ids, what was verified.
+    #[arg(long, value_name = "FILE")]
+    pub(super) report: Option<PathBuf>,
+    /// Tell this URL at the start, at a pause, at the end, as Slack's incoming webhooks take it [default: the URL in `notify.url_file`].
+    /// The command that goes on leaves it out, since whoever has it may post.
+    #[arg(long, value_name = "URL", value_parser = url)]
+    pub(super) notify: Option<String>,
     /// One URL instead of AWS's own endpoints.
     #[arg(long, value_name = "URL")]
     pub(super) endpoint: Option<String>,
@@ -87,6 +101,11 @@ fn url(text: &str) -> Result<String, String> {
         Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(text.to_owned()),
         Ok(_) | Err(_) => Err("a URL looks like https://gate.example.com/health".to_owned()),
     }
+}
+
+fn role(text: &str) -> Result<String, String> {
+    let is_role = text.starts_with("arn:") && text.split(':').nth(5).is_some_and(|name| name.starts_with("role/"));
+    if is_role { Ok(text.to_owned()) } else { Err("a role looks like arn:aws:iam::123456789012:role/on-call".to_owned()) }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -124,8 +143,11 @@ pub(super) fn again(args: &Args, request: &Request) -> String {
     option("settle", (args.settle != rollback::SETTLE).then(|| show_duration(args.settle)));
     option("timeout", (args.timeout != rollback::TIMEOUT).then(|| show_duration(args.timeout)));
     option("journal", args.journal.as_ref().map(|path| format!("'{}'", path.display())));
-    option("region", args.region.clone());
+    args.region.iter().for_each(|region| option("region", Some(region.clone())));
+    option("wait-between", (!args.wait_between.is_zero()).then(|| show_duration(args.wait_between)));
     option("profile", args.profile.clone());
+    option("role-arn", args.role_arn.clone());
+    option("report", args.report.as_ref().map(|path| format!("'{}'", path.display())));
     option("endpoint", args.endpoint.clone());
     option("owner", Some(request.owner.clone()));
     words.join(" ")

@@ -11,25 +11,37 @@ use indicatif::MultiProgress;
 use indicatif::ProgressBar;
 use indicatif::ProgressStyle;
 
+use crate::config::show_duration;
+use crate::host::clock::SystemClock;
+use crate::model::Clock;
+use crate::model::Moment;
 use crate::rollback::Event;
 use crate::rollback::Sink;
 use crate::rollback::advance::Stage;
 
+/// Beyond twice the usual time before a wait is called late. Shorter, and a slow region is called late every night.
+const LATE: Duration = Duration::from_secs(30);
+
 pub struct Progress {
     live: Option<MultiProgress>,
     clusters: Mutex<BTreeMap<String, Line>>,
+    clock: SystemClock,
 }
 
 #[derive(Default)]
 struct Line {
     bar: Option<ProgressBar>,
     last: String,
+    /// When the cluster came to the stage it is in.
+    since: Option<Moment>,
+    /// It was said that this takes long.
+    wondered: bool,
 }
 
 impl Progress {
     pub fn new() -> Self {
         let live = std::io::stderr().is_terminal().then(MultiProgress::new);
-        Self { live, clusters: Mutex::default() }
+        Self { live, clusters: Mutex::default(), clock: SystemClock::start() }
     }
 
     /// Leaves the terminal as it was.
@@ -67,16 +79,29 @@ impl Sink for Progress {
     fn tell(&self, event: &Event) {
         match event {
             Event::Stage { cluster, stage: Stage::Done } => self.print(&format!("{cluster}: done")),
-            Event::Stage { .. } => {}
+            Event::Stage { cluster, .. } => {
+                let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+                let line = clusters.entry(cluster.clone()).or_default();
+                (line.since, line.wondered) = (Some(self.clock.now()), false);
+            }
             Event::Step { cluster, step, error: None, .. } => self.print(&format!("{cluster}: {step}")),
             Event::Step { cluster, step, error: Some(error), .. } => self.print(&format!("{cluster}: {step}: {error}; looking again")),
-            Event::Waiting { cluster, stage: _, serving, count, text } => {
+            Event::Waiting { cluster, stage: _, serving, count, text, usual, look_at } => {
                 let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
                 let line = clusters.entry(cluster.clone()).or_default();
                 let serving = u64::try_from(*serving).unwrap_or(u64::MAX);
-                self.bar(line, cluster, serving, u64::from(*count), text);
+                let usually = usual.map(|usual| format!(", usually {}", show_duration(usual))).unwrap_or_default();
+                self.bar(line, cluster, serving, u64::from(*count), &format!("{text}{usually}"));
                 if self.live.is_none() && line.last != *text {
-                    self.print(&format!("{cluster}: waiting for {text}"));
+                    let usually = usual.map(|usual| format!(" (usually {})", show_duration(usual))).unwrap_or_default();
+                    self.print(&format!("{cluster}: waiting for {text}{usually}"));
+                }
+                let now = self.clock.now();
+                let waited = now.since(*line.since.get_or_insert(now));
+                if !line.wondered && waited > usual.unwrap_or_default() * 2 + LATE {
+                    line.wondered = true;
+                    let waited = show_duration(Duration::from_secs(waited.as_secs()));
+                    self.print(&format!("{cluster}: this takes longer than usual, {waited} by now; what AWS says: {look_at}"));
                 }
                 line.last.clone_from(text);
             }
