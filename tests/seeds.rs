@@ -241,10 +241,9 @@ async fn a_pipeline_is_started_by_name_and_a_cluster_counted_before() {
     let install = Install::fresh(56).await;
     let door = &install.host.door;
     let child = door.save(&json!({"application": "shop", "name": "roll back", "stages": [say("1", &[], "back")]})).await;
-    let size = |comparison: &str| {
-        json!({"type": "clusterSize", "context": {"cluster": "shop-main", "regions": ["us-east-1"], "comparison": comparison, "expected": 1}})
-    };
-    let check = |comparison: &str| json!({"refId": "size", "type": "checkPreconditions", "name": "Size", "preconditions": [size(comparison)]});
+    let size = |comparison: &str| json!({"type": "clusterSize", "context": {"cluster": "shop-main", "regions": ["us-east-1"], "comparison": comparison, "expected": 1}});
+    let check =
+        |comparison: &str| json!({"refId": "size", "type": "checkPreconditions", "name": "Size", "preconditions": [size(comparison)]});
     let start = json!({"refId": "start", "requisiteStageRefIds": ["size"], "type": "pipeline", "name": "Start", "application": "shop",
         "pipeline": "${ #pipelineId('roll back') }"});
     for (name, comparison, ends) in [("one", "==", "SUCCEEDED"), ("more", ">", "TERMINAL")] {

@@ -1,8 +1,7 @@
 //! What the runner knows of pipeline definitions: their triggers, in memory.
 //!
-//! What must stay true: what is used was compared with the store within [`FRESH`]; documents are read again only when one was saved, so that ten thousand
-//! of them cost nothing while nobody edits. Whoever saves a definition does it through [`save`], which leaves a mark; a save that left none, by a crash in
-//! between, is found within [`WHOLE`].
+//! What must stay true: what is used was compared with the store within [`FRESH`]; documents are read again only when one was saved, which the store's mark
+//! tells, so that ten thousand of them cost nothing while nobody edits. Whoever saves a definition does it through [`save`], which names its triggers.
 
 pub mod folder;
 pub mod from_files;
@@ -22,6 +21,7 @@ use crate::orchestrator::engine::definition::Definition;
 use crate::orchestrator::engine::definition::triggers;
 use crate::orchestrator::engine::definition::triggers::On;
 use crate::orchestrator::engine::definition::triggers::Trigger;
+use crate::orchestrator::store::DEFINITIONS_MARK;
 use crate::orchestrator::store::DefinitionVersion;
 use crate::orchestrator::store::SaveError;
 use crate::orchestrator::store::Store;
@@ -29,26 +29,18 @@ use crate::orchestrator::store::StoreError;
 
 /// How old the comparison with the store may be.
 const FRESH: Duration = Duration::from_secs(2);
-/// All definitions are read again after this, whatever the mark says.
-const WHOLE: Duration = Duration::from_secs(60);
 /// Definitions of one answer.
 const PAGE: usize = 200;
-/// Changes with every save.
-pub(super) const MARK: &str = "definitions";
 
-/// Saves a definition so that every instance hears of it; its triggers get ids if they have none. `expected` is as in [`Store::save_definition`].
+/// Saves a definition; its triggers get ids if they have none. `expected` is as in [`Store::save_definition`].
 ///
 /// # Errors
-/// Those of [`Store::save_definition`]. When only the mark could not be left, instances hear of it a minute later.
+/// Those of [`Store::save_definition`].
 pub async fn save(store: &dyn Store, mut definition: DefinitionVersion, expected: Option<u64>) -> Result<DefinitionVersion, SaveError> {
     if let Some(document) = definition.document.as_object_mut() {
         triggers::name_them(document);
     }
-    let saved = store.save_definition(definition, expected).await?;
-    if let Err(error) = store.set_mark(MARK, &format!("{}@{}/{}", saved.id, saved.version, saved.at.0)).await {
-        tracing::warn!(definition = saved.id, %error, "the other instances hear of this definition only within a minute");
-    }
-    Ok(saved)
+    store.save_definition(definition, expected).await
 }
 
 /// The definition in a stored version, with the id and application it is stored under.
@@ -131,7 +123,6 @@ struct Kept {
     index: Arc<Index>,
     mark: Option<String>,
     compared: Moment,
-    read: Moment,
 }
 
 impl Definitions {
@@ -156,10 +147,10 @@ impl Definitions {
         }
         let now = self.clock.local();
         // Read before the definitions: a save in between is seen next time.
-        let mark = self.store.mark(MARK).await?;
+        let mark = self.store.mark(DEFINITIONS_MARK).await?;
         let kept = match self.kept() {
-            Some(kept) if kept.mark == mark && now.since(kept.read) <= WHOLE => Kept { compared: now, ..kept },
-            Some(_) | None => Kept { index: Arc::new(self.read().await?), mark, compared: now, read: now },
+            Some(kept) if kept.mark == mark => Kept { compared: now, ..kept },
+            Some(_) | None => Kept { index: Arc::new(self.read().await?), mark, compared: now },
         };
         let index = Arc::clone(&kept.index);
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);

@@ -195,6 +195,7 @@ macro_rules! promises {
 
             definitions::a_definition_is_read_back,
             definitions::versions_count_from_one,
+            definitions::each_save_changes_the_mark_and_a_refused_one_does_not,
             definitions::a_save_from_an_old_version_conflicts,
             definitions::a_new_one_does_not_replace_one_that_is_there,
             definitions::a_save_without_expectation_replaces,

@@ -353,6 +353,14 @@ fn plain_names(definition: &DefinitionVersion) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// The mark that each save of a definition changes, in the same step.
+pub const DEFINITIONS_MARK: &str = "definitions";
+
+/// What [`DEFINITIONS_MARK`] says after this save: never the same twice.
+fn mark_of(saved: &DefinitionVersion) -> String {
+    format!("{}@{}/{}", saved.id, saved.version, saved.at.0)
+}
+
 /// What can be read of a list: one that a newer version wrote, or that is damaged, does not hide the others.
 fn readable<T>(one: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
     match one {
@@ -447,7 +455,7 @@ pub trait Store: Send + Sync + 'static {
     /// Removes a step's worth of the past; how many went.
     async fn expire(&self, retention: Retention) -> Result<usize, StoreError>;
 
-    /// Saves a definition. `expected`: the version it was made from; 0 = it is new; `None` = whatever is there.
+    /// Saves a definition, and changes [`DEFINITIONS_MARK`]. `expected`: the version it was made from; 0 = it is new; `None` = whatever is there.
     async fn save_definition(&self, definition: DefinitionVersion, expected: Option<u64>) -> Result<DefinitionVersion, SaveError>;
 
     /// A definition: its newest version, or that one.

@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use super::Admission;
 use super::Claimed;
 use super::Created;
+use super::DEFINITIONS_MARK;
 use super::DefinitionVersion;
 use super::InstanceActivity;
 use super::Lease;
@@ -37,6 +38,7 @@ use super::StoreError;
 use super::Then;
 use super::Write;
 use super::WriteError;
+use super::mark_of;
 use super::moves_ended;
 use super::overtaken;
 use super::overtaken_write;
@@ -587,6 +589,7 @@ impl Store for ModelStore {
         definition.version = version + 1;
         definition.at = now;
         state.definitions.entry(definition.id.clone()).or_default().push(definition.clone());
+        state.marks.insert(DEFINITIONS_MARK.to_owned(), mark_of(&definition));
         Ok(definition)
     }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::MARK;
 use super::folder::Folder;
 use crate::model::Timestamp;
 use crate::orchestrator::engine::event::Message;
@@ -14,6 +13,7 @@ use crate::orchestrator::engine::execution::ExecutionId;
 use crate::orchestrator::store::Admission;
 use crate::orchestrator::store::Claimed;
 use crate::orchestrator::store::Created;
+use crate::orchestrator::store::DEFINITIONS_MARK;
 use crate::orchestrator::store::DefinitionVersion;
 use crate::orchestrator::store::InstanceActivity;
 use crate::orchestrator::store::Lease;
@@ -90,7 +90,7 @@ with_the_rest_through! {
         }
 
         async fn mark(&self, name: &str) -> Result<Option<String>, StoreError> {
-            if name == MARK { Ok(Some(format!("files {}", self.folder.found().generation))) } else { self.store.mark(name).await }
+            if name == DEFINITIONS_MARK { Ok(Some(format!("files {}", self.folder.found().generation))) } else { self.store.mark(name).await }
         }
 
         async fn wait(&self, session: &Session, at_most: Duration) {

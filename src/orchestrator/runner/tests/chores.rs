@@ -287,3 +287,19 @@ async fn the_past_is_removed_but_for_the_last_of_each_pipeline() {
     tokio::time::sleep(12 * MINUTE).await;
     assert_eq!(fleet.all().await.len(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn definitions_are_read_when_one_was_saved_and_not_because_time_passes() {
+    let fleet = Fleet::new(Duration::ZERO);
+    for n in 0..3 {
+        fleet.save(&format!("tick{n}"), every_minute("skip")).await;
+    }
+    let one = fleet.boot("i-1");
+    tokio::time::sleep(20 * MINUTE).await;
+    let reads = one.net.calls("definitions");
+    assert!(reads <= 2, "{reads} in twenty minutes");
+    fleet.save("tick3", every_minute("skip")).await;
+    let before = fleet.all().await.len();
+    tokio::time::sleep(MINUTE + 5 * SECOND).await;
+    assert!(fleet.all().await.len() >= before + 4, "a new one is heard of in a moment");
+}

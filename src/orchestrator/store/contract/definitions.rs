@@ -1,6 +1,7 @@
 //! Pipeline definitions.
 
 use super::*;
+use crate::orchestrator::store::DEFINITIONS_MARK;
 use crate::orchestrator::store::DefinitionVersion;
 use crate::orchestrator::store::SaveError;
 
@@ -48,6 +49,21 @@ pub async fn versions_count_from_one(g: &Ground) {
     assert_eq!(g.store.definition("d-1", None).await.unwrap().unwrap().name, "n3");
     assert_eq!(g.store.definition("d-1", Some(4)).await.unwrap(), None);
     assert_eq!(g.store.definition("d-1", Some(0)).await.unwrap(), None);
+}
+
+pub async fn each_save_changes_the_mark_and_a_refused_one_does_not(g: &Ground) {
+    let mark = async || g.other.mark(DEFINITIONS_MARK).await.unwrap();
+    let mut seen = vec![mark().await];
+    for (id, name) in [("d-1", "a"), ("d-1", "a"), ("d-2", "b")] {
+        saved(g, id, "shop", name).await;
+        seen.push(mark().await);
+    }
+    save(g, DefinitionVersion { deleted: true, ..definition("d-2", "shop", "b") }, None).await.unwrap();
+    seen.push(mark().await);
+    let distinct: std::collections::BTreeSet<_> = seen.iter().collect();
+    assert_eq!(distinct.len(), seen.len(), "{seen:?}");
+    assert_eq!(save(g, definition("d-1", "shop", "a"), Some(1)).await, Err(SaveError::Conflict(2)));
+    assert_eq!(Some(&mark().await), seen.last());
 }
 
 pub async fn a_save_from_an_old_version_conflicts(g: &Ground) {

@@ -8,11 +8,13 @@ use rusqlite::Params;
 use rusqlite::Row;
 use rusqlite::params;
 
+use super::super::DEFINITIONS_MARK;
 use super::super::DefinitionVersion;
 use super::super::Outgoing;
 use super::super::SaveError;
 use super::super::Session;
 use super::super::StoreError;
+use super::super::mark_of;
 use super::super::model::LIST_PAGE;
 use super::super::plain_names;
 use super::file::Fault;
@@ -84,6 +86,7 @@ pub(super) fn save(tx: &Tx<'_>, mut new: DefinitionVersion, expected: Option<u64
         new.deleted,
         serde_json::to_string(&new.document)?
     ])?;
+    set_mark(tx, DEFINITIONS_MARK, &mark_of(&new))?;
     Ok(Ok(new))
 }
 

@@ -152,10 +152,10 @@ async fn a_store_with_files_takes_no_saves_and_is_a_store_for_all_else() {
     let refused = store.save_definition(all[0].clone(), None).await.unwrap_err();
     assert!(matches!(&refused, SaveError::ReadOnly(at) if *at == rig.dir.path().display().to_string()), "{refused}");
     assert!(below.definitions(None, None, 10).await.unwrap().is_empty());
-    let mark = store.mark(super::super::MARK).await.unwrap();
+    let mark = store.mark(crate::orchestrator::store::DEFINITIONS_MARK).await.unwrap();
     rig.write("a.json", &pipeline("a", "2"));
     rig.folder.look();
-    assert_ne!(store.mark(super::super::MARK).await.unwrap(), mark, "others hear of a change as of a save");
+    assert_ne!(store.mark(crate::orchestrator::store::DEFINITIONS_MARK).await.unwrap(), mark, "others hear of a change as of a save");
     store.set_mark("other", "x").await.unwrap();
     assert_eq!(below.mark("other").await.unwrap().as_deref(), Some("x"));
 }

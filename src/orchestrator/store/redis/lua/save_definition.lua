@@ -21,4 +21,5 @@ if not removed then
   C('ZADD', index, 0, member)
 end
 C('RPUSH', versions, version + 1 .. ' ' .. t .. ' ' .. ARGV[8])
+C('HSET', P .. 'bellrock:marks', 'definitions', id .. '@' .. version + 1 .. '/' .. t)
 return { n, 'saved', version + 1, t }
