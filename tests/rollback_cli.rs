@@ -55,12 +55,23 @@ impl Sim {
     }
 
     fn rollback(&self, dir: &Path, args: &[&str]) -> Command {
+        self.command("rollback", dir, args)
+    }
+
+    fn command(&self, name: &str, dir: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bellrock"));
-        command.arg("rollback").args(args).args(["--endpoint", &self.endpoint, "--output", "json"]).env_clear();
+        command.arg(name).args(args).args(["--endpoint", &self.endpoint, "--output", "json"]).env_clear();
         command.envs([("AWS_ACCESS_KEY_ID", "oncall"), ("AWS_SECRET_ACCESS_KEY", "none"), ("AWS_REGION", "us-east-1")]);
         command.envs([("AWS_CONFIG_FILE", "/dev/null"), ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")]).env("XDG_STATE_HOME", dir);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command
+    }
+
+    async fn examined(&self, args: &[&str]) -> (Option<i32>, Value) {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let ended =
+            tokio::time::timeout(LIMIT, self.command("doctor", dir.path(), args).output()).await.expect("ends in time").expect("runs");
+        (ended.status.code(), serde_json::from_slice(&ended.stdout).unwrap_or_default())
     }
 
     async fn ended(&self, args: &[&str]) -> (Option<i32>, Value) {
@@ -82,6 +93,45 @@ async fn what_is_refused_is_code_2_and_what_is_only_tried_0_and_neither_changes_
     assert_eq!(sim.ended(&["spinnaker"]).await.0, Some(2), "there is no terminal to ask at");
     assert_eq!(sim.ended(&["spinnaker", "--yes", "--service-url", "gate/health"]).await.0, Some(2), "no URL");
     assert_eq!(sim.groups().await, before);
+}
+
+#[tokio::test]
+async fn doctor_says_what_a_rollback_would_do_or_what_would_stop_it_and_changes_nothing() {
+    let sim = Sim::start().await;
+    let before = sim.groups().await;
+    let (code, said) = sim.examined(&["spinnaker"]).await;
+    assert_eq!((code, &said["ready"]), (Some(0), &true.into()), "{said:#}");
+    let region = &said["regions"][0];
+    assert!(region["caller"]["arn"].as_str().is_some_and(|arn| arn.ends_with("/oncall")), "{region:#}");
+    let groups: Vec<_> = region["groups"].as_array().expect("a list").iter().map(|g| (&g["group"], &g["is_disabled"])).collect();
+    assert_eq!(groups.len(), 4);
+    assert_eq!((groups[0].0.as_str(), groups[0].1.as_bool()), (Some("spinnaker-main-v023"), Some(true)), "{groups:?}");
+    assert_eq!(region["plan"]["clusters"][0]["restore"]["name"], "spinnaker-main-v023", "{region:#}");
+
+    // Restored by somebody else at this moment, in an application that does not exist, and for users who are not served.
+    let hold = "generation=1 expires=2099-01-01T00:00:00Z owner=bob@desk";
+    let tag = [
+        ("Action", "CreateOrUpdateTags"),
+        ("Tags.member.1.ResourceId", "spinnaker-main-v024"),
+        ("Tags.member.1.ResourceType", "auto-scaling-group"),
+        ("Tags.member.1.Key", "bellrock:hold"),
+        ("Tags.member.1.Value", hold),
+        ("Version", "2011-01-01"),
+        ("Tags.member.1.PropagateAtLaunch", "false"),
+    ];
+    assert!(sim.http().post(&sim.endpoint).form(&tag).send().await.expect("answers").status().is_success());
+    let (code, said) = sim.examined(&["spinnaker"]).await;
+    assert_eq!((code, &said["regions"][0]["refusals"][0]["code"]), (Some(1), &"rollback-held".into()), "{said:#}");
+    assert!(said["regions"][0]["groups"].as_array().expect("a list").iter().any(|g| g["hold"] == hold), "{said:#}");
+    let (code, said) = sim.examined(&["nobodys"]).await;
+    assert_eq!((code, &said["regions"][0]["refusals"][0]["code"]), (Some(1), &"rollback-no-such-application".into()), "{said:#}");
+    let (code, said) = sim.examined(&["spinnaker", "--cluster", "spinnaker-polling", "--service-url", "http://127.0.0.1:1/"]).await;
+    assert!(code == Some(1) && said["regions"][0]["services"][0]["problem"].is_string(), "{said:#}");
+    let after = sim.groups().await;
+    let sizes = |groups: &Value| {
+        groups.as_array().expect("a list").iter().map(|g| (g["desired"].clone(), g["suspended"].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(sizes(&after), sizes(&before));
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 mod agent;
 mod agent_client;
 mod config;
+mod doctor;
 mod drain;
 mod drill;
 mod failure;
@@ -77,6 +78,8 @@ enum Command {
     Undrain(undrain::Args),
     /// Check pipelines, and what authors do with them.
     Pipeline(pipeline::Args),
+    /// Say what would stop a rollback, before one is needed; changes nothing.
+    Doctor(doctor::Args),
     /// Restore the previous server groups, see them serve, retire the bad ones.
     Rollback(Box<rollback::Args>),
     /// Serve a simulated AWS region on this machine.
@@ -225,6 +228,7 @@ fn run(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Drain(args) => drain::run(args, context),
         Command::Undrain(args) => undrain::run(args, context),
         Command::Pipeline(args) => pipeline::run(args, context),
+        Command::Doctor(args) => doctor::run(args, context),
         Command::Rollback(args) => rollback::run(*args, context),
         Command::Sim(args) => sim::run(args, context),
         Command::Drill(args) => drill::run(args, context),

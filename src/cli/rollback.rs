@@ -3,9 +3,9 @@
 //! With several regions all are planned before the first is touched, and the next is begun only when the one before is done.
 
 mod account;
-mod args;
-mod ask;
-mod here;
+pub(super) mod args;
+pub(super) mod ask;
+pub(super) mod here;
 mod notify;
 mod progress;
 mod timeline;
@@ -27,7 +27,6 @@ use super::Context;
 use super::Exit;
 use super::Failure;
 use super::Output;
-use crate::cloud::aws;
 use crate::cloud::aws::Aws;
 use crate::host::clock::SystemClock;
 use crate::model::Clock;
@@ -55,7 +54,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let clock = SystemClock::start();
     let account = Account::open(&args, &request, clock.now().wall)?;
     let (notifier, service) = (Notifier::new(&args, context)?, Http::new()?);
-    let _lock = if args.dry_run { None } else { Some(here::lock(&state, &args.application)?) };
+    let _lock = if args.dry_run { None } else { Some(here::lock(&state, &args.subject.application)?) };
     let (cancel, progress, parts) = (CancellationToken::new(), Progress::new(), Mutex::default());
     let (runtime, seed) = (super::runtime()?, RandomState::new().hash_one(&request.owner));
     let run = Run {
@@ -161,16 +160,12 @@ impl<'a> Run<'a> {
 
     /// Reads and plans each region. A part for each; of those that have something to do also a site.
     async fn plan_all(&self) -> Vec<Site> {
-        let regions = match self.args.region.as_slice() {
-            [] => vec![None],
-            named => named.iter().cloned().map(Some).collect(),
-        };
         let mut sites = Vec::new();
-        for (n, region) in regions.into_iter().enumerate() {
+        for (n, region) in self.args.subject.regions().into_iter().enumerate() {
             let timeline = Arc::new(Timeline::new(self.progress));
             let name = region.clone().unwrap_or_else(|| "the region in use".to_owned());
             let mut part = Part { region: name, plan: None, outcome: None, begun: false, journal: None, timeline: Arc::clone(&timeline) };
-            match Aws::connect(&self.settings(region)).await {
+            match Aws::connect(&self.args.subject.settings(region, &self.request.owner)).await {
                 Err(error) => part.outcome = Some(Outcome::Blind(error)),
                 Ok(aws) => {
                     aws.region().clone_into(&mut part.region);
@@ -230,12 +225,6 @@ impl<'a> Run<'a> {
         Arc::clone(&parts[n].timeline)
     }
 
-    fn settings(&self, region: Option<String>) -> aws::Settings {
-        let role = self.args.role_arn.clone().map(|arn| aws::Role { arn, session: here::session(&self.request.owner) });
-        let (profile, endpoint) = (self.args.profile.clone(), self.args.endpoint.clone());
-        aws::Settings { region, profile, endpoint, role, ..aws::Settings::default() }
-    }
-
     async fn prepare(&self, aws: &Aws, timeline: &Timeline<'_>) -> Result<(Plan, Facts), NoPlan> {
         rollback::prepare(&self.world(aws, &Journal::none(), timeline), self.request).await
     }
@@ -246,14 +235,14 @@ impl<'a> Run<'a> {
     }
 
     fn journal(&self, n: usize) -> Result<Journal, Failure> {
-        let region = self.args.region.get(n).filter(|_| self.args.region.len() > 1);
+        let region = self.args.subject.region.get(n).filter(|_| self.args.subject.region.len() > 1);
         let path = match (&self.args.journal, region) {
             (Some(path), None) => path.clone(),
             (Some(path), Some(region)) => path.with_added_extension(region),
             (None, region) => {
                 let time: String = self.clock.now().wall.to_string().chars().filter(char::is_ascii_alphanumeric).collect();
                 let region = region.map(|region| format!("-{}", here::plain(region))).unwrap_or_default();
-                self.state.join(format!("rollback-{}-{time}{region}.jsonl", here::plain(&self.args.application)))
+                self.state.join(format!("rollback-{}-{time}{region}.jsonl", here::plain(&self.args.subject.application)))
             }
         };
         let journal = Journal::open(&path).map_err(|e| {

@@ -146,21 +146,29 @@ impl From<NoPlan> for Outcome {
 /// # Errors
 /// See [`NoPlan`].
 pub async fn prepare(world: &World<'_>, request: &Request) -> Result<(Plan, Facts), NoPlan> {
+    let facts = look(world, request).await.map_err(NoPlan::Blind)?;
+    let plan = plan::plan(request, &facts, world.clock.now().wall).map_err(NoPlan::Refused)?;
+    Ok((plan, facts))
+}
+
+/// Reads the facts that a plan is made from.
+///
+/// # Errors
+/// The cloud's, once the tries are used up.
+pub async fn look(world: &World<'_>, request: &Request) -> cloud::Result<Facts> {
     let mut jitter = Pcg32::seed_from_u64(world.seed);
     let mut tries = 0;
-    let facts = loop {
+    loop {
         tries += 1;
         match read(world, request).await {
-            Ok(facts) => break facts,
+            Ok(facts) => return Ok(facts),
             Err(error) if error.is_retryable() && tries < SURVEYS && !world.cancel.is_cancelled() => {
                 world.sink.tell(&Event::Trouble { text: error.to_string() });
                 sleep(execute::pause(tries, &mut jitter)).await;
             }
-            Err(error) => return Err(NoPlan::Blind(error)),
+            Err(error) => return Err(error),
         }
-    };
-    let plan = plan::plan(request, &facts, world.clock.now().wall).map_err(NoPlan::Refused)?;
-    Ok((plan, facts))
+    }
 }
 
 /// Prepares and carries out, without asking anybody.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::here;
 use crate::cli::Context;
+use crate::cloud::aws;
 use crate::config::parse_duration;
 use crate::config::show_duration;
 use crate::rollback;
@@ -22,26 +23,8 @@ static TIMEOUT: LazyLock<String> = LazyLock::new(|| show_duration(rollback::TIME
     bellrock rollback spinnaker --region eu-west-1 --region us-east-1 --wait-between 10m --report incident.md\n  \
     bellrock rollback spinnaker --cluster spinnaker-ha=3 --cluster spinnaker-ha-polling --to v023 --yes")]
 pub(in crate::cli) struct Args {
-    /// Spinnaker application: the part of the groups' names before the first hyphen.
-    pub(super) application: String,
-    /// Roll back this cluster only, to COUNT instances if given; may be repeated.
-    #[arg(long, value_name = "NAME[=COUNT]", value_parser = wanted)]
-    pub(super) cluster: Vec<Wanted>,
-    /// Only clusters whose names begin so.
-    #[arg(long)]
-    pub(super) prefix: Option<String>,
-    /// Restore this version instead of the previous one.
-    #[arg(long, value_name = "vNNN", value_parser = version)]
-    pub(super) to: Option<u32>,
-    /// A cluster that must never have two instances at once; one whose detail (or stack, without a detail) is `polling` is taken for one.
-    #[arg(long, value_name = "CLUSTER")]
-    pub(super) polling: Vec<String>,
-    /// No singleton, although its name says `polling`.
-    #[arg(long, value_name = "CLUSTER")]
-    pub(super) not_polling: Vec<String>,
-    /// Has to answer 2xx or 3xx in the end; may be repeated.
-    #[arg(long, value_name = "URL", value_parser = url)]
-    pub(super) service_url: Vec<String>,
+    #[command(flatten)]
+    pub(super) subject: Subject,
     /// How long agents may take to see the hold: as often as they read their group, and a stale read more.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = SETTLE.as_str())]
     pub(super) settle: Duration,
@@ -60,18 +43,9 @@ pub(in crate::cli) struct Args {
     /// Whose hold this is; a live one of the same owner is taken up (default: user@host).
     #[arg(long, value_name = "USER@HOST")]
     pub(super) owner: Option<String>,
-    /// AWS region [default: as the AWS CLI finds it]; repeated, all are planned first and then gone through in this order.
-    #[arg(long)]
-    pub(super) region: Vec<String>,
     /// Between one region that is done and the next.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
     pub(super) wait_between: Duration,
-    /// AWS profile.
-    #[arg(long)]
-    pub(super) profile: Option<String>,
-    /// Role to act as; CloudTrail shows the owner as the session's name.
-    #[arg(long, value_name = "ARN", value_parser = role)]
-    pub(super) role_arn: Option<String>,
     /// Append the run's account to this file, in Markdown: timeline, changes with AWS's request ids, what was verified.
     #[arg(long, value_name = "FILE")]
     pub(super) report: Option<PathBuf>,
@@ -79,9 +53,72 @@ pub(in crate::cli) struct Args {
     /// The command that goes on leaves it out, since whoever has it may post.
     #[arg(long, value_name = "URL", value_parser = url)]
     pub(super) notify: Option<String>,
+}
+
+/// What is rolled back, and where.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Subject {
+    /// Spinnaker application: the part of the groups' names before the first hyphen.
+    pub(in crate::cli) application: String,
+    /// Roll back this cluster only, to COUNT instances if given; may be repeated.
+    #[arg(long, value_name = "NAME[=COUNT]", value_parser = wanted)]
+    pub(in crate::cli) cluster: Vec<Wanted>,
+    /// Only clusters whose names begin so.
+    #[arg(long)]
+    pub(in crate::cli) prefix: Option<String>,
+    /// Restore this version instead of the previous one.
+    #[arg(long, value_name = "vNNN", value_parser = version)]
+    pub(in crate::cli) to: Option<u32>,
+    /// A cluster that must never have two instances at once; one whose detail (or stack, without a detail) is `polling` is taken for one.
+    #[arg(long, value_name = "CLUSTER")]
+    pub(in crate::cli) polling: Vec<String>,
+    /// No singleton, although its name says `polling`.
+    #[arg(long, value_name = "CLUSTER")]
+    pub(in crate::cli) not_polling: Vec<String>,
+    /// What users open: has to answer 2xx or 3xx in the end; may be repeated.
+    #[arg(long, value_name = "URL", value_parser = url)]
+    pub(in crate::cli) service_url: Vec<String>,
+    /// AWS region [default: as the AWS CLI finds it]; may be repeated: all are planned first, then gone through in this order.
+    #[arg(long)]
+    pub(in crate::cli) region: Vec<String>,
+    /// AWS profile.
+    #[arg(long)]
+    pub(in crate::cli) profile: Option<String>,
+    /// Role to act as; CloudTrail shows the owner as the session's name.
+    #[arg(long, value_name = "ARN", value_parser = role)]
+    pub(in crate::cli) role_arn: Option<String>,
     /// One URL instead of AWS's own endpoints.
     #[arg(long, value_name = "URL")]
-    pub(super) endpoint: Option<String>,
+    pub(in crate::cli) endpoint: Option<String>,
+}
+
+impl Subject {
+    /// Each region to look at; `None` is the one that AWS's own settings name.
+    pub(in crate::cli) fn regions(&self) -> Vec<Option<String>> {
+        match self.region.as_slice() {
+            [] => vec![None],
+            named => named.iter().cloned().map(Some).collect(),
+        }
+    }
+
+    /// How AWS is called there, on behalf of this person.
+    pub(in crate::cli) fn settings(&self, region: Option<String>, owner: &str) -> aws::Settings {
+        let role = self.role_arn.clone().map(|arn| aws::Role { arn, session: here::session(owner) });
+        aws::Settings { region, profile: self.profile.clone(), endpoint: self.endpoint.clone(), role, ..aws::Settings::default() }
+    }
+
+    /// What is asked for, with nothing said otherwise of how.
+    pub(in crate::cli) fn request(&self, owner: String) -> Request {
+        Request {
+            clusters: self.cluster.clone(),
+            prefix: self.prefix.clone(),
+            to: self.to,
+            polling: self.polling.clone(),
+            not_polling: self.not_polling.clone(),
+            service_urls: self.service_url.clone(),
+            ..Request::of(self.application.clone(), owner)
+        }
+    }
 }
 
 fn wanted(text: &str) -> Result<Wanted, String> {
@@ -115,40 +152,30 @@ fn duration(text: &str) -> Result<Duration, String> {
 pub(super) fn request(args: &Args, context: &Context) -> Request {
     let us = here::plain(&here::owner(context));
     let owner = args.owner.as_deref().map_or_else(|| us.clone(), here::plain);
-    Request {
-        application: args.application.clone(),
-        clusters: args.cluster.clone(),
-        prefix: args.prefix.clone(),
-        to: args.to,
-        polling: args.polling.clone(),
-        not_polling: args.not_polling.clone(),
-        settle: args.settle,
-        timeout: args.timeout,
-        service_urls: args.service_url.clone(),
-        taken_over: owner != us,
-        owner,
-    }
+    let taken_over = owner != us;
+    Request { settle: args.settle, timeout: args.timeout, taken_over, ..args.subject.request(owner) }
 }
 
 /// The command that takes this run up again, also from another machine.
 pub(super) fn again(args: &Args, request: &Request) -> String {
-    let mut words = vec!["bellrock rollback".to_owned(), args.application.clone()];
-    words.extend(args.cluster.iter().map(|w| format!("--cluster {}{}", w.name, w.count.map(|c| format!("={c}")).unwrap_or_default())));
+    let subject = &args.subject;
+    let mut words = vec!["bellrock rollback".to_owned(), subject.application.clone()];
+    words.extend(subject.cluster.iter().map(|w| format!("--cluster {}{}", w.name, w.count.map(|c| format!("={c}")).unwrap_or_default())));
     let mut option = |name: &str, value: Option<String>| words.extend(value.map(|value| format!("--{name} {value}")));
-    option("prefix", args.prefix.clone());
-    option("to", args.to.map(|to| format!("v{to:03}")));
-    args.polling.iter().for_each(|c| option("polling", Some(c.clone())));
-    args.not_polling.iter().for_each(|c| option("not-polling", Some(c.clone())));
-    args.service_url.iter().for_each(|url| option("service-url", Some(format!("'{url}'"))));
+    option("prefix", subject.prefix.clone());
+    option("to", subject.to.map(|to| format!("v{to:03}")));
+    subject.polling.iter().for_each(|c| option("polling", Some(c.clone())));
+    subject.not_polling.iter().for_each(|c| option("not-polling", Some(c.clone())));
+    subject.service_url.iter().for_each(|url| option("service-url", Some(format!("'{url}'"))));
     option("settle", (args.settle != rollback::SETTLE).then(|| show_duration(args.settle)));
     option("timeout", (args.timeout != rollback::TIMEOUT).then(|| show_duration(args.timeout)));
     option("journal", args.journal.as_ref().map(|path| format!("'{}'", path.display())));
-    args.region.iter().for_each(|region| option("region", Some(region.clone())));
+    subject.region.iter().for_each(|region| option("region", Some(region.clone())));
     option("wait-between", (!args.wait_between.is_zero()).then(|| show_duration(args.wait_between)));
-    option("profile", args.profile.clone());
-    option("role-arn", args.role_arn.clone());
+    option("profile", subject.profile.clone());
+    option("role-arn", subject.role_arn.clone());
     option("report", args.report.as_ref().map(|path| format!("'{}'", path.display())));
-    option("endpoint", args.endpoint.clone());
+    option("endpoint", subject.endpoint.clone());
     option("owner", Some(request.owner.clone()));
     words.join(" ")
 }

@@ -39,10 +39,10 @@ pub(super) async fn confirm(cancel: &CancellationToken) -> Result<(), Failure> {
 }
 
 /// Asks the service over HTTP. A redirect is an answer; it is not followed.
-pub(super) struct Http(reqwest::Client);
+pub(in crate::cli) struct Http(reqwest::Client);
 
 impl Http {
-    pub(super) fn new() -> Result<Self, Failure> {
+    pub(in crate::cli) fn new() -> Result<Self, Failure> {
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(Duration::from_secs(5)).build();
         client.map(Self).map_err(|e| Failure::new("runtime", "no HTTP client can be made").because(&e))
     }

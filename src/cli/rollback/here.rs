@@ -11,7 +11,7 @@ use fs2::FileExt;
 use crate::cli::Context;
 use crate::cli::Failure;
 
-pub(super) fn owner(context: &Context) -> String {
+pub(in crate::cli) fn owner(context: &Context) -> String {
     let user = ["USER", "LOGNAME"].iter().find_map(|key| context.env.get(*key)).map_or("somebody", String::as_str);
     let host = fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| context.env.get("HOSTNAME").cloned());
     format!("{user}@{}", host.as_deref().map_or("somewhere", str::trim))
@@ -24,7 +24,7 @@ pub(super) fn session(owner: &str) -> String {
 }
 
 /// As a tag takes it.
-pub(super) fn plain(text: &str) -> String {
+pub(in crate::cli) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_ascii_alphanumeric() || "+-=._:@".contains(c) { c } else { '_' }).collect()
 }
 

@@ -1,0 +1,192 @@
+//! `bellrock doctor APPLICATION`: what a rollback would meet, on a day on which nobody needs one. Reads only.
+
+use std::collections::hash_map::RandomState;
+use std::fmt::Write;
+use std::hash::BuildHasher;
+
+use comfy_table::ContentArrangement;
+use comfy_table::Table;
+use comfy_table::presets;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::Context;
+use super::Exit;
+use super::Failure;
+use super::rollback::args::Subject;
+use super::rollback::ask::Http;
+use super::rollback::here;
+use crate::cloud;
+use crate::cloud::Caller;
+use crate::cloud::CallerIdentity;
+use crate::cloud::aws::Aws;
+use crate::host::clock::SystemClock;
+use crate::model::Capacity;
+use crate::model::Clock;
+use crate::model::GroupName;
+use crate::model::HOLD_TAG;
+use crate::rollback;
+use crate::rollback::Facts;
+use crate::rollback::Journal;
+use crate::rollback::Plan;
+use crate::rollback::Refusal;
+use crate::rollback::Request;
+use crate::rollback::Service;
+use crate::rollback::Silent;
+use crate::rollback::World;
+use crate::rollback::plan;
+use crate::rollback::show;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Ends with 0 when a rollback could begin now, with 1 when something would stop it. Changes nothing.\n\n\
+    Examples:\n  \
+    bellrock doctor spinnaker\n  \
+    bellrock doctor spinnaker --service-url https://gate.example.com/health\n  \
+    bellrock doctor spinnaker --region eu-west-1 --region us-east-1 --role-arn arn:aws:iam::123456789012:role/on-call --output json")]
+pub(super) struct Args {
+    #[command(flatten)]
+    subject: Subject,
+}
+
+/// What was found in one region.
+#[derive(Debug, Serialize)]
+struct Finding {
+    region: String,
+    /// Whose credentials these are.
+    caller: Option<CallerIdentity>,
+    groups: Vec<Row>,
+    /// What a rollback would do now.
+    plan: Option<Plan>,
+    /// Why it would not begin.
+    refusals: Vec<Refusal>,
+    /// Calls that were not answered.
+    blind: Vec<String>,
+    services: Vec<Answer>,
+    is_ready: bool,
+}
+
+/// A server group at a glance.
+#[derive(Debug, Serialize)]
+struct Row {
+    cluster: String,
+    group: GroupName,
+    sizes: Capacity,
+    healthy: usize,
+    is_disabled: bool,
+    hold: Option<String>,
+}
+
+/// What a service URL says.
+#[derive(Debug, Serialize)]
+struct Answer {
+    url: String,
+    problem: Option<String>,
+}
+
+pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
+    let findings = super::runtime()?.block_on(async {
+        let (owner, service) = (here::plain(&here::owner(context)), Http::new()?);
+        let mut findings = Vec::new();
+        for region in args.subject.regions() {
+            findings.push(examine(&args.subject, region, &owner, &service).await);
+        }
+        Ok::<_, Failure>(findings)
+    })?;
+    let ready = findings.iter().all(|finding| finding.is_ready);
+    context
+        .print(|| findings.iter().map(text).collect::<Vec<_>>().join("\n"), &serde_json::json!({ "ready": ready, "regions": findings }))?;
+    Ok(if ready { Exit::Done } else { Exit::Failed })
+}
+
+async fn examine(subject: &Subject, region: Option<String>, owner: &str, service: &Http) -> Finding {
+    let name = region.clone().unwrap_or_else(|| "the region in use".to_owned());
+    let mut finding = Finding {
+        region: name,
+        caller: None,
+        groups: Vec::new(),
+        plan: None,
+        refusals: Vec::new(),
+        blind: Vec::new(),
+        services: Vec::new(),
+        is_ready: false,
+    };
+    match Aws::connect(&subject.settings(region, owner)).await {
+        Ok(aws) => {
+            aws.region().clone_into(&mut finding.region);
+            if let Err(error) = look(&mut finding, &aws, &subject.request(owner.to_owned()), service).await {
+                finding.blind.push(error.to_string());
+            }
+        }
+        Err(error) => finding.blind.push(error.to_string()),
+    }
+    let asked = subject.service_url.iter().map(async |url| Answer { url: url.clone(), problem: service.ask(url).await.err() });
+    finding.services = futures::future::join_all(asked).await;
+    let silent = finding.services.iter().any(|answer| answer.problem.is_some());
+    finding.is_ready = finding.plan.is_some() && finding.blind.is_empty() && !silent;
+    finding
+}
+
+async fn look(finding: &mut Finding, aws: &Aws, request: &Request, service: &Http) -> cloud::Result<()> {
+    finding.caller = Some(aws.caller().await?);
+    let (clock, journal, cancel) = (SystemClock::start(), Journal::none(), CancellationToken::new());
+    let seed = RandomState::new().hash_one(&request.owner);
+    let world = World { scaling: aws, balancing: aws, service, clock: &clock, journal: &journal, sink: &Silent, cancel: &cancel, seed };
+    let facts = rollback::look(&world, request).await?;
+    finding.groups = rows(&facts);
+    match plan::plan(request, &facts, clock.now().wall) {
+        Ok(plan) => finding.plan = Some(plan),
+        Err(refusals) => finding.refusals = refusals,
+    }
+    Ok(())
+}
+
+fn rows(facts: &Facts) -> Vec<Row> {
+    let of = |(cluster, versions): (&String, &rollback::facts::Cluster)| {
+        let row = |version: &rollback::facts::Version| Row {
+            cluster: cluster.clone(),
+            group: version.group.name.clone(),
+            sizes: version.group.capacity,
+            healthy: version.group.healthy_in_service(),
+            is_disabled: version.group.is_disabled(),
+            hold: version.group.tags.get(HOLD_TAG).cloned(),
+        };
+        versions.versions.iter().map(row).collect::<Vec<_>>()
+    };
+    facts.clusters.iter().flat_map(of).collect()
+}
+
+fn text(finding: &Finding) -> String {
+    let caller = finding.caller.as_ref().map_or_else(|| "nobody AWS knows".to_owned(), |caller| caller.arn.clone());
+    let mut text = format!("{} as {caller}\n", finding.region);
+    if !finding.groups.is_empty() {
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header(["cluster", "server group", "min/desired/max", "healthy", "", "held"]);
+        table.add_rows(finding.groups.iter().map(|row| {
+            let state = if row.is_disabled { "disabled" } else { "enabled" };
+            let cells = [row.cluster.clone(), row.group.to_string(), row.sizes.to_string(), row.healthy.to_string(), state.to_owned()];
+            cells.into_iter().chain([row.hold.clone().unwrap_or_else(|| "-".to_owned())])
+        }));
+        let _ = writeln!(text, "{table}");
+    }
+    for answer in &finding.services {
+        let _ = match &answer.problem {
+            None => writeln!(text, "{} answers", answer.url),
+            Some(problem) => writeln!(text, "[rollback-service-silent] {}: {problem} (runbooks/rollback-service-silent.md)", answer.url),
+        };
+    }
+    for error in &finding.blind {
+        let _ = writeln!(text, "[rollback-blind] {error} (runbooks/rollback-blind.md)");
+    }
+    match &finding.plan {
+        Some(plan) => text.push_str(&format!("A rollback could begin now. It would do this:\n{}", show::plan(plan))),
+        None => {
+            text.push_str("A rollback would not begin now.\n");
+            for refusal in &finding.refusals {
+                let code = refusal.code();
+                let _ = writeln!(text, "[{code}] {refusal}\n  next: {} (runbooks/{code}.md)", refusal.next_step());
+            }
+        }
+    }
+    text
+}
