@@ -5,27 +5,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::model::Timestamp;
-use crate::orchestrator::engine::event::Message;
 use crate::orchestrator::engine::execution::ExecutionId;
-use crate::orchestrator::store::Admission;
 use crate::orchestrator::store::Claimed;
 use crate::orchestrator::store::Created;
-use crate::orchestrator::store::DefinitionVersion;
-use crate::orchestrator::store::InstanceActivity;
-use crate::orchestrator::store::Lease;
-use crate::orchestrator::store::Listing;
 use crate::orchestrator::store::NewExecution;
-use crate::orchestrator::store::Outgoing;
-use crate::orchestrator::store::Query;
-use crate::orchestrator::store::Record;
-use crate::orchestrator::store::Retention;
-use crate::orchestrator::store::SaveError;
 use crate::orchestrator::store::Session;
 use crate::orchestrator::store::Store;
 use crate::orchestrator::store::StoreError;
 use crate::orchestrator::store::Write;
 use crate::orchestrator::store::WriteError;
+use crate::orchestrator::store::calls;
 
 /// What is different; by default nothing is.
 #[async_trait]
@@ -75,17 +64,29 @@ pub(in crate::drill) struct Passage<H> {
 }
 
 macro_rules! through {
-    (hooked { $($hooked:ident($($h:ident: $ht:ty),*) -> $ha:ty, $he:ty;)* } passed { $($name:ident($($arg:ident: $type:ty),*) -> $answer:ty, $error:ty;)* }) => {
+    (
+        {}
+        ownership { $($hooked:ident($($h:ident: $ht:ty),*) -> $ha:ty;)* }
+        definitions { $($of:ident($($d:ident: $dt:ty),*) -> $da:ty;)* }
+        others { $($name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)* }
+    ) => {
         #[async_trait]
         impl<H: Hooks> Store for Passage<H> {
-            $(async fn $hooked(&self, $($h: $ht),*) -> Result<$ha, $he> {
+            $(async fn $hooked(&self, $($h: $ht),*) -> $ha {
                 self.hooks.going(stringify!($hooked)).await?;
                 let answer = self.hooks.$hooked(&*self.store, $($h),*).await;
                 self.hooks.coming(stringify!($hooked)).await?;
                 answer
             })*
 
-            $(async fn $name(&self, $($arg: $type),*) -> Result<$answer, $error> {
+            $(async fn $of(&self, $($d: $dt),*) -> $da {
+                self.hooks.going(stringify!($of)).await?;
+                let answer = self.store.$of($($d),*).await;
+                self.hooks.coming(stringify!($of)).await?;
+                answer
+            })*
+
+            $(async fn $name(&self, $($arg: $type),*) -> $answer {
                 self.hooks.going(stringify!($name)).await?;
                 let answer = self.store.$name($($arg),*).await;
                 self.hooks.coming(stringify!($name)).await?;
@@ -99,40 +100,4 @@ macro_rules! through {
     };
 }
 
-through! {
-    hooked {
-        claim(session: &Session, max: usize) -> Vec<Claimed>, StoreError;
-        claim_one(session: &Session, id: &ExecutionId) -> Option<Claimed>, StoreError;
-        write(write: Write) -> (), WriteError;
-        create(new: NewExecution) -> Created, StoreError;
-        end_session(session: &Session) -> (), StoreError;
-    }
-    passed {
-        now() -> Timestamp, StoreError;
-        beat(session: &Session, lease: Duration) -> bool, StoreError;
-        inbox(lease: &Lease, after: u64) -> Vec<(u64, Message)>, StoreError;
-        post(id: &ExecutionId, message: &Message) -> bool, StoreError;
-        admit(lease: &Lease, pipeline_config_id: &str, limit: u32) -> Admission, StoreError;
-        start_waiting(pipeline_config_id: &str, limit: u32, keep: bool) -> (), StoreError;
-        owned(session: &Session, after: Option<&ExecutionId>, limit: usize) -> Vec<ExecutionId>, StoreError;
-        with_messages(session: &Session) -> Vec<ExecutionId>, StoreError;
-        next_due() -> Option<Timestamp>, StoreError;
-        show(id: &ExecutionId) -> Option<Record>, StoreError;
-        load(id: &ExecutionId) -> Option<Record>, StoreError;
-        list(query: &Query) -> Vec<Listing>, StoreError;
-        active_by_instance() -> Vec<InstanceActivity>, StoreError;
-        remove(id: &ExecutionId) -> bool, StoreError;
-        expire(retention: Retention) -> usize, StoreError;
-        save_definition(definition: DefinitionVersion, expected: Option<u64>) -> DefinitionVersion, SaveError;
-        definition(id: &str, version: Option<u64>) -> Option<DefinitionVersion>, StoreError;
-        definition_named(application: &str, name: &str) -> Option<DefinitionVersion>, StoreError;
-        definitions(application: Option<&str>, after: Option<&str>, limit: usize) -> Vec<DefinitionVersion>, StoreError;
-        definition_history(id: &str, limit: usize) -> Vec<DefinitionVersion>, StoreError;
-        take_role(role: &str, session: &Session, lease: Duration) -> bool, StoreError;
-        set_mark(name: &str, text: &str) -> (), StoreError;
-        mark(name: &str) -> Option<String>, StoreError;
-        outbox(max: usize, lease: Duration) -> Vec<Outgoing>, StoreError;
-        outbox_done(id: &str) -> (), StoreError;
-        outbox_again(id: &str, at: Timestamp) -> (), StoreError;
-    }
-}
+calls!(through {});

@@ -20,6 +20,7 @@
 //!   as long to come back as a lease is; who comes back first does not take the work of those who are as well as it is.
 //! * Every list has a page or a bound, and answers about what runs come from indexes, never from a look at every execution.
 
+mod calls;
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod embedded;
@@ -27,6 +28,7 @@ pub mod model;
 pub mod record;
 pub mod redis;
 
+pub(crate) use calls::calls;
 pub use redis::RedisStore;
 pub use redis::Settings as RedisSettings;
 

@@ -7,28 +7,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::folder::Folder;
-use crate::model::Timestamp;
-use crate::orchestrator::engine::event::Message;
-use crate::orchestrator::engine::execution::ExecutionId;
-use crate::orchestrator::store::Admission;
-use crate::orchestrator::store::Claimed;
-use crate::orchestrator::store::Created;
 use crate::orchestrator::store::DEFINITIONS_MARK;
 use crate::orchestrator::store::DefinitionVersion;
-use crate::orchestrator::store::InstanceActivity;
-use crate::orchestrator::store::Lease;
-use crate::orchestrator::store::Listing;
-use crate::orchestrator::store::NewExecution;
-use crate::orchestrator::store::Outgoing;
-use crate::orchestrator::store::Query;
-use crate::orchestrator::store::Record;
-use crate::orchestrator::store::Retention;
 use crate::orchestrator::store::SaveError;
 use crate::orchestrator::store::Session;
 use crate::orchestrator::store::Store;
 use crate::orchestrator::store::StoreError;
-use crate::orchestrator::store::Write;
-use crate::orchestrator::store::WriteError;
+use crate::orchestrator::store::calls;
 
 /// Definitions in one answer, as in any store.
 const PAGE: usize = 1000;
@@ -51,20 +36,29 @@ impl FromFiles {
 }
 
 macro_rules! with_the_rest_through {
-    ({ $($own:tt)* } $($name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)*) => {
+    (
+        { $($own:tt)* }
+        ownership { $($a:ident($($aa:ident: $at:ty),*) -> $answer:ty;)* }
+        definitions { $($of:tt)* }
+        others { $($b:ident($($ba:ident: $bt:ty),*) -> $said:ty;)* }
+    ) => {
         #[async_trait]
         impl Store for FromFiles {
             $($own)*
 
-            $(async fn $name(&self, $($arg: $type),*) -> $answer {
-                self.store.$name($($arg),*).await
+            $(async fn $a(&self, $($aa: $at),*) -> $answer {
+                self.store.$a($($aa),*).await
+            })*
+
+            $(async fn $b(&self, $($ba: $bt),*) -> $said {
+                self.store.$b($($ba),*).await
             })*
         }
     };
 }
 
-with_the_rest_through! {
-    {
+calls! {
+    with_the_rest_through {
         async fn save_definition(&self, _: DefinitionVersion, _: Option<u64>) -> Result<DefinitionVersion, SaveError> {
             Err(SaveError::ReadOnly(self.folder.path().display().to_string()))
         }
@@ -97,28 +91,4 @@ with_the_rest_through! {
             self.store.wait(session, at_most).await;
         }
     }
-    now() -> Result<Timestamp, StoreError>;
-    beat(session: &Session, lease: Duration) -> Result<bool, StoreError>;
-    end_session(session: &Session) -> Result<(), StoreError>;
-    create(new: NewExecution) -> Result<Created, StoreError>;
-    claim(session: &Session, max: usize) -> Result<Vec<Claimed>, StoreError>;
-    claim_one(session: &Session, id: &ExecutionId) -> Result<Option<Claimed>, StoreError>;
-    write(write: Write) -> Result<(), WriteError>;
-    inbox(lease: &Lease, after: u64) -> Result<Vec<(u64, Message)>, StoreError>;
-    post(id: &ExecutionId, message: &Message) -> Result<bool, StoreError>;
-    admit(lease: &Lease, pipeline_config_id: &str, limit: u32) -> Result<Admission, StoreError>;
-    start_waiting(pipeline_config_id: &str, limit: u32, keep: bool) -> Result<(), StoreError>;
-    owned(session: &Session, after: Option<&ExecutionId>, limit: usize) -> Result<Vec<ExecutionId>, StoreError>;
-    with_messages(session: &Session) -> Result<Vec<ExecutionId>, StoreError>;
-    next_due() -> Result<Option<Timestamp>, StoreError>;
-    load(id: &ExecutionId) -> Result<Option<Record>, StoreError>;
-    list(query: &Query) -> Result<Vec<Listing>, StoreError>;
-    active_by_instance() -> Result<Vec<InstanceActivity>, StoreError>;
-    remove(id: &ExecutionId) -> Result<bool, StoreError>;
-    expire(retention: Retention) -> Result<usize, StoreError>;
-    take_role(role: &str, session: &Session, lease: Duration) -> Result<bool, StoreError>;
-    set_mark(name: &str, text: &str) -> Result<(), StoreError>;
-    outbox(max: usize, lease: Duration) -> Result<Vec<Outgoing>, StoreError>;
-    outbox_done(id: &str) -> Result<(), StoreError>;
-    outbox_again(id: &str, at: Timestamp) -> Result<(), StoreError>;
 }

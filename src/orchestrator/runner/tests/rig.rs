@@ -25,7 +25,6 @@ use crate::orchestrator::engine::definition::Definition;
 use crate::orchestrator::engine::effect::AttemptKey;
 use crate::orchestrator::engine::effect::Effect;
 use crate::orchestrator::engine::effect::Outcome;
-use crate::orchestrator::engine::event::Message;
 use crate::orchestrator::engine::execution::Execution;
 use crate::orchestrator::engine::stage::Failure;
 use crate::orchestrator::engine::stage::Lost;
@@ -38,22 +37,16 @@ use crate::orchestrator::engine::stage::TaskView;
 use crate::orchestrator::engine::stage::View;
 use crate::orchestrator::engine::stage::noop::Noop;
 use crate::orchestrator::engine::status::Status;
-use crate::orchestrator::store::Admission;
 use crate::orchestrator::store::Claimed;
 use crate::orchestrator::store::Created;
 use crate::orchestrator::store::DefinitionVersion;
-use crate::orchestrator::store::InstanceActivity;
-use crate::orchestrator::store::Lease;
 use crate::orchestrator::store::Listing;
 use crate::orchestrator::store::NewExecution;
-use crate::orchestrator::store::Outgoing;
 use crate::orchestrator::store::Query;
-use crate::orchestrator::store::Record;
-use crate::orchestrator::store::Retention;
-use crate::orchestrator::store::SaveError;
 use crate::orchestrator::store::StoreError;
 use crate::orchestrator::store::Write;
 use crate::orchestrator::store::WriteError;
+use crate::orchestrator::store::calls;
 use crate::orchestrator::store::model::ModelStore;
 use crate::orchestrator::store::record;
 
@@ -290,12 +283,33 @@ impl Net {
 }
 
 macro_rules! through {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $answer:ty, $error:ty;)*) => {
+    (
+        {}
+        ownership { $($own:tt)* }
+        definitions { $($of:ident($($d:ident: $dt:ty),*) -> $da:ty;)* }
+        others { $($name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)* }
+    ) => {
         #[async_trait]
         impl Store for Net {
-            $(async fn $name(&self, $($arg: $type),*) -> Result<$answer, $error> {
+            $(async fn $of(&self, $($d: $dt),*) -> $da {
+                self.through(stringify!($of), self.store.$of($($d),*)).await
+            })*
+
+            $(async fn $name(&self, $($arg: $type),*) -> $answer {
                 self.through(stringify!($name), self.store.$name($($arg),*)).await
             })*
+
+            async fn claim(&self, session: &Session, max: usize) -> Result<Vec<Claimed>, StoreError> {
+                self.through("claim", self.store.claim(session, max)).await
+            }
+
+            async fn claim_one(&self, session: &Session, id: &ExecutionId) -> Result<Option<Claimed>, StoreError> {
+                self.through("claim_one", self.store.claim_one(session, id)).await
+            }
+
+            async fn end_session(&self, session: &Session) -> Result<(), StoreError> {
+                self.through("end_session", self.store.end_session(session)).await
+            }
 
             async fn write(&self, write: Write) -> Result<(), WriteError> {
                 let bytes: usize = write.set.iter().map(|(name, value)| name.len() + value.len()).sum();
@@ -326,36 +340,7 @@ macro_rules! through {
     };
 }
 
-through! {
-    now() -> Timestamp, StoreError;
-    beat(session: &Session, lease: Duration) -> bool, StoreError;
-    end_session(session: &Session) -> (), StoreError;
-    claim(session: &Session, max: usize) -> Vec<Claimed>, StoreError;
-    claim_one(session: &Session, id: &ExecutionId) -> Option<Claimed>, StoreError;
-    inbox(lease: &Lease, after: u64) -> Vec<(u64, Message)>, StoreError;
-    post(id: &ExecutionId, message: &Message) -> bool, StoreError;
-    admit(lease: &Lease, pipeline_config_id: &str, limit: u32) -> Admission, StoreError;
-    start_waiting(pipeline_config_id: &str, limit: u32, keep: bool) -> (), StoreError;
-    owned(session: &Session, after: Option<&ExecutionId>, limit: usize) -> Vec<ExecutionId>, StoreError;
-    with_messages(session: &Session) -> Vec<ExecutionId>, StoreError;
-    next_due() -> Option<Timestamp>, StoreError;
-    load(id: &ExecutionId) -> Option<Record>, StoreError;
-    list(query: &Query) -> Vec<Listing>, StoreError;
-    active_by_instance() -> Vec<InstanceActivity>, StoreError;
-    remove(id: &ExecutionId) -> bool, StoreError;
-    expire(retention: Retention) -> usize, StoreError;
-    save_definition(definition: DefinitionVersion, expected: Option<u64>) -> DefinitionVersion, SaveError;
-    definition(id: &str, version: Option<u64>) -> Option<DefinitionVersion>, StoreError;
-    definition_named(application: &str, name: &str) -> Option<DefinitionVersion>, StoreError;
-    definitions(application: Option<&str>, after: Option<&str>, limit: usize) -> Vec<DefinitionVersion>, StoreError;
-    definition_history(id: &str, limit: usize) -> Vec<DefinitionVersion>, StoreError;
-    take_role(role: &str, session: &Session, lease: Duration) -> bool, StoreError;
-    set_mark(name: &str, text: &str) -> (), StoreError;
-    mark(name: &str) -> Option<String>, StoreError;
-    outbox(max: usize, lease: Duration) -> Vec<Outgoing>, StoreError;
-    outbox_done(id: &str) -> (), StoreError;
-    outbox_again(id: &str, at: Timestamp) -> (), StoreError;
-}
+calls!(through {});
 
 /// A process on an instance.
 pub(super) struct Instance {
