@@ -77,6 +77,10 @@
 //! | hold | of an agent: it waits for somebody, with a code. Of a group: a rollback has it in hand, by tag |
 //! | look, deed | an action that reads, an action with an effect outside |
 //! | settle, quiet | the pause after intake is closed; the time idleness has to last before it is believed |
+//! | found, record | of a group: as a rollback met it; the tag that says so as long as the rollback has not ended |
+//! | freeze, bake | suspend what would fight a rollback, for as long as it works; see that what was verified stays true |
+//! | switch, put back, forward | the newest group goes to nothing; undoing before that, and undoing after it |
+//! | refusal, finding | why a rollback is not begun; what may spoil it |
 //! | soak, keep | how long a superseded group is kept for a rollback; how many of its instances |
 //! | execution, stage, task, attempt | Orca's: a pipeline on its way, its steps, their parts; one try of a task at an effect |
 //! | effect, outcome | what a task wants done outside, as data; what came of it |

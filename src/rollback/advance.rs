@@ -4,8 +4,10 @@
 //! for a singleton, whose restored group stays as it is until the newest is gone (S14). A group that looks neither as before nor as
 //! written is somebody else's doing and stops the cluster (F59). Every step may be repeated; a repeated run reaches the same end (L6).
 
+mod freeze;
 mod holds;
 mod look;
+mod put_back;
 mod step;
 mod stop;
 mod watch;
@@ -23,6 +25,7 @@ use super::facts::backends_of;
 use super::plan::ClusterPlan;
 use super::plan::GroupPlan;
 use super::plan::Request;
+use super::plan::Way;
 use super::plan::alive;
 use crate::cloud;
 use crate::cloud::Kind;
@@ -35,6 +38,7 @@ use crate::model::LifecycleState;
 use crate::model::Moment;
 use crate::model::Process;
 
+pub use step::CapacityTag;
 pub use step::Step;
 pub use stop::Stop;
 
@@ -65,6 +69,8 @@ pub enum Stage {
     Hold,
     /// For a singleton, until its agent has had time to see the hold: it must not take the newest group's leaving for a reason to poll again.
     Settle,
+    /// What would fight is suspended.
+    Freeze,
     /// Processes, sizes.
     Restore,
     /// Until enough instances serve, and agents have had time to see the hold.
@@ -75,7 +81,9 @@ pub enum Stage {
     Gone,
     /// Facts against promises.
     Verify,
-    /// The pinned min goes back to what the plan says.
+    /// All groups as they were found.
+    PutBack,
+    /// The pinned min goes back to what the plan says, and what was frozen goes on.
     Unpin,
     /// Tags off.
     Release,
@@ -83,11 +91,22 @@ pub enum Stage {
     Done,
 }
 
-const SIDE_BY_SIDE: [Stage; 9] =
-    [Stage::Hold, Stage::Restore, Stage::Await, Stage::Close, Stage::Gone, Stage::Verify, Stage::Unpin, Stage::Release, Stage::Done];
-const HANDED_OVER: [Stage; 10] = [
+const SIDE_BY_SIDE: [Stage; 10] = [
+    Stage::Hold,
+    Stage::Freeze,
+    Stage::Restore,
+    Stage::Await,
+    Stage::Close,
+    Stage::Gone,
+    Stage::Verify,
+    Stage::Unpin,
+    Stage::Release,
+    Stage::Done,
+];
+const HANDED_OVER: [Stage; 11] = [
     Stage::Hold,
     Stage::Settle,
+    Stage::Freeze,
     Stage::Close,
     Stage::Gone,
     Stage::Restore,
@@ -97,6 +116,7 @@ const HANDED_OVER: [Stage; 10] = [
     Stage::Release,
     Stage::Done,
 ];
+const PUT_BACK: [Stage; 4] = [Stage::Hold, Stage::PutBack, Stage::Release, Stage::Done];
 
 /// What to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,7 +164,11 @@ impl Progress {
     /// Before the first step.
     pub fn new(plan: &ClusterPlan) -> Self {
         Self {
-            stages: if plan.singleton { &HANDED_OVER } else { &SIDE_BY_SIDE },
+            stages: match plan.way {
+                Way::PutBack => &PUT_BACK,
+                Way::Rollback | Way::Forward if plan.singleton => &HANDED_OVER,
+                Way::Rollback | Way::Forward => &SIDE_BY_SIDE,
+            },
             at: 0,
             watches: plan.groups().map(|g| (g.name.clone(), Watch::new(g))).collect(),
             holds: BTreeMap::new(),
@@ -169,14 +193,14 @@ impl Progress {
     pub fn wants(&self, plan: &ClusterPlan, facts: &Facts) -> BTreeSet<Backend> {
         let all = || plan.groups().filter_map(|g| facts.group(&g.name)).flat_map(backends_of).collect();
         match self.stage() {
-            Stage::Hold | Stage::Settle | Stage::Restore | Stage::Unpin | Stage::Release | Stage::Done => BTreeSet::new(),
+            Stage::Hold | Stage::Settle | Stage::Freeze | Stage::Restore | Stage::Unpin | Stage::Release | Stage::Done => BTreeSet::new(),
             Stage::Await => {
                 let Some(group) = facts.group(&plan.restore.name) else { return BTreeSet::new() };
                 let known = |id: &InstanceId| plan.backends.iter().all(|b| facts.backends.get(b).is_some_and(|f| f.has(id)));
                 let news = group.instances.iter().any(|i| i.state == LifecycleState::InService && !known(&i.id));
                 if news || group.healthy_in_service() >= to_usize(plan.count) { all() } else { BTreeSet::new() }
             }
-            Stage::Close | Stage::Gone | Stage::Verify => all(),
+            Stage::Close | Stage::Gone | Stage::Verify | Stage::PutBack => all(),
         }
     }
 
@@ -195,13 +219,14 @@ impl Progress {
         let (restore, after) = (&plan.restore.name, plan.restore.after.capacity);
         let retired = plan.retire.iter().map(|g| g.name.as_str()).collect::<Vec<_>>().join(", ");
         let line = |stage: &Stage| match stage {
-            Stage::Hold | Stage::Settle | Stage::Done => None,
+            Stage::Hold | Stage::Settle | Stage::Freeze | Stage::Done => None,
             Stage::Restore => Some(format!("restore {restore} to {}", plan.restore.during)),
             Stage::Await => Some(format!("wait until {} instances of {restore} serve", plan.count)),
             Stage::Close => Some(format!("take {retired} out of the load balancers and to 0/0/0")),
             Stage::Gone => Some(format!("see that {retired} {}", if plan.singleton { "is gone" } else { "gets no traffic" })),
             Stage::Verify => Some("verify load balancers and service".to_owned()),
-            Stage::Unpin => (plan.restore.during != after).then(|| format!("set {restore} to {after}")),
+            Stage::PutBack => Some(format!("put {restore} back to {after}, and all processes as they were found")),
+            Stage::Unpin => Some(format!("set {restore} to {after}, and resume what was frozen")),
             Stage::Release => Some(format!("release the hold on {}", plan.held().map(GroupName::as_str).collect::<Vec<_>>().join(", "))),
         };
         self.stages.iter().skip(self.at).filter_map(line).collect()
@@ -218,6 +243,8 @@ impl Progress {
             let next = match self.stage() {
                 Stage::Hold => self.hold(&look),
                 Stage::Settle => self.settle(&look),
+                Stage::Freeze => self.freeze(&look),
+                Stage::PutBack => self.put_back(&look),
                 Stage::Restore => self.restore(&look),
                 Stage::Await => self.until_it_serves(&look),
                 Stage::Close => self.close(&look),
@@ -274,6 +301,11 @@ impl Progress {
             Step::Resize { group, to, .. } => {
                 if let Some(watch) = self.watches.get_mut(group) {
                     watch.wrote(at, sure, |shape| shape.capacity = *to);
+                }
+            }
+            Step::Suspend { group, processes } => {
+                if let Some(watch) = self.watches.get_mut(group) {
+                    watch.wrote(at, sure, |shape| shape.suspended.extend(processes.iter().cloned()));
                 }
             }
             Step::Resume { group, processes } => {
@@ -351,7 +383,8 @@ impl Progress {
             Ok(group) => group,
             Err(next) => return Some(next),
         };
-        let mut steps = self.restore_steps(look);
+        let mut steps = self.freeze_steps(look);
+        steps.extend(self.restore_steps(look));
         steps.extend(self.registrations(look, group));
         if !steps.is_empty() {
             return Some(Next::Do(steps));
@@ -395,7 +428,7 @@ impl Progress {
             look.facts.backends.get(backend).is_some_and(|f| !f.has(id)) && !self.asked_lately(backend, id, true, look.at)
         };
         let mut steps = Vec::new();
-        for backend in &look.plan.backends {
+        for backend in &backends_of(group) {
             let port = look.facts.backends.get(backend).and_then(|f| f.port_of_siblings(&up));
             let targets: Vec<_> = up.iter().filter(|id| absent(backend, id)).map(|id| ((*id).clone(), port)).collect();
             if !targets.is_empty() {
@@ -405,37 +438,44 @@ impl Progress {
         steps
     }
 
-    fn asked_lately(&self, backend: &Backend, id: &InstanceId, join: bool, at: Moment) -> bool {
-        self.asked.get(&(backend.clone(), id.clone(), join)).is_some_and(|asked| at.since(*asked) < STALE)
-    }
-
-    fn close_steps(&self, look: &Look<'_>) -> Vec<Step> {
+    /// The members of these groups that are behind their load balancers and not on their way out.
+    fn departures(&self, look: &Look<'_>, groups: &[&Group]) -> Vec<Step> {
         let mut leave: BTreeMap<Backend, Vec<(InstanceId, Option<u16>)>> = BTreeMap::new();
-        let (mut shrink, mut resume) = (Vec::new(), Vec::new());
-        for planned in &look.plan.retire {
-            let Some(group) = look.facts.group(&planned.name) else { continue };
+        for group in groups {
             for backend in backends_of(group) {
                 let Some(facts) = look.facts.backends.get(&backend) else { continue };
-                let staying = group.instances.iter().flat_map(|i| facts.members.get(&i.id).into_iter().flatten().map(move |m| (&i.id, m)));
-                let staying = staying.filter(|(id, m)| m.standing != Standing::Leaving && !self.asked_lately(&backend, id, false, look.at));
+                let members = group.instances.iter().flat_map(|i| facts.members.get(&i.id).into_iter().flatten().map(move |m| (&i.id, m)));
+                let staying = members.filter(|(id, m)| m.standing != Standing::Leaving && !self.asked_lately(&backend, id, false, look.at));
                 let targets: Vec<_> = staying.map(|(id, m)| (id.clone(), m.port)).collect();
                 if !targets.is_empty() {
                     leave.entry(backend.clone()).or_default().extend(targets);
                 }
             }
+        }
+        leave.into_iter().map(|(backend, targets)| Step::Deregister { backend, targets }).collect()
+    }
+
+    fn asked_lately(&self, backend: &Backend, id: &InstanceId, join: bool, at: Moment) -> bool {
+        self.asked.get(&(backend.clone(), id.clone(), join)).is_some_and(|asked| at.since(*asked) < STALE)
+    }
+
+    fn close_steps(&self, look: &Look<'_>) -> Vec<Step> {
+        let (mut shrink, mut resume) = (Vec::new(), Vec::new());
+        for planned in &look.plan.retire {
             if let Some(known) = self.watches.get(&planned.name).map(Watch::known).filter(|known| known.capacity != planned.after.capacity)
             {
                 shrink.push(Step::Resize { group: planned.name.clone(), from: known.capacity, to: planned.after.capacity });
             }
             if let Some(known) = self.watches.get(&planned.name).map(Watch::known) {
-                let processes: Vec<Process> = known.suspended.difference(&planned.after.suspended).cloned().collect();
+                let ended = known.suspended.difference(&planned.after.suspended);
+                let processes: Vec<Process> = ended.filter(|p| !planned.frozen.contains(p)).cloned().collect();
                 if !processes.is_empty() {
                     resume.push(Step::Resume { group: planned.name.clone(), processes });
                 }
             }
         }
-        let leave = leave.into_iter().map(|(backend, targets)| Step::Deregister { backend, targets });
-        leave.chain(shrink).chain(resume).collect()
+        let groups: Vec<&Group> = look.plan.retire.iter().filter_map(|g| look.facts.group(&g.name)).collect();
+        self.departures(look, &groups).into_iter().chain(shrink).chain(resume).collect()
     }
 
     fn close(&mut self, look: &Look<'_>) -> Option<Next> {
@@ -529,19 +569,20 @@ impl Progress {
         (!look.service).then_some(Next::AskService)
     }
 
-    fn unpin(&mut self, look: &Look<'_>) -> Option<Next> {
-        let planned = &look.plan.restore;
-        let known = self.watches.get(&planned.name).map(Watch::known)?.capacity;
-        let to = Capacity { min: planned.after.capacity.min, ..known };
-        (known != to).then(|| Next::Do(vec![Step::Resize { group: planned.name.clone(), from: known, to }]))
-    }
-
     /// The restored group last: as long as it is held, a rerun knows that work is left.
     fn release(&mut self, look: &Look<'_>) -> Option<Next> {
         let restored = &look.plan.restore.name;
         let others = look.there().filter(|g| *g != restored);
         let order = others.chain([restored]).filter(|g| !self.released.contains(*g));
-        let steps: Vec<Step> = order.map(|g| Step::Release { group: g.clone(), forget: g == restored }).collect();
+        let capacity = |group: &GroupName| match look.plan.way {
+            Way::PutBack => look.plan.groups().find(|g| &g.name == group).map_or(CapacityTag::Kept, |g| match &g.record.capacity_tag {
+                Some(text) => CapacityTag::Set(text.clone()),
+                None => CapacityTag::Deleted,
+            }),
+            Way::Rollback | Way::Forward if group == restored => CapacityTag::Deleted,
+            Way::Rollback | Way::Forward => CapacityTag::Kept,
+        };
+        let steps: Vec<Step> = order.map(|g| Step::Release { group: g.clone(), capacity: capacity(g) }).collect();
         (!steps.is_empty()).then_some(Next::Do(steps))
     }
 }

@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use tokio::time::timeout;
 
 use super::World;
+use super::advance::CapacityTag;
 use super::advance::Next;
 use super::advance::Progress;
 use super::advance::Stage;
@@ -28,6 +29,7 @@ use super::plan::ClusterPlan;
 use super::plan::Plan;
 use super::plan::Request;
 use super::plan::alive;
+use super::record::RECORD_TAG;
 use super::report::ClusterReport;
 use super::report::Event;
 use super::report::Report;
@@ -302,16 +304,19 @@ async fn carry_out(world: &World<'_>, step: &Step) -> cloud::Result<Receipt> {
     };
     let ids = |list: &[(InstanceId, Option<u16>)]| -> Vec<InstanceId> { list.iter().map(|(instance, _)| instance.clone()).collect() };
     match step {
-        Step::Hold { group, hold, record } => {
+        Step::Hold { group, hold, record, capacity } => {
             let mut tags = hold.to_tags().to_vec();
-            tags.extend(record.map(|capacity| (CAPACITY_TAG.to_owned(), capacity.to_string())));
+            tags.extend(record.as_ref().map(|record| (RECORD_TAG.to_owned(), record.to_string())));
+            tags.extend(capacity.map(|capacity| (CAPACITY_TAG.to_owned(), capacity.to_string())));
             world.scaling.put_tags(group, &tags).await
         }
         // Min raises desired by itself. An absolute number from a look that was too old would end instances that came since (S13).
         Step::Resize { group, from, to } => {
-            let desired = (to.desired < from.desired).then_some(to.desired);
+            let by_min = to.desired > from.desired && to.min >= to.desired;
+            let desired = (to.desired != from.desired && !by_min).then_some(to.desired);
             world.scaling.resize(group, Resize { min: Some(to.min), max: Some(to.max), desired }).await
         }
+        Step::Suspend { group, processes } => world.scaling.suspend(group, processes).await,
         Step::Resume { group, processes } => world.scaling.resume(group, processes).await,
         Step::Register { backend, targets: who } => match backend {
             Backend::TargetGroup(arn) => world.balancing.register_targets(arn, &targets(who)).await,
@@ -321,10 +326,12 @@ async fn carry_out(world: &World<'_>, step: &Step) -> cloud::Result<Receipt> {
             Backend::TargetGroup(arn) => world.balancing.deregister_targets(arn, &targets(who)).await,
             Backend::Classic(name) => world.balancing.deregister_classic(name, &ids(who)).await,
         },
-        Step::Release { group, forget } => {
-            let mut keys = vec![HOLD_TAG.to_owned()];
-            if *forget {
-                keys.push(CAPACITY_TAG.to_owned());
+        Step::Release { group, capacity } => {
+            let mut keys = vec![HOLD_TAG.to_owned(), RECORD_TAG.to_owned()];
+            match capacity {
+                CapacityTag::Kept => {}
+                CapacityTag::Deleted => keys.push(CAPACITY_TAG.to_owned()),
+                CapacityTag::Set(text) => drop(world.scaling.put_tags(group, &[(CAPACITY_TAG.to_owned(), text.clone())]).await?),
             }
             world.scaling.delete_tags(group, &keys).await
         }

@@ -92,13 +92,14 @@ pub fn request_id(result: &cloud::Result<Receipt>) -> Option<&str> {
 mod tests {
     use super::*;
     use crate::model::GroupName;
+    use crate::rollback::advance::CapacityTag;
 
     #[test]
     fn each_change_leaves_an_intent_and_a_result() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/rollback.jsonl");
         let journal = Journal::open(&path).unwrap();
-        let step = Step::Release { group: GroupName::from("app-v001"), forget: false };
+        let step = Step::Release { group: GroupName::from("app-v001"), capacity: CapacityTag::Kept };
         journal.intend(Timestamp(0), "app", &step).unwrap();
         journal.result(Timestamp(1), "app", &step, &Ok(Receipt { request_id: Some("r-1".to_owned()) })).unwrap();
         let lines: Vec<Value> = std::fs::read_to_string(&path).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();

@@ -7,7 +7,7 @@
 //!
 //! What must stay true: S12 (all is left as the plan says), S13 (the newest is touched only when the restored one serves), S14 (a
 //! singleton never runs twice), L6 (done, refused with nothing changed, or stopped and finished by a rerun). There is no state between
-//! runs but the groups and their tags, so any machine can finish what another began.
+//! runs but the groups and their tags, so any machine can finish what another began, or put it back.
 
 pub mod advance;
 pub mod execute;
@@ -15,6 +15,7 @@ pub mod facts;
 pub mod journal;
 pub mod markdown;
 pub mod plan;
+pub mod record;
 pub mod report;
 pub mod show;
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! The plan of a rollback: which groups, from what to what, or why not. Pure: facts and wishes in, plan or refusals out.
 //!
 //! What must stay true: all judgement about *who* and *how many* is here; a plan made from the facts of an interrupted run leads to the
-//! same end as the first one; a restored group never gets smaller (S13); what is refused has changed nothing (L6).
+//! same end as the first one; a restored group never gets smaller (S13), unless all is put back; what is refused has changed nothing (L6).
 
+mod choice;
 mod refusal;
+mod undo;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,10 +15,12 @@ use serde::Serialize;
 use super::SETTLE;
 use super::TIMEOUT;
 use super::facts::Backend;
-use super::facts::Cluster;
 use super::facts::Facts;
 use super::facts::Version;
 use super::facts::backends_of;
+use super::record::Record;
+use super::record::Role;
+use crate::model::CAPACITY_TAG;
 use crate::model::Capacity;
 use crate::model::Group;
 use crate::model::GroupInstance;
@@ -31,10 +35,13 @@ use crate::model::recorded_capacity;
 
 pub use refusal::Refusal;
 
+use choice::Choice;
+
 /// Fewest instances of a restored group that is no singleton: one alone is a single point of failure at the worst moment.
 const FLOOR: u32 = 2;
-/// The detail (or the stack, where there is no detail) that marks a cluster as the one that polls for triggers; two of them fire every trigger twice.
-const POLLING: &str = "polling";
+/// Processes that would fight a rollback (F58): suspended while it works, where they are not already, and put back exactly as found.
+pub(super) const FREEZE: [Process; 4] =
+    [Process::AlarmNotification, Process::AZRebalance, Process::InstanceRefresh, Process::ScheduledActions];
 
 /// What the person asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -61,6 +68,10 @@ pub struct Request {
     pub owner: String,
     /// The owner is not who runs this: the hold may have been put by another machine, with another clock.
     pub taken_over: bool,
+    /// Go on with what is unfinished, and with nothing else, whoever began it; the groups' records say what that is.
+    pub resume: bool,
+    /// Put back what an unfinished rollback has changed; where the newest has gone already, roll back to it.
+    pub undo: bool,
 }
 
 impl Request {
@@ -78,6 +89,8 @@ impl Request {
             service_urls: Vec::new(),
             owner: owner.into(),
             taken_over: false,
+            resume: false,
+            undo: false,
         }
     }
 }
@@ -107,6 +120,8 @@ pub struct Plan {
 pub struct ClusterPlan {
     /// Its name.
     pub cluster: String,
+    /// Which way.
+    pub way: Way,
     /// Handed over with never two at once, instead of side by side.
     pub singleton: bool,
     /// The group that comes back.
@@ -132,6 +147,18 @@ pub struct ClusterPlan {
     pub notes: Vec<String>,
 }
 
+/// Which way a cluster goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// To an older version.
+    Rollback,
+    /// Undone before the switch: every group as it was found.
+    PutBack,
+    /// Undone after the switch: a rollback to the newest version.
+    Forward,
+}
+
 /// One group, before and after.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct GroupPlan {
@@ -145,6 +172,10 @@ pub struct GroupPlan {
     pub during: Capacity,
     /// As it will be left.
     pub after: Shape,
+    /// Suspended meanwhile and resumed at the end.
+    pub frozen: Vec<Process>,
+    /// As the first run found it; goes into the group's tags.
+    pub record: Record,
 }
 
 /// What a rollback may change of a group, and watches for changes by others.
@@ -177,7 +208,7 @@ impl ClusterPlan {
 
 /// The groups that a plan would touch, as far as the survey can tell. The rest of the facts is needed about these alone.
 pub fn involved(request: &Request, facts: &Facts) -> BTreeSet<GroupName> {
-    let (choices, _) = choose(request, facts);
+    let (choices, _) = choice::choose(request, facts);
     choices.iter().flat_map(|c| c.retire.iter().chain([&c.restore])).map(|v| v.group.name.clone()).collect()
 }
 
@@ -186,13 +217,17 @@ pub fn involved(request: &Request, facts: &Facts) -> BTreeSet<GroupName> {
 /// # Errors
 /// All reasons not to, together.
 pub fn plan(request: &Request, facts: &Facts, now: Timestamp) -> Result<Plan, Vec<Refusal>> {
-    let (choices, mut refusals) = choose(request, facts);
-    let mut notes = skipped(request, facts);
+    let (choices, mut refusals) = choice::choose(request, facts);
+    let mut notes = choice::skipped(request, facts);
     let mut clusters = Vec::new();
     for choice in &choices {
         let found = objections(request, facts, choice, now);
         if found.is_empty() {
-            match lay_out(request, facts, choice, now) {
+            let laid_out = match choice.way {
+                Way::PutBack => Some(undo::put_back(request, facts, choice, now)),
+                Way::Rollback | Way::Forward => lay_out(request, facts, choice, now),
+            };
+            match laid_out {
                 Some(cluster) => clusters.push(cluster),
                 None => notes
                     .push(format!("{}: {} serves already and nothing else runs: left alone", choice.cluster, choice.restore.group.name)),
@@ -206,122 +241,9 @@ pub fn plan(request: &Request, facts: &Facts, now: Timestamp) -> Result<Plan, Ve
     if refusals.is_empty() { Ok(Plan { request: request.clone(), clusters, notes }) } else { Err(refusals) }
 }
 
-struct Choice<'a> {
-    cluster: &'a str,
-    count: Option<u32>,
-    singleton: Option<&'static str>,
-    restore: &'a Version,
-    retire: Vec<&'a Version>,
-    bystanders: Vec<&'a Version>,
-    versions: &'a [Version],
-}
-
-impl<'a> Choice<'a> {
-    fn held(&self) -> impl Iterator<Item = &'a Version> {
-        self.retire.iter().chain(&self.bystanders).copied().chain([self.restore])
-    }
-}
-
 /// Members that run on, and that AWS has not begun to end.
 pub(super) fn alive(group: &Group) -> impl Iterator<Item = &GroupInstance> {
     group.instances.iter().filter(|i| !i.state.is_ending() && i.state != LifecycleState::Detached)
-}
-
-fn choose<'a>(request: &'a Request, facts: &'a Facts) -> (Vec<Choice<'a>>, Vec<Refusal>) {
-    let application = request.application.clone();
-    let mut refusals: Vec<Refusal> = Vec::new();
-    let named = request.clusters.iter().map(|w| &w.name).chain(&request.polling).chain(&request.not_polling);
-    let unknown: BTreeSet<&String> = named.filter(|name| !facts.clusters.contains_key(*name)).collect();
-    if facts.clusters.is_empty() {
-        refusals.push(match facts.strange.as_slice() {
-            [] => Refusal::NoSuchApplication { application },
-            strange => Refusal::NamesNotSpinnakers { cluster: application, groups: strange.to_vec() },
-        });
-        return (Vec::new(), refusals);
-    }
-    refusals.extend(
-        unknown.into_iter().map(|c| Refusal::NoSuchCluster { cluster: c.clone(), known: facts.clusters.keys().cloned().collect() }),
-    );
-    refusals.extend(contradictions(request).into_iter().map(|what| Refusal::Contradiction { what }));
-    let mut choices = Vec::new();
-    let mut seen = false;
-    for (name, cluster) in facts.clusters.iter().filter(|(name, _)| selected(request, name)) {
-        let wanted = request.clusters.iter().find(|w| &w.name == name);
-        if cluster.versions.is_empty() && wanted.is_none() {
-            continue;
-        }
-        seen = true;
-        match choose_one(request, name, cluster, wanted.and_then(|w| w.count)) {
-            Ok(choice) => choices.push(choice),
-            Err(refusal) => refusals.push(refusal),
-        }
-    }
-    if !seen && refusals.is_empty() {
-        let groups: Vec<GroupName> =
-            facts.clusters.iter().filter(|(n, _)| selected(request, n)).flat_map(|(_, c)| c.unversioned.clone()).collect();
-        refusals.push(match request.prefix.clone().filter(|_| groups.is_empty()) {
-            Some(prefix) => Refusal::NoSuchCluster { cluster: format!("{prefix}*"), known: facts.clusters.keys().cloned().collect() },
-            None => Refusal::NamesNotSpinnakers { cluster: application, groups },
-        });
-    }
-    (choices, refusals)
-}
-
-fn contradictions(request: &Request) -> Vec<String> {
-    let names: Vec<&str> = request.clusters.iter().map(|w| w.name.as_str()).collect();
-    let twice = names.iter().enumerate().filter(|(i, name)| names[..*i].contains(name)).map(|(_, name)| format!("--cluster {name} twice"));
-    let both = request.polling.iter().filter(|c| request.not_polling.contains(c)).map(|c| format!("{c} is --polling and --not-polling"));
-    let idle = request.polling.iter().chain(&request.not_polling).filter(|c| !selected(request, c));
-    twice.chain(both).chain(idle.map(|c| format!("{c} is said to be polling or not, and is not selected"))).collect()
-}
-
-fn selected(request: &Request, name: &str) -> bool {
-    let asked = request.clusters.is_empty() || request.clusters.iter().any(|w| w.name == name);
-    asked && request.prefix.as_deref().is_none_or(|prefix| name.starts_with(prefix))
-}
-
-fn choose_one<'a>(request: &Request, name: &'a str, cluster: &'a Cluster, count: Option<u32>) -> Result<Choice<'a>, Refusal> {
-    let owned = || name.to_owned();
-    if !cluster.unversioned.is_empty() {
-        return Err(Refusal::NamesNotSpinnakers { cluster: owned(), groups: cluster.unversioned.clone() });
-    }
-    let [older @ .., newest] = cluster.versions.as_slice() else {
-        return Err(Refusal::OneGroup { cluster: owned(), groups: Vec::new() });
-    };
-    let restore = match request.to {
-        Some(to) if newest.sequence == to => return Err(Refusal::VersionIsNewest { cluster: owned(), newest: newest.group.name.clone() }),
-        Some(to) => older.iter().rfind(|v| v.sequence == to).ok_or_else(|| Refusal::NoSuchVersion {
-            cluster: owned(),
-            version: to,
-            known: older.iter().map(|v| v.push.clone()).collect(),
-        })?,
-        None => older.last().ok_or_else(|| Refusal::OneGroup { cluster: owned(), groups: vec![newest.group.name.clone()] })?,
-    };
-    let singleton = if request.polling.iter().any(|p| p == name) {
-        Some("named by --polling")
-    } else {
-        let by_detail = cluster.role.as_deref() == Some(POLLING) && !request.not_polling.iter().any(|p| p == name);
-        by_detail.then_some("its name says `polling`; --not-polling says otherwise")
-    };
-    let position = older.iter().position(|v| v.group.name == restore.group.name).unwrap_or(0);
-    let others = older.iter().enumerate().filter(|(i, _)| *i != position);
-    // Disabled or not: what lives and is newer, or polls, would work again once the newest is at nothing.
-    let (mut retire, left): (Vec<_>, Vec<_>) = others.partition(|(i, v)| {
-        let runs = v.group.capacity.desired > 0 || v.group.instances.iter().any(|i| i.state != LifecycleState::Terminated);
-        (*i > position && (runs || !v.group.is_disabled())) || (singleton.is_some() && runs)
-    });
-    retire.push((older.len(), newest));
-    let strip = |versions: Vec<(usize, &'a Version)>| versions.into_iter().map(|(_, v)| v).collect::<Vec<_>>();
-    let bystanders = strip(left).into_iter().filter(|v| v.group.capacity.desired > 0 || !v.group.instances.is_empty()).collect();
-    Ok(Choice { cluster: name, count, singleton, restore, retire: strip(retire), bystanders, versions: &cluster.versions })
-}
-
-/// Lines about clusters that a run over the whole application passes by.
-fn skipped(request: &Request, facts: &Facts) -> Vec<String> {
-    let unversioned = facts.clusters.iter().filter(|(name, c)| c.versions.is_empty() && selected(request, name));
-    let mut lines: Vec<String> = unversioned.map(|(name, _)| format!("{name}: no version in its name: left alone")).collect();
-    lines.extend(facts.strange.iter().map(|name| format!("{name}: not a name of Spinnaker's: left alone")));
-    lines
 }
 
 fn objections(request: &Request, facts: &Facts, choice: &Choice<'_>, now: Timestamp) -> Vec<Refusal> {
@@ -332,23 +254,30 @@ fn objections(request: &Request, facts: &Facts, choice: &Choice<'_>, now: Timest
         if let Some(status) = &group.status {
             found.push(Refusal::GroupBeingDeleted { group: group.name.clone(), status: status.clone() });
         }
-        if let Some(status) = facts.refreshing.get(&group.name) {
+        if let Some(status) = facts.refreshing.get(&group.name).filter(|_| choice.way != Way::PutBack) {
             found.push(Refusal::RefreshInProgress { group: group.name.clone(), status: status.clone() });
         }
-    }
-    for group in choice.retire.iter().map(|v| &v.group) {
-        found.extend(cannot_end(group));
     }
     for group in choice.held().map(|v| &v.group) {
         match Hold::parse(&group.tags) {
             Ok(Some(hold)) if hold.is_live(now) && hold.owner != request.owner => {
                 found.push(Refusal::Held { group: group.name.clone(), owner: hold.owner, expires: hold.expires.to_string() });
             }
+            // What is dead is gone on with only when somebody says so.
+            Ok(Some(hold)) if hold.owner != request.owner && is_recorded(group) && !request.resume && !request.undo => {
+                found.push(Refusal::Unfinished { group: group.name.clone(), owner: hold.owner, expired: hold.expires.to_string() });
+            }
             Ok(_) => {}
             Err(problem) => {
                 found.push(Refusal::Held { group: group.name.clone(), owner: problem.to_string(), expires: "an unknown time".to_owned() });
             }
         }
+    }
+    if choice.way == Way::PutBack {
+        return found;
+    }
+    for group in choice.retire.iter().map(|v| &v.group) {
+        found.extend(cannot_end(group));
     }
     let gone = |b: &Backend| facts.backends.get(b).is_some_and(|f| f.gone);
     for backend in backends_of(&choice.restore.group).into_iter().filter(gone) {
@@ -367,6 +296,37 @@ fn objections(request: &Request, facts: &Facts, choice: &Choice<'_>, now: Timest
         found.push(Refusal::SingletonCount { cluster, count });
     }
     found
+}
+
+fn is_recorded(group: &Group) -> bool {
+    !matches!(Record::parse(&group.tags), Ok(None))
+}
+
+/// What this rollback freezes of a group, or an earlier run of it has frozen.
+fn frozen(group: &Group) -> Vec<Process> {
+    let found = Record::parse(&group.tags).ok().flatten().map_or_else(|| Shape::of(group), |record| record.found);
+    FREEZE.into_iter().filter(|p| !found.suspended.contains(p)).collect()
+}
+
+/// Suspended processes, but for those that a rollback has frozen.
+fn unfrozen(group: &Group) -> BTreeSet<Process> {
+    let frozen = frozen(group);
+    group.suspended.keys().filter(|p| !frozen.contains(p)).cloned().collect()
+}
+
+/// What the group's tag is to say of it: what an unfinished run has written there, or how it is now.
+fn record(group: &Group, role: Role, choice: &Choice<'_>, count: u32) -> Record {
+    let undoes = choice.way == Way::Forward;
+    let earlier = Record::parse(&group.tags).ok().flatten();
+    let now = || Record {
+        role,
+        undoes,
+        count,
+        found: Shape::of(group),
+        alive: u32::try_from(alive(group).count()).unwrap_or(u32::MAX),
+        capacity_tag: group.tags.get(CAPACITY_TAG).cloned(),
+    };
+    Record { role, undoes, count, ..earlier.unwrap_or_else(now) }
 }
 
 /// Why members of a group that is set to nothing would live on, and work on.
@@ -388,7 +348,7 @@ fn cannot_end(group: &Group) -> Option<Refusal> {
 
 /// The process to resume so that a disabled group's members end; only where it is suspended as a part of the disabling.
 fn ending_resumed(group: &Group) -> Option<Process> {
-    let by_disabling = group.is_disabled() && group.suspended.keys().all(|p| Process::DISABLING.contains(p));
+    let by_disabling = group.is_disabled() && unfrozen(group).iter().all(|p| Process::DISABLING.contains(p));
     (by_disabling && group.suspended.contains_key(&Process::Terminate) && alive(group).next().is_some()).then_some(Process::Terminate)
 }
 
@@ -406,7 +366,7 @@ fn lay_out(request: &Request, facts: &Facts, choice: &Choice<'_>, now: Timestamp
         notes.push(format!("{} has {} instances wanted already: never scaled down", restore.name, count));
     }
     let resume: Vec<Process> = Process::DISABLING.into_iter().filter(|p| before.suspended.contains(p)).collect();
-    let suspended: BTreeSet<Process> = before.suspended.iter().filter(|p| !resume.contains(p)).cloned().collect();
+    let suspended: BTreeSet<Process> = unfrozen(restore).into_iter().filter(|p| !resume.contains(p)).collect();
     if !suspended.is_empty() {
         let names: Vec<&str> = suspended.iter().map(Process::as_str).collect();
         notes.push(format!("{} keeps {} suspended, as found", restore.name, names.join(", ")));
@@ -428,6 +388,9 @@ fn lay_out(request: &Request, facts: &Facts, choice: &Choice<'_>, now: Timestamp
     for group in choice.retire.iter().map(|v| &v.group).filter(|g| ending_resumed(g).is_some()) {
         notes.push(format!("{} is disabled and still runs: its Terminate is resumed so that it ends", group.name));
     }
+    if choice.way == Way::Forward {
+        notes.push(format!("{} has gone already: undone as a rollback to it", restore.name));
+    }
     if choice.retire.last().is_some_and(|newest| newest.group.is_disabled()) {
         notes.push(format!("{} is disabled already", choice.retire.last().map_or("", |v| v.group.name.as_str())));
     }
@@ -436,42 +399,66 @@ fn lay_out(request: &Request, facts: &Facts, choice: &Choice<'_>, now: Timestamp
     let gone = |v: &&Version| {
         let zero = Capacity::default();
         let before = Shape::of(&v.group);
-        let mut after = Shape { capacity: zero, ..before.clone() };
+        let mut after = Shape { capacity: zero, suspended: unfrozen(&v.group) };
         after.suspended.retain(|p| Some(p) != ending_resumed(&v.group).as_ref());
-        GroupPlan { name: v.group.name.clone(), before, members: v.group.instances.len(), during: zero, after }
+        let record = record(&v.group, Role::Retire, choice, count);
+        GroupPlan {
+            name: v.group.name.clone(),
+            before,
+            members: v.group.instances.len(),
+            during: zero,
+            after,
+            frozen: frozen(&v.group),
+            record,
+        }
     };
     let retire: Vec<GroupPlan> = choice.retire.iter().map(gone).collect();
     let groups = || choice.held().map(|v| &v.group);
-    let untouched = groups().all(|g| matches!(Hold::parse(&g.tags), Ok(None)));
+    let untouched = groups().all(|g| matches!(Hold::parse(&g.tags), Ok(None)) && !is_recorded(g));
     let emptied = choice.retire.iter().all(|v| alive(&v.group).next().is_none());
     let needed = choice.count.unwrap_or(if choice.singleton.is_some() { 1 } else { FLOOR }).max(before.capacity.desired);
     let serves = resume.is_empty() && before.capacity.desired >= needed && facts.serving(restore).count() >= to_usize(needed);
     if untouched && emptied && serves && retire.iter().all(|g| g.before == g.after) {
         return None;
     }
-    let ours = groups().filter_map(|g| Hold::parse(&g.tags).ok().flatten()).filter(|h| h.is_live(now) && h.owner == request.owner);
-    let generation = match ours.map(|hold| hold.generation).max() {
-        Some(generation) => {
-            notes.push("takes up its own interrupted rollback".to_owned());
-            generation
-        }
-        None => groups().map(|g| generation(&g.tags)).max().unwrap_or(0) + 1,
-    };
+    let generation = generation_of(request, choice, now);
+    if generation.1 {
+        notes.push("takes up its own interrupted rollback".to_owned());
+    }
     let first_health = backends.iter().filter_map(|b| facts.backends.get(b)).map(|f| f.first_health).max().unwrap_or_default();
     Some(ClusterPlan {
         cluster: choice.cluster.to_owned(),
+        way: choice.way,
         singleton: choice.singleton.is_some(),
-        restore: GroupPlan { name: restore.name.clone(), before, members: restore.instances.len(), during, after },
+        restore: GroupPlan {
+            name: restore.name.clone(),
+            before,
+            members: restore.instances.len(),
+            during,
+            after,
+            frozen: frozen(restore),
+            record: record(restore, Role::Restore, choice, count),
+        },
         retire,
         bystanders: choice.bystanders.iter().map(|v| v.group.name.clone()).collect(),
         versions: choice.versions.iter().map(|v| v.group.name.clone()).collect(),
         count,
-        generation,
+        generation: generation.0,
         resume,
         backends,
         first_health,
         notes,
     })
+}
+
+/// The generation, and whether it is that of an interrupted run of ours.
+fn generation_of(request: &Request, choice: &Choice<'_>, now: Timestamp) -> (u64, bool) {
+    let groups = || choice.held().map(|v| &v.group);
+    let ours = groups().filter_map(|g| Hold::parse(&g.tags).ok().flatten()).filter(|h| h.is_live(now) && h.owner == request.owner);
+    match ours.map(|hold| hold.generation).max() {
+        Some(generation) => (generation, true),
+        None => (groups().map(|g| generation(&g.tags)).max().unwrap_or(0) + 1, false),
+    }
 }
 
 /// How many, the sizes to leave the restored group with, and where the number comes from.
@@ -481,12 +468,15 @@ fn sizes(choice: &Choice<'_>) -> (u32, Capacity, String) {
         return (1, Capacity { min: 1, max: 1, desired: 1 }, "exactly 1".to_owned());
     }
     let own = recorded_capacity(&restore.tags);
+    let earlier = Record::parse(&restore.tags).ok().flatten();
+    let earlier = earlier.filter(|r| r.role == Role::Restore && r.undoes == (choice.way == Way::Forward)).map(|r| r.count);
     let newest = choice.retire.last().map_or_else(Capacity::default, |newest| {
         let now = newest.group.capacity;
         if now.desired > 0 { now } else { recorded_capacity(&newest.group.tags).unwrap_or(now) }
     });
-    let (wanted, why) = match (choice.count, own) {
-        (Some(count), _) => (count, format!("{count} as asked")),
+    let (wanted, why) = match (choice.count.or(earlier), own) {
+        (Some(count), _) if choice.count.is_some() => (count, format!("{count} as asked")),
+        (Some(count), _) => (count, format!("{count} as the interrupted run has it")),
         // A record may be of an older drain: what the newest was given since counts as well.
         (None, Some(own)) if own.desired.max(FLOOR) >= newest.desired => {
             (own.desired.max(FLOOR), format!("{} as {} had before it was drained", own.desired.max(FLOOR), restore.name))

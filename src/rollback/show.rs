@@ -11,6 +11,7 @@ use super::plan::ClusterPlan;
 use super::plan::GroupPlan;
 use super::plan::Plan;
 use super::plan::Refusal;
+use super::plan::Way;
 use super::report::Report;
 use crate::model::Process;
 
@@ -22,10 +23,19 @@ pub fn plan(plan: &Plan) -> String {
     table.add_rows(rows(plan));
     let mut text = format!("Rollback of {} by {}\n{table}\n", plan.request.application, plan.request.owner);
     for cluster in &plan.clusters {
-        let order = if cluster.singleton { "retired first, then restored" } else { "restored and healthy first, then retired" };
+        let order = match cluster.way {
+            Way::PutBack => "put back as it was found",
+            Way::Rollback | Way::Forward if cluster.singleton => "retired first, then restored",
+            Way::Rollback | Way::Forward => "restored and healthy first, then retired",
+        };
         let _ = writeln!(text, "{}: {order}; generation {}", cluster.cluster, cluster.generation);
         for note in &cluster.notes {
             let _ = writeln!(text, "  {note}");
+        }
+        let frozen: std::collections::BTreeSet<&Process> = cluster.groups().flat_map(|g| &g.frozen).collect();
+        if !frozen.is_empty() && cluster.way != Way::PutBack {
+            let names: Vec<&str> = frozen.into_iter().map(Process::as_str).collect();
+            let _ = writeln!(text, "  {} suspended meanwhile, and then as found", names.join(", "));
         }
         if cluster.restore.during != cluster.restore.after.capacity {
             let _ = writeln!(
@@ -51,7 +61,8 @@ pub fn plan(plan: &Plan) -> String {
 /// Each group before → after: cluster, server group, what, sizes, suspended processes, instances.
 pub fn rows(plan: &Plan) -> Vec<[String; 6]> {
     let of = |cluster: &ClusterPlan| {
-        let retired = cluster.retire.iter().map(|group| row(cluster, group, "retire"));
+        let goes = if cluster.way == Way::PutBack { "keep" } else { "retire" };
+        let retired = cluster.retire.iter().map(|group| row(cluster, group, goes));
         std::iter::once(row(cluster, &cluster.restore, "restore")).chain(retired).collect::<Vec<_>>()
     };
     plan.clusters.iter().flat_map(of).collect()

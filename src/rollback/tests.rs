@@ -2,6 +2,7 @@
 
 mod fleet;
 mod storm;
+mod undo;
 
 use std::sync::Mutex;
 use std::time::Duration;

@@ -21,10 +21,19 @@ static TIMEOUT: LazyLock<String> = LazyLock::new(|| show_duration(rollback::TIME
     bellrock rollback spinnaker --dry-run\n  \
     bellrock rollback spinnaker --service-url https://gate.example.com/health\n  \
     bellrock rollback spinnaker --region eu-west-1 --region us-east-1 --wait-between 10m --report incident.md\n  \
-    bellrock rollback spinnaker --cluster spinnaker-ha=3 --cluster spinnaker-ha-polling --to v023 --yes")]
+    bellrock rollback spinnaker --cluster spinnaker-ha=3 --cluster spinnaker-ha-polling --to v023 --yes\n  \
+    bellrock rollback spinnaker --resume\n  \
+    bellrock rollback spinnaker --undo --dry-run")]
 pub(in crate::cli) struct Args {
     #[command(flatten)]
     pub(super) subject: Subject,
+    /// Go on with an unfinished rollback, from this machine or any other, whoever began it; its groups' tags say what it is.
+    #[arg(long, conflicts_with_all = ["to", "undo"])]
+    pub(super) resume: bool,
+    /// Take an unfinished rollback back: before the newest groups are set to nothing all is put back as it was found, afterwards (and after its
+    /// end) this is a rollback to the newest version.
+    #[arg(long, conflicts_with = "to")]
+    pub(super) undo: bool,
     /// How long agents may take to see the hold: as often as they read their group, and a stale read more.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = SETTLE.as_str())]
     pub(super) settle: Duration,
@@ -153,7 +162,7 @@ pub(super) fn request(args: &Args, context: &Context) -> Request {
     let us = here::plain(&here::owner(context));
     let owner = args.owner.as_deref().map_or_else(|| us.clone(), here::plain);
     let taken_over = owner != us;
-    Request { settle: args.settle, timeout: args.timeout, taken_over, ..args.subject.request(owner) }
+    Request { settle: args.settle, timeout: args.timeout, taken_over, resume: args.resume, undo: args.undo, ..args.subject.request(owner) }
 }
 
 /// The command that takes this run up again, also from another machine.
@@ -177,5 +186,7 @@ pub(super) fn again(args: &Args, request: &Request) -> String {
     option("report", args.report.as_ref().map(|path| format!("'{}'", path.display())));
     option("endpoint", subject.endpoint.clone());
     option("owner", Some(request.owner.clone()));
+    words.extend(args.resume.then(|| "--resume".to_owned()));
+    words.extend(args.undo.then(|| "--undo".to_owned()));
     words.join(" ")
 }

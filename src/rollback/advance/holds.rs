@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::plan::Way;
 use super::Look;
 use super::Next;
 use super::Progress;
@@ -19,9 +20,14 @@ const WRITTEN_WITHIN: Duration = Duration::from_secs(40);
 impl Progress {
     fn hold_step(look: &Look<'_>, group: &GroupName) -> Step {
         let hold = Hold { generation: look.plan.generation, owner: look.request.owner.clone(), expires: look.at.wall.plus(HOLD_TTL) };
-        let retired = || look.plan.retire.iter().find(|g| &g.name == group).map(|g| g.before.capacity).filter(|c| c.desired > 0);
-        let record = if *group == look.plan.restore.name { Some(look.plan.restore.after.capacity) } else { retired() };
-        Step::Hold { group: group.clone(), hold, record }
+        let plan = look.plan;
+        let planned = plan.groups().find(|g| &g.name == group);
+        let capacity = match plan.way {
+            Way::PutBack => None,
+            Way::Rollback | Way::Forward if *group == plan.restore.name => Some(plan.restore.after.capacity),
+            Way::Rollback | Way::Forward => planned.map(|g| g.before.capacity).filter(|c| c.desired > 0),
+        };
+        Step::Hold { group: group.clone(), hold, record: planned.map(|g| g.record.clone()), capacity }
     }
 
     /// A hold that we put and that is not to be seen any more, or has expired while this machine slept: agents may have gone on meanwhile,

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::super::facts::Backend;
+use super::super::record::Record;
 use crate::model::Capacity;
 use crate::model::GroupName;
 use crate::model::Hold;
@@ -13,14 +14,23 @@ use crate::model::Process;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "step")]
 pub enum Step {
-    /// Put or refresh the hold; `record` leaves sizes behind for whoever restores this group next.
+    /// Put or refresh the hold, with what a rerun or an undoing needs to know; `capacity` is for whoever restores this group next.
     Hold {
         /// The group.
         group: GroupName,
         /// What agents read.
         hold: Hold,
+        /// As the group was found; none for one that is only held.
+        record: Option<Record>,
         /// Goes into the capacity tag.
-        record: Option<Capacity>,
+        capacity: Option<Capacity>,
+    },
+    /// Suspend these processes.
+    Suspend {
+        /// The group.
+        group: GroupName,
+        /// None else.
+        processes: Vec<Process>,
     },
     /// Set the sizes.
     Resize {
@@ -52,13 +62,25 @@ pub enum Step {
         /// Who, with which port.
         targets: Vec<(InstanceId, Option<u16>)>,
     },
-    /// Take the hold off.
+    /// Take the hold off, and the record with it.
     Release {
         /// The group.
         group: GroupName,
-        /// The record of its sizes goes as well.
-        forget: bool,
+        /// What becomes of the capacity tag.
+        capacity: CapacityTag,
     },
+}
+
+/// What becomes of a group's capacity tag when its hold goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CapacityTag {
+    /// Left for whoever restores the group next.
+    Kept,
+    /// Deleted: the group has these sizes.
+    Deleted,
+    /// As it was found.
+    Set(String),
 }
 
 impl Step {
@@ -69,7 +91,9 @@ impl Step {
             Self::Resize { .. } => matches!(other, Self::Resize { .. }),
             Self::Register { .. } => matches!(other, Self::Register { .. }),
             Self::Deregister { .. } => matches!(other, Self::Deregister { .. }),
-            Self::Resume { .. } | Self::Release { .. } => false,
+            Self::Suspend { .. } => matches!(other, Self::Suspend { .. }),
+            Self::Resume { group, .. } => matches!(other, Self::Resume { group: another, .. } if another != group),
+            Self::Release { .. } => false,
         }
     }
 }
@@ -79,14 +103,17 @@ impl std::fmt::Display for Step {
         match self {
             Self::Hold { group, hold, .. } => write!(f, "hold {group} (generation {}, until {})", hold.generation, hold.expires),
             Self::Resize { group, from, to } => write!(f, "resize {group} from {from} to {to} (min/desired/max)"),
-            Self::Resume { group, processes } => {
-                write!(f, "resume {} on {group}", processes.iter().map(Process::as_str).collect::<Vec<_>>().join(", "))
-            }
+            Self::Suspend { group, processes } => write!(f, "suspend {} on {group}", names(processes)),
+            Self::Resume { group, processes } => write!(f, "resume {} on {group}", names(processes)),
             Self::Register { backend, targets } => write!(f, "register {} with {backend}", ids(targets)),
             Self::Deregister { backend, targets } => write!(f, "deregister {} from {backend}", ids(targets)),
             Self::Release { group, .. } => write!(f, "release {group}"),
         }
     }
+}
+
+fn names(processes: &[Process]) -> String {
+    processes.iter().map(Process::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn ids(targets: &[(InstanceId, Option<u16>)]) -> String {

@@ -1,10 +1,14 @@
 //! One group under watch: what we know it to be, what it may still look like to a stale read, and what is somebody else's doing (F59).
 
+use std::collections::BTreeSet;
+
 use super::super::plan::GroupPlan;
 use super::super::plan::Shape;
 use super::STALE;
+use crate::model::Capacity;
 use crate::model::Group;
 use crate::model::Moment;
+use crate::model::Process;
 
 /// What a look tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +40,8 @@ pub enum Role {
 #[derive(Clone, Debug)]
 pub struct Watch {
     known: Shape,
-    /// Shapes that only this plan leads to: an earlier run of it wrote them, and the plan's facts were too old to show it.
-    own: [Shape; 2],
+    /// Sizes and sets of suspended processes that this plan leads to: an earlier run of it wrote them, and the plan's facts were too old to show it.
+    own: ([Capacity; 2], Vec<BTreeSet<Process>>),
     /// Shapes from before our writes, and until when a read may still show them.
     past: Vec<(Shape, Moment)>,
     /// The last write's outcome is unknown: the shape it leads to.
@@ -47,8 +51,10 @@ pub struct Watch {
 
 impl Watch {
     pub fn new(planned: &GroupPlan) -> Self {
-        let during = Shape { capacity: planned.during, ..planned.after.clone() };
-        Self { known: planned.before.clone(), own: [during, planned.after.clone()], past: Vec::new(), unsure: false, touched: false }
+        let frozen = |shape: &Shape| shape.suspended.iter().chain(&planned.frozen).cloned().collect::<BTreeSet<_>>();
+        let suspended = vec![planned.after.suspended.clone(), frozen(&planned.after), frozen(&planned.before)];
+        let own = ([planned.during, planned.after.capacity], suspended);
+        Self { known: planned.before.clone(), own, past: Vec::new(), unsure: false, touched: false }
     }
 
     pub fn known(&self) -> &Shape {
@@ -102,8 +108,11 @@ impl Watch {
     }
 
     fn is_no_surprise(&self, seen: &Shape, role: Role) -> bool {
-        let on_our_way = |own: &Shape| own.capacity == seen.capacity && [&own.suspended, &self.known.suspended].contains(&&seen.suspended);
-        if self.own.iter().any(on_our_way) {
+        let (sizes, suspended) = &self.own;
+        let ours = suspended.contains(&seen.suspended);
+        if (sizes.contains(&seen.capacity) && (ours || seen.suspended == self.known.suspended))
+            || (ours && seen.capacity == self.known.capacity)
+        {
             return true;
         }
         let past = self.past.iter().map(|(shape, _)| shape);

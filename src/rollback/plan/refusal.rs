@@ -122,6 +122,44 @@ pub enum Refusal {
         /// Until when.
         expires: String,
     },
+    /// Somebody's rollback was begun, has not ended, and nobody runs it any more.
+    #[error("a rollback by {owner} is unfinished: its hold on {group} ended at {expired}")]
+    Unfinished {
+        /// A group of it.
+        group: GroupName,
+        /// Who began it.
+        owner: String,
+        /// Since when it is nobody's.
+        expired: String,
+    },
+    /// What is unfinished is not what was asked for.
+    #[error("{cluster}: another rollback is unfinished, which restores {restores}")]
+    AnotherUnfinished {
+        /// The cluster.
+        cluster: String,
+        /// What it restores.
+        restores: GroupName,
+    },
+    /// How a group was found cannot be known, so that it could not be put back.
+    #[error("{group}: {problem}")]
+    RecordUnreadable {
+        /// The group.
+        group: GroupName,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Nothing is unfinished.
+    #[error("no rollback of {application} is unfinished")]
+    NothingToResume {
+        /// As asked.
+        application: String,
+    },
+    /// Nothing is unfinished, and no finished rollback has left its traces.
+    #[error("{cluster}: no rollback to undo")]
+    NothingToUndo {
+        /// The cluster, or the application when it is about all of it.
+        cluster: String,
+    },
     /// More than one poller runs already.
     #[error("{cluster} is a singleton, but {group} wants {desired} instances, and a restored group is never scaled down")]
     SingletonHasMany {
@@ -172,6 +210,11 @@ impl Refusal {
             Self::Protected { .. } => "rollback-protected",
             Self::InStandby { .. } => "rollback-in-standby",
             Self::Held { .. } => "rollback-held",
+            Self::Unfinished { .. } => "rollback-unfinished",
+            Self::AnotherUnfinished { .. } => "rollback-another-unfinished",
+            Self::RecordUnreadable { .. } => "rollback-record-unreadable",
+            Self::NothingToResume { .. } => "rollback-nothing-to-resume",
+            Self::NothingToUndo { .. } => "rollback-nothing-to-undo",
             Self::SingletonHasMany { .. } => "rollback-singleton-has-many",
             Self::Contradiction { .. } => "rollback-contradiction",
             Self::SingletonCount { .. } => "rollback-singleton-count",
@@ -216,6 +259,13 @@ impl Refusal {
                 ids(instances).replace(',', "")
             ),
             Self::Held { .. } => "talk to the holder; a dead holder's hold ends by itself at that time".to_owned(),
+            Self::Unfinished { .. } => "finish it with --resume, or take it back with --undo".to_owned(),
+            Self::AnotherUnfinished { .. } => "finish that one first with --resume, or take it back with --undo".to_owned(),
+            Self::RecordUnreadable { group, .. } => {
+                format!("use the newer bellrock that wrote it, or bring {group} in order by hand and delete the tag")
+            }
+            Self::NothingToResume { .. } => "check --region and --profile; to begin one, leave --resume out".to_owned(),
+            Self::NothingToUndo { .. } => "check --region and --profile; to change versions, roll back with --to".to_owned(),
             Self::SingletonHasMany { group, .. } => {
                 format!("bring {group} to 1 first, or pass --not-polling if two at once do no harm")
             }

@@ -89,6 +89,8 @@ pub struct Fleet {
     pub no_refreshes: bool,
     /// AWS cannot launch anything, and says why.
     pub no_launch: Option<&'static str>,
+    /// The restored group may get smaller again.
+    pub undone: bool,
     /// Reads show the groups as they were so long ago, every second time.
     pub stale: Duration,
     /// Serving instances of the restored group that must be there before anything is taken away (S13); by cluster without `-vNNN`.
@@ -111,6 +113,7 @@ impl Fleet {
             no_targets: false,
             no_refreshes: false,
             no_launch: None,
+            undone: false,
             stale: Duration::ZERO,
             floors: BTreeMap::new(),
             singletons: Vec::new(),
@@ -393,7 +396,7 @@ impl AutoScaling for Fleet {
             let to = Capacity { min, max, desired: change.desired.unwrap_or(capacity.desired.clamp(min, max)) };
             let shrinks = to.desired < capacity.desired;
             *capacity = to;
-            if shrinks && to.desired > 0 {
+            if shrinks && to.desired > 0 && !self.undone {
                 state.broken.push(format!("S13: {group} made smaller"));
             }
         })
@@ -401,8 +404,9 @@ impl AutoScaling for Fleet {
         .map(|()| Receipt::default())
     }
 
-    async fn suspend(&self, _: &GroupName, _: &[Process]) -> cloud::Result<Receipt> {
-        unreachable!("nothing is suspended yet")
+    async fn suspend(&self, group: &GroupName, processes: &[Process]) -> cloud::Result<Receipt> {
+        let suspended = processes.iter().map(|p| (p.clone(), "User suspended".to_owned()));
+        self.change(None, |state, _| state.groups.get_mut(group).unwrap().suspended.extend(suspended)).await.map(|()| Receipt::default())
     }
 
     async fn resume(&self, group: &GroupName, processes: &[Process]) -> cloud::Result<Receipt> {

@@ -1,0 +1,73 @@
+//! The way back before the switch: load balancers, sizes and processes as they were found.
+//!
+//! What must stay true: the restored group loses no more members than were added; Terminate is suspended again only once AWS has begun to
+//! end those; nothing counts as put back before a look shows it.
+
+use super::super::plan::alive;
+use super::AGREE;
+use super::Look;
+use super::Next;
+use super::Progress;
+use super::Step;
+use super::Watch;
+use super::to_usize;
+use crate::model::Process;
+
+impl Progress {
+    pub(super) fn put_back(&mut self, look: &Look<'_>) -> Option<Next> {
+        let planned = &look.plan.restore;
+        let restored = match look.group(&planned.name) {
+            Ok(group) => group,
+            Err(next) => return Some(next),
+        };
+        let found = planned.record.found.capacity.desired.max(planned.record.alive);
+        let surplus = alive(restored).count() > to_usize(found);
+        let mut steps = self.processes_back(look, surplus);
+        if planned.after.suspended.contains(&Process::AddToLoadBalancer) {
+            steps.extend(self.departures(look, &[restored]));
+        }
+        for group in look.plan.retire.iter().filter_map(|g| look.facts.group(&g.name)) {
+            steps.extend(self.registrations(look, group));
+        }
+        let known = self.watches.get(&planned.name).map(Watch::known)?;
+        if known.capacity != planned.after.capacity {
+            steps.push(Step::Resize { group: planned.name.clone(), from: known.capacity, to: planned.after.capacity });
+        }
+        if surplus && known.suspended.contains(&Process::Terminate) {
+            steps.push(Step::Resume { group: planned.name.clone(), processes: vec![Process::Terminate] });
+        }
+        if !steps.is_empty() {
+            self.agreeing = 0;
+            return Some(Next::Do(steps));
+        }
+        if surplus {
+            return Some(self.not_yet(format!("AWS to begin to end what was added to {}", restored.name)));
+        }
+        let shown = |name| look.facts.group(name).is_some_and(|g| self.watches.get(name).is_some_and(|w| w.is_as_known(g)));
+        if let Some(unseen) = look.plan.groups().map(|g| &g.name).find(|name| !shown(name)) {
+            return Some(self.not_yet(format!("AWS to show what was written to {unseen}")));
+        }
+        self.agreeing += 1;
+        (self.agreeing < AGREE).then(|| Next::Agree("a second look to agree that all is as it was found".to_owned()))
+    }
+
+    /// Suspended again what was suspended, so that nothing more is launched or registered; resumed what was not.
+    fn processes_back(&self, look: &Look<'_>, surplus: bool) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let mut resumed = Vec::new();
+        for planned in look.plan.groups() {
+            let Some(known) = self.watches.get(&planned.name).map(Watch::known) else { continue };
+            let stays = |p: &&Process| **p == Process::Terminate && surplus && planned.name == look.plan.restore.name;
+            let suspend: Vec<Process> = planned.after.suspended.difference(&known.suspended).filter(|p| !stays(p)).cloned().collect();
+            let resume: Vec<Process> = known.suspended.difference(&planned.after.suspended).cloned().collect();
+            if !suspend.is_empty() {
+                steps.push(Step::Suspend { group: planned.name.clone(), processes: suspend });
+            }
+            if !resume.is_empty() {
+                resumed.push(Step::Resume { group: planned.name.clone(), processes: resume });
+            }
+        }
+        steps.extend(resumed);
+        steps
+    }
+}

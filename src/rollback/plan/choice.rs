@@ -1,0 +1,233 @@
+//! Which group of each cluster comes back, which go, and which way: a rollback, its continuation, or its undoing. Pure.
+//!
+//! What must stay true: an unfinished rollback's own choice, which its groups' records tell, comes before any rule; until something of
+//! the newest has ended an undoing puts everything back, afterwards it is a rollback to the newest.
+
+use std::collections::BTreeSet;
+
+use super::super::facts::Cluster;
+use super::super::facts::Facts;
+use super::super::facts::Version;
+use super::super::record::Record;
+use super::super::record::Role;
+use super::FREEZE;
+use super::Refusal;
+use super::Request;
+use super::Shape;
+use super::Way;
+use crate::model::Capacity;
+use crate::model::GroupName;
+use crate::model::LifecycleState;
+use crate::model::Process;
+use crate::model::generation;
+use crate::model::recorded_capacity;
+
+/// The detail (or the stack, where there is no detail) that marks a cluster as the one that polls for triggers; two of them fire every trigger twice.
+const POLLING: &str = "polling";
+
+pub(super) struct Choice<'a> {
+    pub cluster: &'a str,
+    pub way: Way,
+    pub count: Option<u32>,
+    pub singleton: Option<&'static str>,
+    pub restore: &'a Version,
+    pub retire: Vec<&'a Version>,
+    pub bystanders: Vec<&'a Version>,
+    pub versions: &'a [Version],
+}
+
+impl<'a> Choice<'a> {
+    pub fn held(&self) -> impl Iterator<Item = &'a Version> {
+        self.retire.iter().chain(&self.bystanders).copied().chain([self.restore])
+    }
+}
+
+pub(super) fn choose<'a>(request: &'a Request, facts: &'a Facts) -> (Vec<Choice<'a>>, Vec<Refusal>) {
+    let application = request.application.clone();
+    let mut refusals: Vec<Refusal> = Vec::new();
+    let named = request.clusters.iter().map(|w| &w.name).chain(&request.polling).chain(&request.not_polling);
+    let unknown: BTreeSet<&String> = named.filter(|name| !facts.clusters.contains_key(*name)).collect();
+    if facts.clusters.is_empty() {
+        refusals.push(match facts.strange.as_slice() {
+            [] => Refusal::NoSuchApplication { application },
+            strange => Refusal::NamesNotSpinnakers { cluster: application, groups: strange.to_vec() },
+        });
+        return (Vec::new(), refusals);
+    }
+    refusals.extend(
+        unknown.into_iter().map(|c| Refusal::NoSuchCluster { cluster: c.clone(), known: facts.clusters.keys().cloned().collect() }),
+    );
+    refusals.extend(contradictions(request).into_iter().map(|what| Refusal::Contradiction { what }));
+    let mut choices = Vec::new();
+    let (mut seen, mut passed) = (false, false);
+    let any_open = facts.clusters.iter().any(|(name, cluster)| selected(request, name) && is_open(cluster));
+    for (name, cluster) in facts.clusters.iter().filter(|(name, _)| selected(request, name)) {
+        let wanted = request.clusters.iter().find(|w| &w.name == name);
+        if cluster.versions.is_empty() && wanted.is_none() {
+            continue;
+        }
+        if is_passed_by(request, cluster, wanted.is_some(), any_open) {
+            passed = true;
+            continue;
+        }
+        seen = true;
+        match choose_one(request, name, cluster, wanted.and_then(|w| w.count)) {
+            Ok(choice) => choices.push(choice),
+            Err(refusal) => refusals.push(refusal),
+        }
+    }
+    if !seen && passed && refusals.is_empty() {
+        let cluster = application.clone();
+        refusals.push(if request.undo { Refusal::NothingToUndo { cluster } } else { Refusal::NothingToResume { application } });
+    } else if !seen && refusals.is_empty() {
+        let groups: Vec<GroupName> =
+            facts.clusters.iter().filter(|(n, _)| selected(request, n)).flat_map(|(_, c)| c.unversioned.clone()).collect();
+        refusals.push(match request.prefix.clone().filter(|_| groups.is_empty()) {
+            Some(prefix) => Refusal::NoSuchCluster { cluster: format!("{prefix}*"), known: facts.clusters.keys().cloned().collect() },
+            None => Refusal::NamesNotSpinnakers { cluster: application, groups },
+        });
+    }
+    (choices, refusals)
+}
+
+/// Going on and undoing concern what is unfinished. Where nothing is, a finished rollback can be undone.
+fn is_passed_by(request: &Request, cluster: &Cluster, named: bool, any_open: bool) -> bool {
+    if is_open(cluster) || (!request.resume && !request.undo) {
+        return false;
+    }
+    request.resume || any_open || (!named && !cluster.versions.last().is_some_and(was_rolled_back))
+}
+
+fn contradictions(request: &Request) -> Vec<String> {
+    let names: Vec<&str> = request.clusters.iter().map(|w| w.name.as_str()).collect();
+    let twice = names.iter().enumerate().filter(|(i, name)| names[..*i].contains(name)).map(|(_, name)| format!("--cluster {name} twice"));
+    let both = request.polling.iter().filter(|c| request.not_polling.contains(c)).map(|c| format!("{c} is --polling and --not-polling"));
+    let idle = request.polling.iter().chain(&request.not_polling).filter(|c| !selected(request, c));
+    twice.chain(both).chain(idle.map(|c| format!("{c} is said to be polling or not, and is not selected"))).collect()
+}
+
+fn selected(request: &Request, name: &str) -> bool {
+    let asked = request.clusters.is_empty() || request.clusters.iter().any(|w| w.name == name);
+    asked && request.prefix.as_deref().is_none_or(|prefix| name.starts_with(prefix))
+}
+
+fn choose_one<'a>(request: &Request, name: &'a str, cluster: &'a Cluster, count: Option<u32>) -> Result<Choice<'a>, Refusal> {
+    let owned = || name.to_owned();
+    if !cluster.unversioned.is_empty() {
+        return Err(Refusal::NamesNotSpinnakers { cluster: owned(), groups: cluster.unversioned.clone() });
+    }
+    let [older @ .., newest] = cluster.versions.as_slice() else {
+        return Err(Refusal::OneGroup { cluster: owned(), groups: Vec::new() });
+    };
+    let open = Open::find(cluster)?;
+    let previous = || {
+        Ok(match request.to {
+            Some(to) if newest.sequence == to => {
+                return Err(Refusal::VersionIsNewest { cluster: owned(), newest: newest.group.name.clone() });
+            }
+            Some(to) => older.iter().rfind(|v| v.sequence == to).ok_or_else(|| Refusal::NoSuchVersion {
+                cluster: owned(),
+                version: to,
+                known: older.iter().map(|v| v.push.clone()).collect(),
+            })?,
+            None => older.last().ok_or_else(|| Refusal::OneGroup { cluster: owned(), groups: vec![newest.group.name.clone()] })?,
+        })
+    };
+    let another = |open: &Open<'a>| Refusal::AnotherUnfinished { cluster: owned(), restores: open.restore.group.name.clone() };
+    let (way, restore) = match open.as_ref() {
+        Some(open) if open.undoes && !request.resume && !request.undo => return Err(another(open)),
+        Some(open) if request.to.is_some_and(|to| to != open.restore.sequence) => return Err(another(open)),
+        Some(open) if open.undoes => (Way::Forward, open.restore),
+        Some(_) if request.undo && is_switched(cluster) => (Way::Forward, newest),
+        Some(open) if request.undo => (Way::PutBack, open.restore),
+        Some(open) => (Way::Rollback, open.restore),
+        // Holds without the restored group's record: the first write of all was under way, and nothing else had been changed.
+        None if request.undo && records(cluster).next().is_some() => (Way::PutBack, previous()?),
+        None if request.undo && was_rolled_back(newest) => (Way::Forward, newest),
+        None if request.undo => return Err(Refusal::NothingToUndo { cluster: owned() }),
+        None => (Way::Rollback, previous()?),
+    };
+    let singleton = if request.polling.iter().any(|p| p == name) {
+        Some("named by --polling")
+    } else {
+        let by_detail = cluster.role.as_deref() == Some(POLLING) && !request.not_polling.iter().any(|p| p == name);
+        by_detail.then_some("its name says `polling`; --not-polling says otherwise")
+    };
+    let position = cluster.versions.iter().position(|v| v.group.name == restore.group.name).unwrap_or(0);
+    let others = cluster.versions.iter().enumerate().filter(|(i, _)| *i != position);
+    let (retire, left): (Vec<_>, Vec<_>) = others.partition(|(i, v)| {
+        let runs = v.group.capacity.desired > 0 || v.group.instances.iter().any(|i| i.state != LifecycleState::Terminated);
+        let recorded = matches!(Record::parse(&v.group.tags), Ok(Some(_)));
+        recorded
+            || match way {
+                // Disabled or not: what lives and is newer, or polls, would work again once the newest is at nothing.
+                Way::Rollback => {
+                    *i + 1 == cluster.versions.len() || (*i > position && (runs || !v.group.is_disabled())) || (singleton.is_some() && runs)
+                }
+                Way::Forward => runs && (!v.group.is_disabled() || singleton.is_some()),
+                Way::PutBack => false,
+            }
+    });
+    let strip = |versions: Vec<(usize, &'a Version)>| versions.into_iter().map(|(_, v)| v).collect::<Vec<_>>();
+    let bystanders = strip(left).into_iter().filter(|v| v.group.capacity.desired > 0 || !v.group.instances.is_empty()).collect();
+    Ok(Choice { cluster: name, way, count, singleton, restore, retire: strip(retire), bystanders, versions: &cluster.versions })
+}
+
+/// A rollback that was begun and has not ended, as the groups' records tell.
+struct Open<'a> {
+    restore: &'a Version,
+    undoes: bool,
+}
+
+impl<'a> Open<'a> {
+    fn find(cluster: &'a Cluster) -> Result<Option<Self>, Refusal> {
+        if let Some((group, problem)) = cluster.versions.iter().find_map(|v| Some((&v.group.name, Record::parse(&v.group.tags).err()?))) {
+            return Err(Refusal::RecordUnreadable { group: group.clone(), problem: problem.to_string() });
+        }
+        let restores = records(cluster).filter(|(_, record)| record.role == Role::Restore);
+        // An undoing that has not yet written all of its own records stands beside what it undoes.
+        Ok(restores.map(|(restore, record)| Self { restore, undoes: record.undoes }).max_by_key(|open| open.undoes))
+    }
+}
+
+fn records(cluster: &Cluster) -> impl Iterator<Item = (&Version, Record)> {
+    cluster.versions.iter().filter_map(|v| Some((v, Record::parse(&v.group.tags).ok()??)))
+}
+
+/// An unfinished rollback of the cluster is there to be gone on with.
+fn is_open(cluster: &Cluster) -> bool {
+    cluster.versions.iter().any(|v| !matches!(Record::parse(&v.group.tags), Ok(None)))
+}
+
+/// Something of what was to go has been set to nothing.
+fn is_switched(cluster: &Cluster) -> bool {
+    let zeroed = |v: &Version, r: &Record| v.group.capacity == Capacity::default() && r.found.capacity != Capacity::default();
+    records(cluster).any(|(version, record)| record.role == Role::Retire && zeroed(version, &record)) || is_being_released(cluster)
+}
+
+/// The restored group alone is still recorded, and it is not as it was found: the end of a rollback that had done everything else.
+fn is_being_released(cluster: &Cluster) -> bool {
+    let [(version, record)] = &records(cluster).collect::<Vec<_>>()[..] else { return false };
+    let now = Shape::of(&version.group);
+    let unfrozen = |shape: &Shape| shape.suspended.iter().filter(|p| !FREEZE.contains(p)).cloned().collect::<BTreeSet<Process>>();
+    record.role == Role::Restore && (now.capacity != record.found.capacity || unfrozen(&now) != unfrozen(&record.found))
+}
+
+/// A finished rollback has left it at nothing, with what it had on record.
+fn was_rolled_back(newest: &Version) -> bool {
+    let group = &newest.group;
+    group.capacity == Capacity::default() && generation(&group.tags) > 0 && recorded_capacity(&group.tags).is_some()
+}
+
+/// Lines about clusters that a run over the whole application passes by.
+pub(super) fn skipped(request: &Request, facts: &Facts) -> Vec<String> {
+    let unversioned = facts.clusters.iter().filter(|(name, c)| c.versions.is_empty() && selected(request, name));
+    let mut lines: Vec<String> = unversioned.map(|(name, _)| format!("{name}: no version in its name: left alone")).collect();
+    if request.undo && facts.clusters.iter().any(|(name, cluster)| selected(request, name) && is_open(cluster)) {
+        let finished = |c: &Cluster| !is_open(c) && c.versions.last().is_some_and(was_rolled_back);
+        let finished = facts.clusters.iter().filter(|(name, c)| selected(request, name) && finished(c));
+        lines.extend(finished.map(|(name, _)| format!("{name}: a rollback of it has ended and stays; undo it by itself afterwards")));
+    }
+    lines.extend(facts.strange.iter().map(|name| format!("{name}: not a name of Spinnaker's: left alone")));
+    lines
+}

@@ -1,0 +1,59 @@
+//! The plan that puts a cluster back as an unfinished rollback found it: nothing has ended yet that cannot come back. Pure.
+//!
+//! What must stay true: of the groups that were to go nothing but frozen processes and load balancers had been changed, so that their sizes stay
+//! as they are, whoever set them; the restored group gets its own sizes again, and never loses more members than were added.
+
+use super::super::facts::Facts;
+use super::super::facts::backends_of;
+use super::super::record::Record;
+use super::super::record::Role;
+use super::Choice;
+use super::ClusterPlan;
+use super::GroupPlan;
+use super::Request;
+use super::Shape;
+use super::frozen;
+use super::generation_of;
+use super::record;
+use super::unfrozen;
+use crate::model::Group;
+use crate::model::Timestamp;
+
+pub(super) fn put_back(request: &Request, facts: &Facts, choice: &Choice<'_>, now: Timestamp) -> ClusterPlan {
+    let restore = &choice.restore.group;
+    let earlier = Record::parse(&restore.tags).ok().flatten();
+    let count = earlier.as_ref().map_or(0, |record| record.count);
+    let found = earlier.map_or_else(|| Shape::of(restore), |record| record.found);
+    let group = |group: &Group, role: Role, after: Shape| GroupPlan {
+        name: group.name.clone(),
+        before: Shape::of(group),
+        members: group.instances.len(),
+        during: after.capacity,
+        after,
+        frozen: frozen(group),
+        record: record(group, role, choice, count),
+    };
+    let retire = choice.retire.iter().map(|v| &v.group);
+    let retire = retire.map(|g| group(g, Role::Retire, Shape { capacity: g.capacity, suspended: unfrozen(g) })).collect();
+    let backends = backends_of(restore);
+    let mut notes = vec!["undone: every group goes back to what the rollback found".to_owned()];
+    if restore.capacity.desired > found.capacity.desired {
+        let (now, then) = (restore.capacity.desired, found.capacity.desired);
+        notes.push(format!("{}: {now} instances become {then} again; AWS chooses which of them end", restore.name));
+    }
+    ClusterPlan {
+        cluster: choice.cluster.to_owned(),
+        way: choice.way,
+        singleton: choice.singleton.is_some(),
+        restore: group(restore, Role::Restore, found),
+        retire,
+        bystanders: choice.bystanders.iter().map(|v| v.group.name.clone()).collect(),
+        versions: choice.versions.iter().map(|v| v.group.name.clone()).collect(),
+        count,
+        generation: generation_of(request, choice, now).0,
+        resume: Vec::new(),
+        first_health: backends.iter().filter_map(|b| facts.backends.get(b)).map(|f| f.first_health).max().unwrap_or_default(),
+        backends,
+        notes,
+    }
+}

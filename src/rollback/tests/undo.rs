@@ -1,0 +1,221 @@
+//! An unfinished rollback, gone on with or taken back, whichever change it died at and whoever does it.
+
+use super::*;
+use crate::model::CAPACITY_TAG;
+use crate::model::Group;
+use crate::model::GroupName;
+use crate::model::InstanceId;
+use crate::model::generation;
+use crate::rollback::facts::Facts;
+use crate::rollback::record::RECORD_TAG;
+
+/// What is to be as it was found: sizes, processes, tags but for the counter of rollbacks, and who is behind the load balancers.
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
+    capacity: Capacity,
+    suspended: Vec<Process>,
+    tags: Vec<(String, String)>,
+    alive: usize,
+    behind: Vec<InstanceId>,
+}
+
+async fn found(fleet: &Fleet) -> Vec<(GroupName, Found)> {
+    let facts = everything(fleet).await;
+    let one = |group: &Group| Found {
+        capacity: group.capacity,
+        suspended: group.suspended.keys().cloned().collect(),
+        tags: group.tags.iter().filter(|(k, _)| *k != crate::model::GENERATION_TAG).map(|(k, v)| (k.clone(), v.clone())).collect(),
+        alive: plan::alive(group).count(),
+        behind: group.instances.iter().map(|i| &i.id).filter(|id| facts.backends.values().any(|b| b.has(id))).cloned().collect(),
+    };
+    facts.clusters.values().flat_map(|c| &c.versions).map(|v| (v.group.name.clone(), one(&v.group))).collect()
+}
+
+async fn everything(fleet: &Fleet) -> Facts {
+    let mut facts = facts::survey(fleet, "spin", 1).await.unwrap();
+    let names = facts.clusters.values().flat_map(|c| &c.versions).map(|v| v.group.name.clone()).collect();
+    facts::look_closer(fleet, fleet, &mut facts, &names, 1).await.unwrap();
+    facts
+}
+
+/// Half drained, with a scheduled action off and a capacity on record, beside a polling cluster.
+fn fleet(stale: u64) -> Fleet {
+    let fleet = Fleet { stale: Duration::from_secs(stale), ..with_polling() };
+    fleet.meddle("spin-ha-v023", |g| {
+        g.suspended.insert(Process::ScheduledActions, String::new());
+        g.tags.insert(CAPACITY_TAG.to_owned(), "1/3/6".to_owned());
+    });
+    fleet
+}
+
+fn undo() -> Request {
+    Request { undo: true, ..request(900) }
+}
+
+fn resume() -> Request {
+    Request { resume: true, owner: "bob@desk".to_owned(), taken_over: true, ..request(900) }
+}
+
+/// A run that dies at this change; what it leaves behind settles meanwhile.
+async fn dies_at(fleet: &Fleet, change: usize, rest: u64) {
+    fleet.fault(change, Fault::Dies);
+    let request = request(900);
+    let died = tokio::time::timeout(Duration::from_secs(rest), go(fleet, &request)).await;
+    assert!(died.is_err(), "it dies at {change}: {died:?}");
+}
+
+async fn changes_of_a_clean_run() -> usize {
+    let clean = fleet(0);
+    assert_eq!(go(&clean, &request(900)).await.exit_code(), 0);
+    clean.changes()
+}
+
+/// The newest group of either cluster has been set to nothing.
+fn is_switched(fleet: &Fleet) -> bool {
+    ["spin-ha-v024", "spin-ha-polling-v024"].iter().any(|name| fleet.group(name).capacity == Capacity::default())
+}
+
+fn assert_rolled_back_to(fleet: &Fleet, expected: &str) {
+    assert_eq!((sizes(fleet, "spin-ha-v023").as_str(), sizes(fleet, "spin-ha-v024").as_str()), (expected, "0/0/0"));
+    for (name, suspended) in [("spin-ha-v023", &[Process::ScheduledActions][..]), ("spin-ha-v024", &[])] {
+        let group = fleet.group(name);
+        assert!(group.suspended.keys().eq(suspended), "{group:?}");
+        assert!(!group.tags.contains_key(HOLD_TAG) && !group.tags.contains_key(RECORD_TAG), "{group:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_would_fight_is_suspended_meanwhile_and_goes_on_exactly_as_it_was_found() {
+    let fleet = fleet(0);
+    let outcome = meddled(&fleet, advance::Stage::Await, |fleet| {
+        for name in ["spin-ha-v023", "spin-ha-v024"] {
+            let suspended = fleet.group(name).suspended;
+            assert!(plan::FREEZE.iter().all(|p| suspended.contains_key(p)), "{name}: {suspended:?}");
+        }
+    })
+    .await;
+    assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+    assert_eq!(fleet.group("spin-ha-v023").suspended.into_keys().collect::<Vec<_>>(), [Process::ScheduledActions]);
+    for name in ["spin-ha-v024", "spin-ha-polling-v023", "spin-ha-polling-v024"] {
+        let group = fleet.group(name);
+        assert!(group.suspended.is_empty() && !group.tags.contains_key(RECORD_TAG), "{group:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn until_the_switch_undo_puts_everything_back_as_it_was_found() {
+    let (mut back, mut forward) = (0, 0);
+    for at in 1..=changes_of_a_clean_run().await {
+        let fleet = Fleet { undone: true, ..fleet(3) };
+        let before = found(&fleet).await;
+        dies_at(&fleet, at, 300).await;
+        if is_switched(&fleet) {
+            forward += 1;
+            continue;
+        }
+        back += 1;
+        let outcome = go(&fleet, &undo()).await;
+        assert!(matches!(outcome, Outcome::Done(_)), "died at {at}: {outcome:?}");
+        tokio::time::sleep(ENDING * 2).await;
+        assert_eq!(found(&fleet).await, before, "died at {at}");
+        assert!(generation(&fleet.group("spin-ha-v023").tags) >= 1, "agents know that a rollback has been there");
+    }
+    assert!(back >= 8 && forward >= 8, "{back} before the switch, {forward} after it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_dies_at_any_change_is_finished_by_the_next_one() {
+    let died_at = 14;
+    let clean = Fleet { undone: true, ..fleet(0) };
+    let before = found(&clean).await;
+    dies_at(&clean, died_at, 300).await;
+    assert!(!is_switched(&clean), "choose an earlier change");
+    assert_eq!(go(&clean, &undo()).await.exit_code(), 0);
+    let changes = clean.changes() - died_at;
+    assert!(changes >= 6, "{changes}");
+    for at in died_at + 1..=died_at + changes {
+        for fault in [Fault::Dies, Fault::ReplyLost, Fault::RequestLost] {
+            let fleet = Fleet { undone: true, ..fleet(3) };
+            dies_at(&fleet, died_at, 300).await;
+            fleet.fault(at, fault);
+            let (undo, again) = (undo(), undo());
+            let first = tokio::time::timeout(Duration::from_secs(300), go(&fleet, &undo)).await;
+            if first.is_err() {
+                let outcome = go(&fleet, &again).await;
+                let nothing = matches!(&outcome, Outcome::Refused(why) if why.iter().all(|r| r.code() == "rollback-nothing-to-undo"));
+                assert!(matches!(outcome, Outcome::Done(_)) || nothing, "{fault:?} at {at}: {outcome:?}");
+            }
+            tokio::time::sleep(ENDING * 2).await;
+            assert_eq!(found(&fleet).await, before, "{fault:?} at {at}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_switch_undo_is_a_rollback_to_the_newest_and_says_so() {
+    let last = changes_of_a_clean_run().await;
+    let mut forward = 0;
+    for at in 1..=last {
+        let fleet = Fleet { undone: true, ..fleet(3) };
+        dies_at(&fleet, at, 300).await;
+        if !is_switched(&fleet) {
+            continue;
+        }
+        forward += 1;
+        let outcome = go(&fleet, &undo()).await;
+        assert!(matches!(outcome, Outcome::Done(_)), "died at {at}: {outcome:?}");
+        if fleet.group("spin-ha-v024").capacity == Capacity::default() {
+            // It had ended for this cluster, and was unfinished for the other, which goes first.
+            let again = go(&fleet, &undo()).await;
+            assert!(matches!(again, Outcome::Done(_)), "died at {at}: {again:?}");
+        }
+        let (old, new) = (fleet.group("spin-ha-v023"), fleet.group("spin-ha-v024"));
+        assert_eq!(new.capacity.to_string(), "3/3/6", "died at {at}: {new:?}");
+        assert!(new.suspended.is_empty() && new.healthy_in_service() == 3, "died at {at}: {new:?}");
+        let off = [&old, &new].iter().all(|g| !g.tags.contains_key(HOLD_TAG) && !g.tags.contains_key(RECORD_TAG));
+        assert!(off, "died at {at}: {old:?} {new:?}");
+        assert_eq!(fleet.broken(), Vec::<String>::new(), "died at {at}");
+    }
+    assert!(forward >= 8, "{forward}");
+    let fleet = fleet(0);
+    assert_eq!(go(&fleet, &request(900)).await.exit_code(), 0);
+    let outcome = go(&fleet, &undo()).await;
+    assert!(matches!(outcome, Outcome::Done(_)), "after the end: {outcome:?}");
+    assert_eq!((sizes(&fleet, "spin-ha-v023"), sizes(&fleet, "spin-ha-v024")), ("0/0/0".to_owned(), "3/3/6".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_machine_resumes_what_another_began_once_its_hold_has_ended() {
+    let last = changes_of_a_clean_run().await;
+    for at in 1..last {
+        let fleet = fleet(3);
+        dies_at(&fleet, at, 300).await;
+        let early = go(&fleet, &resume()).await;
+        if matches!(&early, Outcome::Refused(why) if why.iter().all(|r| r.code() == "rollback-nothing-to-resume")) {
+            assert!(at + 2 >= last, "died at {at}, its last change");
+            assert_rolled_back_to(&fleet, "1/3/6");
+            continue;
+        }
+        let held = |outcome: &Outcome| matches!(outcome, Outcome::Refused(why) if why.iter().any(|r| r.code() == "rollback-held"));
+        assert!(held(&early), "died at {at}: {early:?}");
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        let begun_anew = go(&fleet, &Request { owner: "bob@desk".to_owned(), ..request(900) }).await;
+        let refused = matches!(&begun_anew, Outcome::Refused(why) if why.iter().all(|r| r.code() == "rollback-unfinished"));
+        assert!(refused, "died at {at}: only when told to: {begun_anew:?}");
+        let outcome = go(&fleet, &resume()).await;
+        assert!(matches!(outcome, Outcome::Done(_)), "died at {at}: {outcome:?}");
+        assert_eq!(fleet.broken(), Vec::<String>::new(), "died at {at}");
+        assert_rolled_back_to(&fleet, "1/3/6");
+    }
+    let outcome = go(&fleet(0), &resume()).await;
+    let nothing = matches!(&outcome, Outcome::Refused(why) if why[0].code() == "rollback-nothing-to-resume");
+    assert!(nothing, "{outcome:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_undone_where_nothing_was_rolled_back() {
+    let fleet = fleet(0);
+    let outcome = go(&fleet, &undo()).await;
+    assert!(matches!(&outcome, Outcome::Refused(why) if why[0].code() == "rollback-nothing-to-undo"), "{outcome:?}");
+    assert_eq!(fleet.changes(), 0);
+}
