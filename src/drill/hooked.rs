@@ -32,6 +32,16 @@ pub trait Hooks: Send + Sync + 'static {
         groups
     }
 
+    /// The tags that are written.
+    fn tagged(&self, tags: &[(String, String)]) -> Vec<(String, String)> {
+        tags.to_vec()
+    }
+
+    /// The processes that are resumed.
+    fn resumed(&self, processes: &[Process]) -> Vec<Process> {
+        processes.to_vec()
+    }
+
     /// The change that is sent.
     fn sent(&self, change: Resize) -> Resize {
         change
@@ -90,11 +100,11 @@ impl<H: Hooks> AutoScaling for Hooked<H> {
     }
 
     async fn resume(&self, group: &GroupName, processes: &[Process]) -> cloud::Result<Receipt> {
-        self.cloud.resume(group, processes).await
+        self.cloud.resume(group, &self.hooks.resumed(processes)).await
     }
 
     async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> cloud::Result<Receipt> {
-        self.cloud.put_tags(group, tags).await
+        self.cloud.put_tags(group, &self.hooks.tagged(tags)).await
     }
 
     async fn delete_tags(&self, group: &GroupName, keys: &[String]) -> cloud::Result<Receipt> {

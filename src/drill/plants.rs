@@ -28,8 +28,10 @@ use crate::journal::Journal;
 use crate::journal::What;
 use crate::model::Activity;
 use crate::model::Group;
+use crate::model::HOLD_TAG;
 use crate::model::InstanceId;
 use crate::model::Intake;
+use crate::model::LifecycleState;
 use crate::model::Process;
 use crate::model::Sample;
 use crate::model::Timestamp;
@@ -50,6 +52,7 @@ use crate::orchestrator::store::StoreError;
 use crate::orchestrator::store::Then;
 use crate::orchestrator::store::Write;
 use crate::orchestrator::store::WriteError;
+use crate::rollback::record::RECORD_TAG;
 
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +101,12 @@ pub enum Plant {
     SlowHandback,
     /// Each start of one execution by another makes two.
     StartsTwice,
+    /// A rollback does not write down how it found a group.
+    RecordForgotten,
+    /// A rollback resumes nothing of what it froze.
+    NeverThaws,
+    /// A rollback's restored group seems to have everybody in service, and it believes that.
+    SeesWhatItWants,
 }
 
 /// Plants a bug, or none.
@@ -125,7 +134,10 @@ pub fn plant(plant: Option<Plant>, gear: Gear) -> Gear {
         | Plant::LongLease
         | Plant::NoHandoff
         | Plant::SlowHandback
-        | Plant::StartsTwice => {}
+        | Plant::StartsTwice
+        | Plant::RecordForgotten
+        | Plant::NeverThaws
+        | Plant::SeesWhatItWants => {}
     }
     Gear {
         autoscaling: Arc::new(Hooked { cloud: autoscaling, hooks: BadCloud(plant) }),
@@ -133,6 +145,37 @@ pub fn plant(plant: Option<Plant>, gear: Gear) -> Gear {
         journal,
         audit,
         policy,
+    }
+}
+
+/// Plants a bug in a rollback, or none.
+pub fn mislead(plant: Option<Plant>, cloud: Arc<dyn AutoScaling>) -> Arc<dyn AutoScaling> {
+    match plant {
+        Some(plant) => Arc::new(Hooked { cloud, hooks: BadPlan(plant) }),
+        None => cloud,
+    }
+}
+
+struct BadPlan(Plant);
+
+impl Hooks for BadPlan {
+    fn shown(&self, mut groups: Vec<Group>) -> Vec<Group> {
+        let held = groups.iter_mut().filter(|g| g.tags.contains_key(HOLD_TAG) && self.0 == Plant::SeesWhatItWants);
+        for group in held {
+            // Without load balancers nobody contradicts.
+            group.target_groups.clear();
+            group.classic_load_balancers.clear();
+            group.instances.iter_mut().for_each(|i| i.state = LifecycleState::InService);
+        }
+        groups
+    }
+
+    fn tagged(&self, tags: &[(String, String)]) -> Vec<(String, String)> {
+        tags.iter().filter(|(key, _)| self.0 != Plant::RecordForgotten || key != RECORD_TAG).cloned().collect()
+    }
+
+    fn resumed(&self, processes: &[Process]) -> Vec<Process> {
+        processes.iter().filter(|p| self.0 != Plant::NeverThaws || Process::DISABLING.contains(p)).cloned().collect()
     }
 }
 

@@ -148,10 +148,44 @@ pub struct Play {
     pub crash_at_call: f64,
     /// Mean time between crashes of one agent; `None` = none.
     pub crash_every: Option<Duration>,
-    /// Of the calls of the person on call, the part that kills the rollback; it is started again.
-    pub rollback_dies: f64,
+    /// What befalls the person on call.
+    pub oncall: Oncall,
     /// The play ends then at the latest.
     pub limit: SimTime,
+}
+
+/// What befalls the person on call, and what he does about it.
+#[derive(Clone, Debug, Default)]
+pub struct Oncall {
+    /// Chance that his machine dies between two looks of the director.
+    pub dies: f64,
+    /// How the first runs of the command die; the ones after those live.
+    pub deaths: Vec<Death>,
+    /// What he types after a death.
+    pub then: Then,
+    /// Somebody else changes a group so long after the first run's beginning.
+    pub meddled_after: Option<Duration>,
+}
+
+/// When a run of the command dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// When it has heard of this many of its steps.
+    AfterStep(u32),
+    /// After this time, whatever is under way.
+    After(Duration),
+}
+
+/// What the person on call types after his machine has died.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Then {
+    /// The same again.
+    #[default]
+    Again,
+    /// `--resume`, on another machine.
+    Resume,
+    /// `--undo`, and then the same again.
+    Undo,
 }
 
 /// One cluster of a play.
@@ -189,7 +223,7 @@ pub fn play(piece: impl Into<Piece>, seed: u64) -> Play {
     match scenario {
         Scenario::Redeploy => play.engines = play.engines.map(|_| script::redeploy(&mut rng)),
         Scenario::Crash => play.engines = Some(script::crash(&mut rng)),
-        Scenario::Rollback => play.goes_bad_after = Some(Duration::from_secs(rng.random_range(240..600))),
+        Scenario::Rollback => bad_night(&mut play, &mut rng),
         Scenario::Storm => storm(&mut play, &mut rng),
     }
     play
@@ -235,8 +269,32 @@ fn calm(rng: &mut Pcg64Mcg) -> Play {
         goes_bad_after: None,
         crash_at_call: 0.0,
         crash_every: None,
-        rollback_dies: 0.0,
+        oncall: Oncall::default(),
         limit: Duration::from_secs(2 * 3600),
+    }
+}
+
+/// A rollback by a person whose machine dies, in bad weather, with somebody else at the same groups: each of them in some plays.
+fn bad_night(play: &mut Play, rng: &mut Pcg64Mcg) {
+    play.goes_bad_after = Some(Duration::from_secs(rng.random_range(240..600)));
+    let deaths = pick(rng, &[0, 1, 1, 2]);
+    // A rollback of these two clusters takes about thirty steps and two minutes.
+    play.oncall.deaths = (0..deaths)
+        .map(|_| match rng.random_bool(0.6) {
+            true => Death::AfterStep(rng.random_range(1..32)),
+            false => Death::After(Duration::from_millis(rng.random_range(200..150_000))),
+        })
+        .collect();
+    play.oncall.then = pick(rng, &[Then::Again, Then::Resume, Then::Undo]);
+    play.oncall.meddled_after = rng.random_bool(0.2).then(|| Duration::from_secs(rng.random_range(5..120)));
+    if rng.random_bool(0.5) {
+        return;
+    }
+    play.region.stale_bound = play.policy.stale_bound.mul_f64(rng.random_range(0.0..0.9));
+    for kind in
+        [TroubleKind::Throttle, TroubleKind::ServerError, TroubleKind::Reset, TroubleKind::LoseReply, TroubleKind::ResourceContention]
+    {
+        play.region.trouble.push(Trouble::always(kind).with_probability(pick(rng, &[0.0, 0.02, 0.08])));
     }
 }
 
@@ -287,7 +345,7 @@ fn storm(play: &mut Play, rng: &mut Pcg64Mcg) {
     play.region.undocumented = Some(Undocumented { terminate_while_suspended: rng.random_bool(0.8), ..Undocumented::draw(rng) });
     if rng.random_bool(0.5) {
         play.goes_bad_after = Some(Duration::from_secs(rng.random_range(60..900)));
-        play.rollback_dies = pick(rng, &[0.0, 0.005, 0.015]);
+        play.oncall.dies = pick(rng, &[0.0, 0.005, 0.015]);
     }
     let min = pick(rng, &[0, 1, 2, 3]);
     let cluster = &mut play.clusters[0];

@@ -2,12 +2,13 @@
 //!
 //! Under a paused runtime a play of two hours takes well under a second. The live view paces the same clock.
 
+mod oncall;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use rand::Rng;
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
@@ -26,7 +27,6 @@ use crate::cloud::sim::Trouble;
 use crate::cloud::sim::TroubleKind;
 use crate::cloud::sim::Truth;
 use crate::host::clock::VirtualClock;
-use crate::model::Clock;
 use crate::model::Group;
 use crate::model::GroupName;
 use crate::model::InstanceId;
@@ -37,12 +37,15 @@ use crate::rollback;
 use super::fleet::Counts;
 use super::fleet::Fleet;
 use super::fleet::Remains;
-use super::scenario::APPLICATION;
 use super::scenario::Play;
 use super::scenario::START_MS;
 use super::scenario::USERS;
 use super::station::Station;
 use super::station::Stations;
+use oncall::AGAIN_AT_MOST;
+use oncall::Command;
+pub use oncall::RollbackRun;
+pub use oncall::Undone;
 
 /// Between two looks of the director at the region.
 pub const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -50,12 +53,6 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(2);
 const LEAST_REST: Duration = Duration::from_millis(1);
 /// A crashed agent is back after this long: systemd's `RestartSec` and the start.
 const BACK_AFTER: Duration = Duration::from_secs(2);
-/// From the new groups' going bad to the person's typing the command.
-const PAGED_AFTER: Duration = Duration::from_secs(90);
-/// A rollback that paused or died is started again after this long.
-const AGAIN_AFTER: Duration = Duration::from_secs(20);
-/// How often it is started again at most.
-const AGAIN_AT_MOST: u32 = 100;
 /// A play in which nothing has happened for so long stands still: longer than twice the longest time between two tries of a held drain.
 const STANDSTILL: Duration = Duration::from_secs(1800);
 /// After the last thing that could happen, the play goes on for this long to see that nothing more does.
@@ -81,23 +78,6 @@ pub struct Aftermath {
     pub executing: BTreeMap<InstanceId, Vec<String>>,
     /// What is left of the embedded engines, when there were any.
     pub(super) remains: Option<Remains>,
-}
-
-/// What the person on call did.
-#[derive(Clone, Debug)]
-pub struct RollbackRun {
-    /// When the command was first typed.
-    pub from: SimTime,
-    /// Every group just before.
-    pub before: Vec<Group>,
-    /// When it ended for good.
-    pub to: SimTime,
-    /// How it ended; `None` when the play ended first.
-    pub outcome: Option<rollback::Outcome>,
-    /// Times it was started.
-    pub starts: u32,
-    /// How many of each old group served its users, over time.
-    pub serving: Vec<(SimTime, GroupName, usize)>,
 }
 
 /// What a watcher sees between two looks.
@@ -136,6 +116,7 @@ pub async fn perform(play: &Play, seed: u64, watcher: &mut dyn Watcher, plant: P
         bad_at: None,
         news: Vec::new(),
         rollback: None,
+        meddled: false,
         fleet,
         others: JoinSet::new(),
     };
@@ -170,6 +151,8 @@ struct Director<'a> {
     bad_at: Option<SimTime>,
     news: Vec<String>,
     rollback: Option<RollbackRun>,
+    /// Somebody else's change of a group stands.
+    meddled: bool,
     fleet: Option<Arc<Fleet>>,
     /// Who starts work for the fleet, and what befalls it.
     others: JoinSet<()>,
@@ -179,7 +162,7 @@ impl Director<'_> {
     async fn run(&mut self, watcher: &mut dyn Watcher) -> bool {
         let mut quiet_since: Option<SimTime> = None;
         let oncall = CancellationToken::new();
-        let mut command: Option<JoinSet<rollback::Outcome>> = None;
+        let mut command: Option<Command> = None;
         let mut moved = (SimTime::ZERO, self.happenings());
         loop {
             let now = self.sim.with(|r| r.now());
@@ -337,55 +320,6 @@ impl Director<'_> {
         }
     }
 
-    fn oncall(&mut self, now: SimTime, command: &mut Option<JoinSet<rollback::Outcome>>, cancel: &CancellationToken) {
-        let Some(bad_at) = self.bad_at else { return };
-        if command.is_some() {
-            let old = self.play.clusters.iter().map(|c| GroupName::from(c.old.name.as_str()));
-            let serving: Vec<_> = old.map(|name| (now, name.clone(), self.serving(&name))).collect();
-            if let Some(run) = &mut self.rollback {
-                run.serving.extend(serving);
-            }
-        }
-        if let Some(running) = command {
-            if self.play.rollback_dies > 0.0 && self.rng.random_bool(self.play.rollback_dies) {
-                // The laptop dies: nothing is cleaned up, the tags stay.
-                running.abort_all();
-                *command = None;
-                self.news.push("on call: the laptop dies in the middle of the rollback".to_owned());
-            } else if let Some(Ok(outcome)) = running.try_join_next() {
-                *command = None;
-                self.news.push(format!("on call: {}", describe(&outcome)));
-                if let Some(run) = &mut self.rollback {
-                    run.to = now;
-                    run.outcome = Some(outcome);
-                }
-            }
-            return;
-        }
-        let again = match &self.rollback {
-            None => now >= bad_at + PAGED_AFTER,
-            Some(run) => match &run.outcome {
-                Some(rollback::Outcome::Done(_) | rollback::Outcome::Refused(_)) => false,
-                Some(rollback::Outcome::Paused(_) | rollback::Outcome::Failed(_) | rollback::Outcome::Blind(_)) | None => {
-                    run.starts < AGAIN_AT_MOST && now >= run.to + AGAIN_AFTER
-                }
-            },
-        };
-        if !again {
-            return;
-        }
-        let before = self.groups();
-        let run = self.rollback.get_or_insert(RollbackRun { from: now, before, to: now, outcome: None, starts: 0, serving: Vec::new() });
-        run.starts += 1;
-        run.to = now;
-        run.outcome = None;
-        self.news.push(format!("on call: bellrock rollback {APPLICATION} --yes"));
-        let (sim, clock, cancel, seed) = (self.sim.clone(), self.clock.clone(), cancel.clone(), self.rng.random());
-        let mut task = JoinSet::new();
-        task.spawn(async move { roll_back(&sim, clock.as_ref(), &cancel, seed).await });
-        *command = Some(task);
-    }
-
     fn groups(&self) -> Vec<Group> {
         self.sim.with(|r| r.group_names().iter().filter_map(|name| r.group_now(name)).map(|d| d.group).collect())
     }
@@ -474,51 +408,6 @@ pub fn serving(region: &mut Region, group: &GroupName) -> usize {
         .filter(|id| region.instance(id).is_some_and(|i| i.state == LifecycleState::InService))
         .filter(|id| health.iter().any(|h| &h.target.instance == *id && h.state == TargetState::Healthy))
         .count()
-}
-
-async fn roll_back(sim: &Sim, clock: &dyn Clock, cancel: &CancellationToken, seed: u64) -> rollback::Outcome {
-    let cloud = sim.cloud("oncall");
-    let journal = rollback::Journal::none();
-    let service = Front { sim: sim.clone() };
-    let world = rollback::World {
-        scaling: &cloud,
-        balancing: &cloud,
-        service: &service,
-        clock,
-        journal: &journal,
-        sink: &rollback::Silent,
-        cancel,
-        seed,
-    };
-    let service_urls = vec!["https://shop.example/".to_owned()];
-    let request = rollback::Request { service_urls, ..rollback::Request::of(APPLICATION, "oncall@laptop") };
-    rollback::run(&world, &request).await
-}
-
-/// The service as its users reach it: it answers while somebody is healthy behind the users' load balancer.
-struct Front {
-    sim: Sim,
-}
-
-#[async_trait]
-impl rollback::Service for Front {
-    async fn ask(&self, _url: &str) -> Result<(), String> {
-        let healthy = self.sim.with(|r| r.group_names().iter().map(|name| serving(r, name)).sum::<usize>());
-        if healthy > 0 { Ok(()) } else { Err("502 Bad Gateway".to_owned()) }
-    }
-}
-
-fn describe(outcome: &rollback::Outcome) -> String {
-    match outcome {
-        rollback::Outcome::Done(report) => format!("rollback done in {} s, {} changes", report.took.as_secs(), report.changes),
-        rollback::Outcome::Refused(refusals) => format!("rollback refused: {refusals:?}"),
-        rollback::Outcome::Paused(_) => "rollback paused".to_owned(),
-        rollback::Outcome::Failed(report) => {
-            let stops: Vec<String> = report.clusters.iter().filter_map(|c| c.stop.as_ref()).map(ToString::to_string).collect();
-            format!("rollback failed: {}", stops.join("; "))
-        }
-        rollback::Outcome::Blind(error) => format!("rollback could not read the facts: {error}"),
-    }
 }
 
 /// Trouble that a play has, for people.

@@ -49,9 +49,19 @@ fn crashes_lose_nothing_and_others_go_on() {
 
 #[test]
 fn rollback_restores_what_was() {
-    for seed in 0..5 {
+    for seed in 0..40 {
         assert_pass(&run_alone(Scenario::Rollback, seed, None).unwrap());
     }
+}
+
+#[test]
+fn bad_nights_have_every_kind_of_trouble_in_them() {
+    let plays: Vec<_> = (0..40).map(|seed| scenario::play(Scenario::Rollback, seed)).collect();
+    for then in [scenario::Then::Again, scenario::Then::Resume, scenario::Then::Undo] {
+        assert!(plays.iter().filter(|p| p.oncall.then == then && !p.oncall.deaths.is_empty()).count() >= 4, "{then:?}");
+    }
+    assert!(plays.iter().filter(|p| p.oncall.meddled_after.is_some()).count() >= 4);
+    assert!(plays.iter().filter(|p| !p.region.trouble.is_empty()).count() >= 10);
 }
 
 #[test]
@@ -153,6 +163,11 @@ fn has_crashes(play: &scenario::Play) -> bool {
     play.goes_bad_after.is_some() && play.crash_every.is_some_and(|every| every < Duration::from_secs(300))
 }
 
+/// The machine of the person on call dies in the middle of the rollback.
+fn dies_at_it(play: &scenario::Play) -> bool {
+    !play.oncall.deaths.is_empty() && play.oncall.meddled_after.is_none()
+}
+
 fn anything(_: &scenario::Play) -> bool {
     true
 }
@@ -195,5 +210,8 @@ caught! {
     closing_intake_without_stopping_claims_is_caught: IntakeNeverClosed in Redeploy where anything, by ["S3"];
     running_on_instead_of_handing_off_is_caught: NoHandoff in Redeploy where anything, by ["E6"];
     a_hand_off_that_takes_too_long_is_caught: SlowHandback in Redeploy where anything, by ["E5"];
+    not_writing_down_how_a_group_was_found_is_caught: RecordForgotten in Rollback where dies_at_it, by ["S12"];
+    leaving_frozen_what_was_frozen_is_caught: NeverThaws in Rollback where anything, by ["S12"];
+    a_rollback_that_sees_what_it_wants_to_see_is_caught: SeesWhatItWants in Rollback where anything, by ["S13"];
     starting_twice_is_caught: StartsTwice in Redeploy where anything, by ["E7"];
 }

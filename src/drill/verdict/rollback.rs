@@ -18,6 +18,7 @@ use crate::drill::scenario::Cluster;
 use crate::drill::stage::LOOK_EVERY;
 use crate::model::CAPACITY_TAG;
 use crate::model::Capacity;
+use crate::model::GENERATION_TAG;
 use crate::model::Group;
 use crate::model::GroupName;
 use crate::model::HOLD_TAG;
@@ -28,6 +29,7 @@ use crate::model::Process;
 use crate::model::recorded_capacity;
 use crate::rollback::Outcome;
 use crate::rollback::Refusal;
+use crate::rollback::record::RECORD_TAG;
 
 /// The restored group was seen to serve at most so long before the newest is taken away: two looks that agree, and the calls.
 const SEEN_TO_SERVE: Duration = Duration::from_secs(30);
@@ -77,6 +79,9 @@ impl Judge<'_> {
         if bystander[0] != bystander[1] {
             return Some(format!("{BYSTANDER} was touched: {bystander:?}"));
         }
+        if let Some(wrong) = self.wrong_when_undone() {
+            return Some(wrong);
+        }
         if !self.is_done() {
             return None;
         }
@@ -89,11 +94,48 @@ impl Judge<'_> {
         None
     }
 
+    /// What was taken back before the switch is as it was found, field by field; after it the newest has what it had.
+    fn wrong_when_undone(&self) -> Option<String> {
+        let run = self.after.rollback.as_ref()?;
+        let undone = run.undone.as_ref().filter(|undone| !undone.after.is_empty())?;
+        let agents = |group: &Group| self.resizes().any(|(c, _)| c.group == group.name && c.by.starts_with("agent:") && c.at >= run.from);
+        let tags =
+            |g: &Group| g.tags.iter().filter(|(key, _)| *key != GENERATION_TAG).map(|(k, v)| (k.clone(), v.clone())).collect::<Vec<_>>();
+        for cluster in &self.play.clusters {
+            for (name, is_new) in [(&cluster.old.name, false), (&cluster.new.name, true)] {
+                let (before, after) = (find(&run.before, name)?, find(&undone.after, name)?);
+                if after.tags.contains_key(HOLD_TAG) || after.tags.contains_key(RECORD_TAG) {
+                    return Some(format!("{name} is held after it was undone: {:?}", after.tags));
+                }
+                if undone.switched {
+                    let wanted = if cluster.polling { Capacity { min: 1, max: 1, desired: 1 } } else { before.capacity };
+                    let wrong = is_new && after.capacity != wanted;
+                    if wrong {
+                        return Some(format!("{name} was undone to {}, it had {}", after.capacity, before.capacity));
+                    }
+                    continue;
+                }
+                let sizes = after.capacity == before.capacity || agents(before);
+                if !sizes || !after.suspended.keys().eq(before.suspended.keys()) || tags(after) != tags(before) {
+                    let shape = |g: &Group| (g.capacity.to_string(), g.suspended.keys().cloned().collect::<Vec<_>>(), tags(g));
+                    return Some(format!("{name} was undone to {:?}, it had {:?}", shape(after), shape(before)));
+                }
+            }
+        }
+        None
+    }
+
+    /// While a rollback is taken back it goes the other way.
+    fn is_undoing(&self, at: SimTime) -> bool {
+        let undone = self.after.rollback.as_ref().and_then(|run| run.undone.as_ref());
+        undone.is_some_and(|undone| undone.from <= at && (at <= undone.to || undone.after.is_empty()))
+    }
+
     pub(super) fn s13(&self) -> Option<String> {
         let run = self.after.rollback.as_ref()?;
         for cluster in self.play.clusters.iter().filter(|c| !c.polling) {
             let (old, new) = (GroupName::from(cluster.old.name.as_str()), GroupName::from(cluster.new.name.as_str()));
-            for (change, before) in self.resizes().filter(|(c, _)| c.by == "oncall") {
+            for (change, before) in self.resizes().filter(|(c, _)| c.by == "oncall" && !self.is_undoing(c.at)) {
                 let lowered = change.capacity.desired < before.desired;
                 if lowered && change.group == old {
                     return Some(format!("{old} was scaled down to {} at {}", change.capacity, secs(change.at)));
@@ -186,7 +228,7 @@ fn wrong_at_end(cluster: &Cluster, old: &Group, new: &Group, before: &[Group; 2]
     if new.suspended != before[1].suspended {
         return Some(format!("{}: {:?} are suspended, {:?} were before", new.name, new.suspended, before[1].suspended));
     }
-    if let Some(left) = [old, new].iter().find(|g| g.tags.contains_key(HOLD_TAG)) {
+    if let Some(left) = [old, new].iter().find(|g| g.tags.contains_key(HOLD_TAG) || g.tags.contains_key(RECORD_TAG)) {
         return Some(format!("the hold is still on {}", left.name));
     }
     if new.capacity != Capacity::default() {
