@@ -4,6 +4,7 @@
 //! for a singleton, whose restored group stays as it is until the newest is gone (S14). A group that looks neither as before nor as
 //! written is somebody else's doing and stops the cluster (F59). Every step may be repeated; a repeated run reaches the same end (L6).
 
+mod bake;
 mod freeze;
 mod holds;
 mod look;
@@ -81,6 +82,8 @@ pub enum Stage {
     Gone,
     /// Facts against promises.
     Verify,
+    /// Until what was verified has stayed true for long enough.
+    Bake,
     /// All groups as they were found.
     PutBack,
     /// The pinned min goes back to what the plan says, and what was frozen goes on.
@@ -91,7 +94,7 @@ pub enum Stage {
     Done,
 }
 
-const SIDE_BY_SIDE: [Stage; 10] = [
+const SIDE_BY_SIDE: [Stage; 11] = [
     Stage::Hold,
     Stage::Freeze,
     Stage::Restore,
@@ -99,11 +102,12 @@ const SIDE_BY_SIDE: [Stage; 10] = [
     Stage::Close,
     Stage::Gone,
     Stage::Verify,
+    Stage::Bake,
     Stage::Unpin,
     Stage::Release,
     Stage::Done,
 ];
-const HANDED_OVER: [Stage; 11] = [
+const HANDED_OVER: [Stage; 12] = [
     Stage::Hold,
     Stage::Settle,
     Stage::Freeze,
@@ -112,6 +116,7 @@ const HANDED_OVER: [Stage; 11] = [
     Stage::Restore,
     Stage::Await,
     Stage::Verify,
+    Stage::Bake,
     Stage::Unpin,
     Stage::Release,
     Stage::Done,
@@ -158,6 +163,10 @@ pub struct Progress {
     up: Option<Moment>,
     agreeing: u32,
     strikes: u32,
+    /// Since when all was seen to stand.
+    baking: Option<Moment>,
+    /// Since when it does not any more.
+    worse: Option<Moment>,
 }
 
 impl Progress {
@@ -180,6 +189,8 @@ impl Progress {
             up: None,
             agreeing: 0,
             strikes: 0,
+            baking: None,
+            worse: None,
         }
     }
 
@@ -200,7 +211,7 @@ impl Progress {
                 let news = group.instances.iter().any(|i| i.state == LifecycleState::InService && !known(&i.id));
                 if news || group.healthy_in_service() >= to_usize(plan.count) { all() } else { BTreeSet::new() }
             }
-            Stage::Close | Stage::Gone | Stage::Verify | Stage::PutBack => all(),
+            Stage::Close | Stage::Gone | Stage::Verify | Stage::Bake | Stage::PutBack => all(),
         }
     }
 
@@ -219,7 +230,7 @@ impl Progress {
         let (restore, after) = (&plan.restore.name, plan.restore.after.capacity);
         let retired = plan.retire.iter().map(|g| g.name.as_str()).collect::<Vec<_>>().join(", ");
         let line = |stage: &Stage| match stage {
-            Stage::Hold | Stage::Settle | Stage::Freeze | Stage::Done => None,
+            Stage::Hold | Stage::Settle | Stage::Freeze | Stage::Bake | Stage::Done => None,
             Stage::Restore => Some(format!("restore {restore} to {}", plan.restore.during)),
             Stage::Await => Some(format!("wait until {} instances of {restore} serve", plan.count)),
             Stage::Close => Some(format!("take {retired} out of the load balancers and to 0/0/0")),
@@ -250,6 +261,7 @@ impl Progress {
                 Stage::Close => self.close(&look),
                 Stage::Gone => self.until_gone(&look),
                 Stage::Verify => self.verify(&look),
+                Stage::Bake => self.bake(&look),
                 Stage::Unpin => self.unpin(&look),
                 Stage::Release => self.release(&look),
                 Stage::Done => Some(Next::Done),

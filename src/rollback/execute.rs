@@ -114,7 +114,7 @@ pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report
             stop_all(&mut work, |_| Stop::Interrupted);
             break;
         }
-        if now.since(started) >= plan.request.timeout {
+        if now.since(started) >= plan.request.timeout + plan.request.bake {
             stop_all(&mut work, |w| Stop::OutOfTime { waiting: w.waiting.clone() });
             break;
         }
@@ -166,7 +166,9 @@ pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report
         if survey {
             continue;
         }
-        if at_service && !service.answered {
+        if work.iter().any(|w| w.is_open() && w.progress.is_baking()) {
+            service.ask_again(world).await;
+        } else if at_service && !service.answered {
             if let Some(problem) = service.ask(world).await {
                 stop_all(&mut work, |_| Stop::ServiceSilent { problem: problem.clone() });
             }
@@ -450,6 +452,15 @@ impl<'a> Service<'a> {
         }
         self.answered = true;
         None
+    }
+
+    /// One question after it has answered: whether it still does.
+    async fn ask_again(&mut self, world: &World<'_>) {
+        let problem = self.ask_once(world).await;
+        self.answered = problem.is_none();
+        if let Some(text) = problem {
+            world.sink.tell(&Event::Trouble { text });
+        }
     }
 
     async fn ask_once(&self, world: &World<'_>) -> Option<String> {

@@ -22,6 +22,7 @@ use crate::cloud::AutoScaling;
 use crate::cloud::GroupFilter;
 use crate::cloud::Kind;
 use crate::cloud::LoadBalancing;
+use crate::cloud::ScheduledAction;
 use crate::cloud::TargetGroup;
 use crate::cloud::TargetState;
 use crate::model::Group;
@@ -58,6 +59,8 @@ pub struct Facts {
     pub refreshing: BTreeMap<GroupName, String>,
     /// Groups of which nobody may tell us whether a refresh is under way, and AWS's words.
     pub refreshes_unknown: BTreeMap<GroupName, String>,
+    /// Scheduled actions of the groups a rollback would touch, or why they cannot be read.
+    pub scheduled: BTreeMap<GroupName, Result<Vec<ScheduledAction>, String>>,
     /// Why AWS's last try to launch an instance of a group came to nothing; only of groups that wait for instances.
     pub launch_failures: BTreeMap<GroupName, String>,
     /// Groups that begin like the application and are named by nobody's rules.
@@ -243,7 +246,7 @@ pub async fn resurvey(scaling: &dyn AutoScaling, facts: &mut Facts, application:
     Ok(())
 }
 
-/// Reads what the survey left open about these groups: refreshes under way, and their load balancers' settings and health.
+/// Reads what the survey left open about these groups: refreshes under way, scheduled actions, and their load balancers' settings and health.
 ///
 /// # Errors
 /// The cloud's.
@@ -263,6 +266,15 @@ pub async fn look_closer(
         })
         .buffer_unordered(IN_FLIGHT)
         .try_collect::<Vec<_>>();
+    let scheduled = stream::iter(names.iter().cloned())
+        .map(|name| async move {
+            match patiently(seed, || scaling.scheduled_actions(&name)).await {
+                Err(error) if error.kind == Kind::Denied => Ok((name, Err(error.to_string()))),
+                other => other.map(|found| (name, Ok(found))),
+            }
+        })
+        .buffer_unordered(IN_FLIGHT)
+        .try_collect::<BTreeMap<_, _>>();
     let backends: BTreeSet<Backend> = names.iter().filter_map(|n| facts.group(n)).flat_map(backends_of).collect();
     let arns: Vec<TargetGroupArn> = backends
         .iter()
@@ -272,7 +284,9 @@ pub async fn look_closer(
         })
         .collect();
     let health = async { Ok(health(balancing, &backends, seed).await) };
-    let (refreshes, settings, health) = futures::try_join!(refreshes, settings(balancing, &arns, seed), health)?;
+    let settings = settings(balancing, &arns, seed);
+    let (refreshes, scheduled, settings, health) = futures::try_join!(refreshes, scheduled, settings, health)?;
+    facts.scheduled = scheduled;
     for (name, found) in refreshes {
         match found {
             Ok(found) => facts.refreshing.extend(found.into_iter().next().map(|refresh| (name, refresh.status))),

@@ -4,6 +4,7 @@
 //! same end as the first one; a restored group never gets smaller (S13), unless all is put back; what is refused has changed nothing (L6).
 
 mod choice;
+pub mod preflight;
 mod refusal;
 mod undo;
 
@@ -33,6 +34,8 @@ use crate::model::Timestamp;
 use crate::model::generation;
 use crate::model::recorded_capacity;
 
+pub use preflight::Finding;
+pub use preflight::Severity;
 pub use refusal::Refusal;
 
 use choice::Choice;
@@ -60,8 +63,10 @@ pub struct Request {
     pub not_polling: Vec<String>,
     /// How long agents may take to see the hold before what is left of a group counts as capacity (F55).
     pub settle: Duration,
-    /// For the whole run.
+    /// For the whole run, but for the bake.
     pub timeout: Duration,
+    /// How long all that was verified has to stay true before the pinned min and the holds go.
+    pub bake: Duration,
     /// Must answer 2xx or 3xx in the end.
     pub service_urls: Vec<String>,
     /// `user@host`; a live hold of the same owner is taken up again.
@@ -86,6 +91,7 @@ impl Request {
             not_polling: Vec::new(),
             settle: SETTLE,
             timeout: TIMEOUT,
+            bake: Duration::ZERO,
             service_urls: Vec::new(),
             owner: owner.into(),
             taken_over: false,
@@ -111,6 +117,8 @@ pub struct Plan {
     pub request: Request,
     /// Each cluster that has something to do, by name.
     pub clusters: Vec<ClusterPlan>,
+    /// What may spoil it, the worst first.
+    pub findings: Vec<Finding>,
     /// What a person should know besides, a line each.
     pub notes: Vec<String>,
 }
@@ -135,6 +143,8 @@ pub struct ClusterPlan {
     pub versions: BTreeSet<GroupName>,
     /// Healthy instances the restored group must have before anything is taken from the others.
     pub count: u32,
+    /// Nobody has said how many, nor is it on record: the newest group's number, or the least there should be.
+    pub is_guess: bool,
     /// The generation of the hold.
     pub generation: u64,
     /// Disabling processes to resume on the restored group: those that are suspended, and nothing else (S12).
@@ -238,7 +248,11 @@ pub fn plan(request: &Request, facts: &Facts, now: Timestamp) -> Result<Plan, Ve
     if refusals.is_empty() && clusters.is_empty() {
         refusals.push(Refusal::NothingToDo { application: request.application.clone() });
     }
-    if refusals.is_empty() { Ok(Plan { request: request.clone(), clusters, notes }) } else { Err(refusals) }
+    if !refusals.is_empty() {
+        return Err(refusals);
+    }
+    let findings = preflight::examine(request, facts, &clusters, now);
+    Ok(Plan { request: request.clone(), clusters, findings, notes })
 }
 
 /// Members that run on, and that AWS has not begun to end.
@@ -357,7 +371,7 @@ fn lay_out(request: &Request, facts: &Facts, choice: &Choice<'_>, now: Timestamp
     let restore = &choice.restore.group;
     let before = Shape::of(restore);
     let mut notes = Vec::new();
-    let (count, capacity, why) = sizes(choice);
+    let (count, capacity, why, is_guess) = sizes(choice);
     notes.push(why);
     if let Some(why) = choice.singleton {
         notes.push(format!("a singleton ({why}): handed over, never two at once; nothing polls in between"));
@@ -372,13 +386,6 @@ fn lay_out(request: &Request, facts: &Facts, choice: &Choice<'_>, now: Timestamp
         notes.push(format!("{} keeps {} suspended, as found", restore.name, names.join(", ")));
     }
     let backends = backends_of(restore);
-    if backends.is_empty() {
-        notes.push(format!("{} is behind no load balancer: in service is all that can be checked", restore.name));
-    }
-    let listened = |b: &&Backend| facts.backends.get(b).is_none_or(|f| f.listened);
-    for backend in backends.iter().filter(|b| !listened(b)) {
-        notes.push(format!("no listener uses {backend}: registration is all that can be checked there"));
-    }
     for (group, why) in choice.held().filter_map(|v| facts.refreshes_unknown.get_key_value(&v.group.name)) {
         notes.push(format!("whether an instance refresh of {group} is under way cannot be known, and one would fight this: {why}"));
     }
@@ -443,6 +450,7 @@ fn lay_out(request: &Request, facts: &Facts, choice: &Choice<'_>, now: Timestamp
         bystanders: choice.bystanders.iter().map(|v| v.group.name.clone()).collect(),
         versions: choice.versions.iter().map(|v| v.group.name.clone()).collect(),
         count,
+        is_guess,
         generation: generation.0,
         resume,
         backends,
@@ -461,11 +469,11 @@ fn generation_of(request: &Request, choice: &Choice<'_>, now: Timestamp) -> (u64
     }
 }
 
-/// How many, the sizes to leave the restored group with, and where the number comes from.
-fn sizes(choice: &Choice<'_>) -> (u32, Capacity, String) {
+/// How many, the sizes to leave the restored group with, where the number comes from, and whether it is a guess.
+fn sizes(choice: &Choice<'_>) -> (u32, Capacity, String, bool) {
     let restore = &choice.restore.group;
     if choice.singleton.is_some() {
-        return (1, Capacity { min: 1, max: 1, desired: 1 }, "exactly 1".to_owned());
+        return (1, Capacity { min: 1, max: 1, desired: 1 }, "exactly 1".to_owned(), false);
     }
     let own = recorded_capacity(&restore.tags);
     let earlier = Record::parse(&restore.tags).ok().flatten();
@@ -486,7 +494,8 @@ fn sizes(choice: &Choice<'_>) -> (u32, Capacity, String) {
     };
     let count = wanted.max(restore.capacity.desired);
     let min = own.map_or(newest.min.max(restore.capacity.min), |own| own.min).min(count);
-    (count, Capacity { min, max: restore.capacity.max.max(count), desired: count }, why)
+    let max = own.map_or(0, |own| own.max).max(restore.capacity.max).max(count);
+    (count, Capacity { min, max, desired: count }, why, choice.count.is_none() && earlier.is_none() && own.is_none())
 }
 
 fn to_usize(count: u32) -> usize {

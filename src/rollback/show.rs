@@ -55,6 +55,10 @@ pub fn plan(plan: &Plan) -> String {
     for note in &plan.notes {
         let _ = writeln!(text, "{note}");
     }
+    for finding in &plan.findings {
+        let (code, severity) = (finding.code(), finding.severity());
+        let _ = writeln!(text, "{severity}: [{code}] {finding}\n  next: {} (runbooks/{code}.md)", finding.next_step());
+    }
     text
 }
 

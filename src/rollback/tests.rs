@@ -162,7 +162,7 @@ async fn it_is_not_done_while_an_instance_of_the_newest_works_on() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_policy_has_added_since_the_last_look_stays() {
-    for stage in [advance::Stage::Restore, advance::Stage::Unpin] {
+    for stage in [advance::Stage::Freeze, advance::Stage::Unpin] {
         let fleet = redeployed();
         fleet.meddle("spin-ha-v023", |g| {
             g.tags.insert("bellrock:capacity".to_owned(), "1/3/6".to_owned());
@@ -369,6 +369,28 @@ async fn a_silent_service_fails_it_and_a_rerun_finishes_once_it_answers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_bake_keeps_the_holds_until_its_end_and_reports_what_gets_worse() {
+    let bake = Duration::from_secs(300);
+    let fleet = redeployed();
+    let straight = report(&go(&redeployed(), &request(600)).await).took;
+    let outcome = meddled_with(&fleet, advance::Stage::Bake, &Request { bake, ..request(600) }, |fleet| {
+        assert!(fleet.group("spin-ha-v023").tags.contains_key(HOLD_TAG));
+    })
+    .await;
+    assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+    assert!(report(&outcome).took >= straight + bake, "{:?}", report(&outcome).took);
+    assert_rolled_back(&fleet, "baked");
+    let fleet = redeployed();
+    let request = Request { bake, ..request(600) };
+    let outcome = meddled_with(&fleet, advance::Stage::Bake, &request, |fleet| fleet.sicken(Some("spin-ha-v023"))).await;
+    assert_eq!((outcome.exit_code(), stop_code(&outcome)), (1, "rollback-regressed"));
+    assert!(fleet.group("spin-ha-v023").tags.contains_key(HOLD_TAG), "held, so that nobody makes it worse");
+    fleet.sicken(None);
+    assert!(matches!(go(&fleet, &request).await, Outcome::Done(_)));
+    assert_rolled_back(&fleet, "mended");
+}
+
+#[tokio::test(start_paused = true)]
 async fn missing_rights_fail_it_at_once() {
     let fleet = redeployed();
     fleet.fault(3, Fault::Fails(Kind::Denied));
@@ -390,8 +412,12 @@ impl<F: Fn(&Fleet) + Send + Sync> Sink for At<'_, F> {
 }
 
 async fn meddled(fleet: &Fleet, stage: advance::Stage, what: impl Fn(&Fleet) + Send + Sync) -> Outcome {
+    meddled_with(fleet, stage, &request(600), what).await
+}
+
+async fn meddled_with(fleet: &Fleet, stage: advance::Stage, request: &Request, what: impl Fn(&Fleet) + Send + Sync) -> Outcome {
     let sink = At(fleet, stage, Mutex::new(false), what);
-    go_with(fleet, &request(600), &Answers(true), &CancellationToken::new(), &sink).await
+    go_with(fleet, request, &Answers(true), &CancellationToken::new(), &sink).await
 }
 
 #[tokio::test(start_paused = true)]

@@ -24,8 +24,16 @@ pub fn usual(plan: &ClusterPlan, facts: &Facts, stage: Stage, settle: Duration) 
             let boot = if up(plan, facts) { Duration::ZERO } else { BOOT };
             Some((boot + plan.first_health).max(settle))
         }
-        Stage::Gone => Some(ENDING),
-        Stage::Hold | Stage::Restore | Stage::Close | Stage::Verify | Stage::Unpin | Stage::Release | Stage::Done => None,
+        Stage::Gone | Stage::PutBack => Some(ENDING),
+        Stage::Hold
+        | Stage::Freeze
+        | Stage::Restore
+        | Stage::Close
+        | Stage::Verify
+        | Stage::Bake
+        | Stage::Unpin
+        | Stage::Release
+        | Stage::Done => None,
     }
 }
 
@@ -42,13 +50,13 @@ pub fn look_at(plan: &ClusterPlan, facts: &Facts, stage: Stage) -> String {
         Stage::Hold | Stage::Settle | Stage::Release => {
             format!("aws autoscaling describe-tags --filters Name=auto-scaling-group,Values={group}")
         }
-        Stage::Await | Stage::Verify => match plan.backends.first().filter(|_| up(plan, facts)) {
+        Stage::Await | Stage::Verify | Stage::Bake => match plan.backends.first().filter(|_| up(plan, facts)) {
             Some(Backend::TargetGroup(arn)) => format!("aws elbv2 describe-target-health --target-group-arn {arn}"),
             Some(Backend::Classic(name)) => format!("aws elb describe-instance-health --load-balancer-name {name}"),
             None => activities(group),
         },
         Stage::Close | Stage::Gone => activities(plan.retire.last().map_or(group, |group| &group.name)),
-        Stage::Restore | Stage::Unpin | Stage::Done => {
+        Stage::Freeze | Stage::Restore | Stage::PutBack | Stage::Unpin | Stage::Done => {
             format!("aws autoscaling describe-auto-scaling-groups --auto-scaling-group-names {group}")
         }
     }

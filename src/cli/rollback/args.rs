@@ -37,7 +37,10 @@ pub(in crate::cli) struct Args {
     /// How long agents may take to see the hold: as often as they read their group, and a stale read more.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = SETTLE.as_str())]
     pub(super) settle: Duration,
-    /// For the whole run.
+    /// How long what was verified has to stay true, with everything still held, before it counts as done.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(super) bake: Option<Duration>,
+    /// For the whole run, but for the bake.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = TIMEOUT.as_str())]
     pub(super) timeout: Duration,
     /// Do not ask.
@@ -162,7 +165,15 @@ pub(super) fn request(args: &Args, context: &Context) -> Request {
     let us = here::plain(&here::owner(context));
     let owner = args.owner.as_deref().map_or_else(|| us.clone(), here::plain);
     let taken_over = owner != us;
-    Request { settle: args.settle, timeout: args.timeout, taken_over, resume: args.resume, undo: args.undo, ..args.subject.request(owner) }
+    Request {
+        settle: args.settle,
+        timeout: args.timeout,
+        bake: args.bake.unwrap_or_default(),
+        taken_over,
+        resume: args.resume,
+        undo: args.undo,
+        ..args.subject.request(owner)
+    }
 }
 
 /// The command that takes this run up again, also from another machine.
@@ -178,6 +189,7 @@ pub(super) fn again(args: &Args, request: &Request) -> String {
     subject.service_url.iter().for_each(|url| option("service-url", Some(format!("'{url}'"))));
     option("settle", (args.settle != rollback::SETTLE).then(|| show_duration(args.settle)));
     option("timeout", (args.timeout != rollback::TIMEOUT).then(|| show_duration(args.timeout)));
+    option("bake", args.bake.map(show_duration));
     option("journal", args.journal.as_ref().map(|path| format!("'{}'", path.display())));
     subject.region.iter().for_each(|region| option("region", Some(region.clone())));
     option("wait-between", (!args.wait_between.is_zero()).then(|| show_duration(args.wait_between)));

@@ -72,7 +72,9 @@ impl Judge<'_> {
             let at_end = |name: &str| find(&self.after.groups, name).cloned();
             let before = |name: &str| find(&run.before, name).cloned();
             let (old, new) = (&cluster.old.name, &cluster.new.name);
-            Some(([at_end(old)?, at_end(new)?], [before(old)?, before(new)?]))
+            // What was undone in between was rolled back anew from what the undoing had left.
+            let left = run.undone.as_ref().and_then(|undone| find(&undone.after, new).cloned());
+            Some(([at_end(old)?, at_end(new)?], [before(old)?, left.or_else(|| before(new))?]))
         };
         let bystander =
             [&self.after.groups, &run.before].map(|groups| find(groups, BYSTANDER).map(|g| (g.capacity, &g.suspended, &g.tags)));

@@ -58,6 +58,12 @@ pub enum Stop {
         /// What came instead.
         problem: String,
     },
+    /// All stood, and then it did not any more.
+    #[error("worse again during the bake: {problem}; go on once it is mended, or take it back with --undo")]
+    Regressed {
+        /// What is not as it was verified.
+        problem: String,
+    },
     /// The journal cannot be written, so nothing more may be changed.
     #[error("the journal cannot be written: {problem}")]
     Journal {
@@ -78,6 +84,7 @@ impl Stop {
             Self::Denied { .. } => "rollback-denied",
             Self::Refused { .. } => "rollback-refused-by-aws",
             Self::ServiceSilent { .. } => "rollback-service-silent",
+            Self::Regressed { .. } => "rollback-regressed",
             Self::Journal { .. } => "rollback-journal",
         }
     }
@@ -86,9 +93,12 @@ impl Stop {
     pub fn is_pause(&self) -> bool {
         match self {
             Self::Interrupted | Self::OutOfTime { .. } | Self::ChangedByAnother { .. } | Self::HoldLost { .. } => true,
-            Self::GroupGone { .. } | Self::Denied { .. } | Self::Refused { .. } | Self::ServiceSilent { .. } | Self::Journal { .. } => {
-                false
-            }
+            Self::GroupGone { .. }
+            | Self::Denied { .. }
+            | Self::Refused { .. }
+            | Self::ServiceSilent { .. }
+            | Self::Regressed { .. }
+            | Self::Journal { .. } => false,
         }
     }
 }

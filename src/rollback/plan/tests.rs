@@ -75,12 +75,24 @@ Rollback of spin by ann@laptop
 └─────────────────┴──────────────────────┴─────────┴─────────────────┴────────────────────────────────────────┴───────────┘
 spin-ha: restored and healthy first, then retired; generation 1
   3 as the newest group has
-  spin-ha-v023 is behind no load balancer: in service is all that can be checked
+  AlarmNotification, AZRebalance, InstanceRefresh, ScheduledActions suspended meanwhile, and then as found
 spin-ha-polling: retired first, then restored; generation 1
   exactly 1
   a singleton (its name says `polling`; --not-polling says otherwise): handed over, never two at once; nothing polls in between
-  spin-ha-polling-v023 is behind no load balancer: in service is all that can be checked
+  AlarmNotification, AZRebalance, InstanceRefresh, ScheduledActions suspended meanwhile, and then as found
 spin-redis: no version in its name: left alone
+warning: [preflight-no-launch-source] spin-ha-v023: AWS names neither launch template nor configuration; it has 1 of 3 instances, and may launch none
+  next: restore another version with --to, or no more instances than live, with --cluster NAME=COUNT (runbooks/preflight-no-launch-source.md)
+warning: [preflight-no-launch-source] spin-ha-polling-v023: AWS names neither launch template nor configuration; it has 0 of 1 instances, and may launch none
+  next: restore another version with --to, or no more instances than live, with --cluster NAME=COUNT (runbooks/preflight-no-launch-source.md)
+note: [preflight-no-load-balancer] spin-ha-v023 is behind no load balancer: in service is all that can be checked
+  next: pass --service-url, so that something outside is asked (runbooks/preflight-no-load-balancer.md)
+note: [preflight-no-capacity-record] spin-ha-v023: no record of what it had before it was drained; 3 instances as the newest group has, or as few as there may be
+  next: say how many with --cluster NAME=COUNT (runbooks/preflight-no-capacity-record.md)
+note: [preflight-no-load-balancer] spin-ha-polling-v023 is behind no load balancer: in service is all that can be checked
+  next: pass --service-url, so that something outside is asked (runbooks/preflight-no-load-balancer.md)
+note: [preflight-no-service-url] no --service-url: that users are served is not checked
+  next: pass --service-url with what users reach (runbooks/preflight-no-service-url.md)
 ";
     assert_eq!(crate::rollback::show::plan(&plan), expected);
 }

@@ -50,6 +50,7 @@ pub(super) fn put_back(request: &Request, facts: &Facts, choice: &Choice<'_>, no
         bystanders: choice.bystanders.iter().map(|v| v.group.name.clone()).collect(),
         versions: choice.versions.iter().map(|v| v.group.name.clone()).collect(),
         count,
+        is_guess: false,
         generation: generation_of(request, choice, now).0,
         resume: Vec::new(),
         first_health: backends.iter().filter_map(|b| facts.backends.get(b)).map(|f| f.first_health).max().unwrap_or_default(),

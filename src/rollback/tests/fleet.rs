@@ -75,6 +75,7 @@ pub(super) struct State {
     hidden: BTreeMap<GroupName, Duration>,
     broken: Vec<String>,
     mute: Option<(&'static str, Kind)>,
+    sickened: Option<&'static str>,
 }
 
 /// See the module.
@@ -176,6 +177,11 @@ impl Fleet {
         change(self.state.lock().unwrap().groups.get_mut(&GroupName::from(name)).unwrap());
     }
 
+    /// From now on instances of this group fail their checks; of no group any more with `None`.
+    pub fn sicken(&self, name: Option<&'static str>) {
+        self.state.lock().unwrap().sickened = name;
+    }
+
     /// From now on whatever concerns the group or the load balancer of this name cannot be read.
     pub fn mute(&self, name: &'static str, kind: Kind) {
         self.state.lock().unwrap().mute = Some((name, kind));
@@ -238,7 +244,8 @@ impl Fleet {
     fn healthy(&self, state: &State, backend: &str, id: &InstanceId, now: Duration) -> bool {
         let sick = self.sick.is_some_and(|sick| id.as_str().contains(sick));
         let since = state.registered.get(&(backend.to_owned(), id.clone()));
-        !sick && since.is_some_and(|since| now >= *since + CHECKS || *since == Duration::ZERO)
+        let sickened = state.sickened.is_some_and(|sick| id.as_str().contains(sick));
+        !sick && !sickened && since.is_some_and(|since| now >= *since + CHECKS || *since == Duration::ZERO)
     }
 
     async fn read(&self) {
