@@ -52,6 +52,8 @@ const SEEDS: Range<u64> = 0..3;
 const BAD: f64 = 0.15;
 /// Laptops that die in one night.
 const KILLS: usize = 4;
+/// Runs that may give up before the line gets better.
+const GIVES_UP: usize = 4;
 /// For what takes half a minute on a quiet machine.
 const LIMIT: Duration = Duration::from_secs(200);
 
@@ -221,7 +223,7 @@ async fn night(seed: u64) -> Night {
     let sim = world::region(dir.path(), seed).await;
     let line = Proxy::to(&sim.endpoint, seed, BAD).await;
     let mut random = Pcg32::seed_from_u64(seed);
-    let mut killed = 0;
+    let (mut killed, mut given_up) = (0, 0);
     let last = loop {
         let laptop = dir.path().join(format!("laptop-{killed}"));
         let mut child = start(&laptop, &line.endpoint, "oncall@laptop");
@@ -241,8 +243,12 @@ async fn night(seed: u64) -> Night {
             Some(0) => break ended,
             // Over a line this bad it may give up, and says so; then the line gets better, and the same command has to end it.
             Some(1 | 3) => {
-                println!("seed {seed}: {:#}", said(&ended)["report"]);
-                line.turn(0.0);
+                let said = said(&ended);
+                println!("seed {seed}: {}, {} {}", said["outcome"], said["reasons"], said["report"]["clusters"]);
+                given_up += 1;
+                if given_up > GIVES_UP {
+                    line.turn(0.0);
+                }
             }
             _ => {
                 let said = said(&ended);

@@ -1,5 +1,6 @@
 //! The bad line between the rollback and AWS: an HTTP proxy that loses requests, loses answers after delivery, delays, throttles, and answers 5xx.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -24,6 +25,9 @@ use rand_pcg::Pcg32;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+/// Attempts that AWS's client makes of one call.
+const TRIES: u32 = 4;
 
 /// What becomes of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +69,8 @@ struct Line {
     to: Vec<(String, String)>,
     http: reqwest::Client,
     weather: Mutex<(Pcg32, f64)>,
+    /// Changes that stay ill for so many tries more: the client's own retries must not hide every loss from whoever decides.
+    ill: Mutex<BTreeMap<Bytes, (Fate, u32)>>,
     seen: Mutex<Vec<Seen>>,
     changes: watch::Sender<usize>,
 }
@@ -90,6 +96,7 @@ impl Proxy {
             to: regions.iter().map(|(region, endpoint)| ((*region).to_owned(), (*endpoint).to_owned())).collect(),
             http: super::process::client(),
             weather: Mutex::new((Pcg32::seed_from_u64(seed), bad)),
+            ill: Mutex::default(),
             seen: Mutex::default(),
             changes: watch::Sender::new(0),
         });
@@ -101,6 +108,7 @@ impl Proxy {
 
     /// From now on so much of it is bad.
     pub fn turn(&self, bad: f64) {
+        self.line.ill.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.line.weather.lock().unwrap_or_else(PoisonError::into_inner).1 = bad;
     }
 
@@ -118,6 +126,24 @@ impl Proxy {
 }
 
 impl Line {
+    fn fate_of_change(&self, body: &Bytes) -> Fate {
+        let mut ill = self.ill.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((fate, left)) = ill.get_mut(body) {
+            let fate = *fate;
+            *left -= 1;
+            if *left == 0 {
+                ill.remove(body);
+            }
+            return fate;
+        }
+        let fate = self.fate();
+        let lasts = matches!(fate, Fate::NeverArrived | Fate::AnswerLost | Fate::AnswerSpoiled | Fate::Unavailable);
+        if lasts && self.weather.lock().unwrap_or_else(PoisonError::into_inner).0.random_bool(0.5) {
+            ill.insert(body.clone(), (fate, TRIES - 1));
+        }
+        fate
+    }
+
     fn fate(&self) -> Fate {
         let mut weather = self.weather.lock().unwrap_or_else(PoisonError::into_inner);
         let (random, bad) = &mut *weather;
@@ -136,12 +162,13 @@ impl Line {
 }
 
 async fn carry(State(line): State<Arc<Line>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let fate = line.fate();
     let form = String::from_utf8_lossy(&body);
     let action = form.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap_or_default().to_owned();
     let scope = headers.get("authorization").and_then(|scope| scope.to_str().ok()).unwrap_or_default();
     let to = line.to.iter().find(|(region, _)| scope.contains(&format!("/{region}/"))).or(line.to.first()).expect("a region");
-    let seen = Seen { region: to.0.clone(), action, path: uri.path().to_owned(), fate };
+    let mut seen = Seen { region: to.0.clone(), action, path: uri.path().to_owned(), fate: Fate::Passed };
+    let fate = if seen.is_change() { line.fate_of_change(&body) } else { line.fate() };
+    seen.fate = fate;
     if seen.is_change() {
         line.changes.send_modify(|seen| *seen += 1);
     }
