@@ -245,6 +245,7 @@ async fn night(seed: u64) -> Night {
             Some(1 | 3) => {
                 let said = said(&ended);
                 println!("seed {seed}: {}, {} {}", said["outcome"], said["reasons"], said["report"]["clusters"]);
+                assert_ne!(said["outcome"], "blind", "seed {seed}: a call that is lost is asked again, {said:#}");
                 given_up += 1;
                 if given_up > GIVES_UP {
                     line.turn(0.0);

@@ -69,7 +69,7 @@ struct Line {
     to: Vec<(String, String)>,
     http: reqwest::Client,
     weather: Mutex<(Pcg32, f64)>,
-    /// Changes that stay ill for so many tries more: the client's own retries must not hide every loss from whoever decides.
+    /// Calls that stay ill for so many tries more: the client's own retries must not hide every loss from whoever decides.
     ill: Mutex<BTreeMap<Bytes, (Fate, u32)>>,
     seen: Mutex<Vec<Seen>>,
     changes: watch::Sender<usize>,
@@ -126,7 +126,7 @@ impl Proxy {
 }
 
 impl Line {
-    fn fate_of_change(&self, body: &Bytes) -> Fate {
+    fn fate_of(&self, body: &Bytes) -> Fate {
         let mut ill = self.ill.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((fate, left)) = ill.get_mut(body) {
             let fate = *fate;
@@ -166,9 +166,8 @@ async fn carry(State(line): State<Arc<Line>>, method: Method, uri: Uri, headers:
     let action = form.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap_or_default().to_owned();
     let scope = headers.get("authorization").and_then(|scope| scope.to_str().ok()).unwrap_or_default();
     let to = line.to.iter().find(|(region, _)| scope.contains(&format!("/{region}/"))).or(line.to.first()).expect("a region");
-    let mut seen = Seen { region: to.0.clone(), action, path: uri.path().to_owned(), fate: Fate::Passed };
-    let fate = if seen.is_change() { line.fate_of_change(&body) } else { line.fate() };
-    seen.fate = fate;
+    let fate = line.fate_of(&body);
+    let seen = Seen { region: to.0.clone(), action, path: uri.path().to_owned(), fate };
     if seen.is_change() {
         line.changes.send_modify(|seen| *seen += 1);
     }

@@ -133,6 +133,8 @@ where
         SdkError::DispatchFailure(sent) if sent.is_timeout() => local("Timeout", 0, chain(&error)),
         SdkError::DispatchFailure(sent) if sent.is_io() && never_connected(&error) => local("ConnectionRefused", 0, chain(&error)),
         SdkError::DispatchFailure(sent) if sent.is_io() => local("ConnectionReset", 0, chain(&error)),
+        // Closed under the request, as a server does with a connection that it thinks is idle: the client calls it worth another try.
+        SdkError::DispatchFailure(sent) if sent.as_other().is_some() => local("ConnectionReset", 0, chain(&error)),
         other => nonsense(action, chain(other)),
     }
 }
