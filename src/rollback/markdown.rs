@@ -110,6 +110,9 @@ fn planned(text: &mut String, plan: &Plan) {
         cluster.notes.iter().for_each(|note| item(text, &format!("{}: {note}", cluster.cluster)));
     }
     plan.notes.iter().for_each(|note| item(text, note));
+    plan.findings
+        .iter()
+        .for_each(|finding| item(text, &format!("{}: `{}` {finding}; next: {}", finding.severity(), finding.code(), finding.next_step())));
 }
 
 fn moment(text: &mut String, at: Timestamp, event: &Event) {
