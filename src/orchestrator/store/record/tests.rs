@@ -6,8 +6,10 @@ use proptest::prelude::*;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::orchestrator::engine::execution::Attempt;
 use crate::orchestrator::engine::execution::LastModified;
 use crate::orchestrator::engine::execution::Paused;
+use crate::orchestrator::engine::execution::Task;
 
 const ID: &str = "01KCEXAMPLE0000000000000PE";
 
@@ -179,7 +181,7 @@ fn all_fields_of_a_removed_stage_go() {
 }
 
 fn text() -> impl Strategy<Value = String> {
-    "[a-zA-Z0-9 ,.:<>{}\"äß\\\\-]{0,12}"
+    "[a-zA-Z0-9 ,.:<>{}\"äß\\\\\n\u{1}\u{2028}-]{0,12}"
 }
 
 fn time() -> impl Strategy<Value = Timestamp> {
@@ -203,11 +205,11 @@ fn object() -> impl Strategy<Value = Object> {
 
 prop_compose! {
     fn task()(id in "[1-9]", name in text(), status in status(), start_time in option::of(time()), stage_end: bool, details in object(), due in option::of(time()), undoing in option::of(1u32..9),
-        attempt in option::of((1..9u32, time(), any::<bool>(), text()))) -> Task {
-        // Of a task that ended the attempt is not kept.
-        let attempt = attempt.filter(|attempt| attempt.2 || !status.is_complete());
-        let attempt = attempt.map(|(number, started, in_flight, effect)| Attempt { number, started, in_flight, effect, instance: String::new(), ..Attempt::default() });
-        Task { id, name, status, start_time, stage_end, task_exception_details: details, due, undoing, attempt, ..Task::default() }
+        attempt in option::of((1..9u32, time(), any::<bool>(), text(), object())), implementing_class in text(), stage_start: bool, looped: bool, other in object()) -> Task {
+        // Of a task that ended the attempt is not kept, but for what a newer version keeps there.
+        let attempt = attempt.filter(|attempt| attempt.2 || !status.is_complete() || !attempt.4.is_empty());
+        let attempt = attempt.map(|(number, started, in_flight, effect, other)| Attempt { number, started, in_flight, instance: effect.clone(), effect, other });
+        Task { id, implementing_class, name, status, start_time, end_time: due, stage_start, stage_end, loop_start: looped, loop_end: looped, task_exception_details: details, due, undoing, attempt, other }
     }
 }
 
