@@ -38,29 +38,31 @@ impl Owner {
         if changes.is_empty() && notices.is_empty() && self.seen == self.acknowledged && then == Then::Keep {
             return Ok(Written::Kept);
         }
-        let fields = record::encode_changes(&self.execution, &changes);
-        let bytes: usize = fields.set.iter().map(|(name, value)| name.len() + value.len()).sum();
-        if bytes > MOST_BYTES {
-            return self.condemn(format!("{bytes} bytes in one write; at most {MOST_BYTES} go")).await;
-        }
         self.writes += 1;
-        let write = Write {
-            lease: self.lease.clone(),
-            number: self.writes,
-            set: fields.set,
-            remove: fields.remove,
-            stage_index: fields.stage_index,
-            listing: changes.summary.then(|| record::listing(&self.execution)),
-            taken: self.seen,
-            notices,
-            then,
-        };
+        let (number, taken) = (self.writes, self.seen);
         let mut pause = Pause::new(self.lease.epoch ^ self.turn);
         loop {
             let store = Arc::clone(&self.shared.store);
-            match self.meanwhile(store.write(write.clone())).await {
+            // Made for every try, from what does not change meanwhile: a copy kept for the next try, which hardly ever comes, costs every write.
+            let fields = record::encode_changes(&self.execution, &changes);
+            let bytes: usize = fields.set.iter().map(|(name, value)| name.len() + value.len()).sum();
+            if bytes > MOST_BYTES {
+                return self.condemn(format!("{bytes} bytes in one write; at most {MOST_BYTES} go")).await;
+            }
+            let write = Write {
+                lease: self.lease.clone(),
+                number,
+                set: fields.set,
+                remove: fields.remove,
+                stage_index: fields.stage_index,
+                listing: changes.summary.then(|| record::listing(&self.execution)),
+                taken,
+                notices: notices.clone(),
+                then: then.clone(),
+            };
+            match self.meanwhile(store.write(write)).await {
                 Ok(()) => {
-                    self.acknowledged = self.seen;
+                    self.acknowledged = taken;
                     return Ok(Written::Kept);
                 }
                 Err(WriteError::Fenced) => {
