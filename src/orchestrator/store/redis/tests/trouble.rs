@@ -349,10 +349,11 @@ async fn a_dead_session_leaves_nothing_behind_once_its_work_is_adopted() {
     let (server, mut tasks) = (Server::start(&[]), JoinSet::new());
     let (store, lease) = owner(&server.url(), LIMIT, &mut tasks).await;
     let heir = Session { instance: "i/2".to_owned(), process: "a/b".to_owned() };
+    // Who adopts was heard of before the lease ran out, or it would wait a lease of its own first.
+    assert!(store.beat(&heir, LEASE).await.unwrap());
     for session in [session(), Session { instance: "i-3".to_owned(), process: "1".to_owned() }] {
         assert!(store.beat(&session, Duration::from_millis(1)).await.unwrap());
     }
-    assert!(store.beat(&heir, LEASE).await.unwrap());
     let mut claimed = Vec::new();
     while claimed.is_empty() {
         claimed = store.claim(&heir, 10).await.unwrap();
@@ -362,8 +363,8 @@ async fn a_dead_session_leaves_nothing_behind_once_its_work_is_adopted() {
     let mut raw = server.connection();
     assert_eq!(raw.hkeys::<_, Vec<String>>("bellrock:instances").unwrap(), ["i/2"]);
     assert_eq!(raw.zcard::<_, usize>("bellrock:sessions").unwrap(), 1);
-    assert!(store.beat(&heir, Duration::from_millis(1)).await.unwrap());
     assert!(store.beat(&session(), LEASE).await.unwrap());
+    assert!(store.beat(&heir, Duration::from_millis(1)).await.unwrap());
     while raw.hlen::<_, usize>("bellrock:instances").unwrap() > 1 {
         store.claim(&session(), 10).await.unwrap();
     }
