@@ -28,6 +28,7 @@ mod link;
 mod news;
 mod reply;
 mod script;
+mod shared;
 mod writer;
 
 use std::sync::Arc;
@@ -71,12 +72,11 @@ use crate::orchestrator::engine::execution::ExecutionId;
 use crate::orchestrator::engine::execution::ExecutionType;
 
 use guard::Guard;
-use guard::Known;
 use link::Link;
 use news::News;
 use reply::Parts;
-use reply::unreadable;
 use script::Script;
+use shared::Shared;
 use writer::Queue;
 use writer::Writer;
 
@@ -123,16 +123,6 @@ pub struct Background {
     shared: Arc<Shared>,
     writes: Queue,
     creations: Queue,
-}
-
-struct Shared {
-    link: Link,
-    read: Option<Link>,
-    prefix: String,
-    client: String,
-    timeout: Duration,
-    guard: Guard,
-    news: News,
 }
 
 impl Background {
@@ -219,7 +209,7 @@ impl RedisStore {
     /// Versions of a definition, by the place of its list.
     async fn versions(&self, by: &str, which: &str, first: i64, last: i64) -> Result<Vec<DefinitionVersion>, StoreError> {
         let mut answer = self.call(&script::DEFINITION, |cmd| _ = cmd.arg(by).arg(which).arg(first).arg(last)).await?;
-        answer.list()?.texts()?.iter().map(|text| version(text)).collect()
+        answer.list()?.texts()?.iter().map(|text| reply::version(text)).collect()
     }
 
     /// A page of one kind.
@@ -254,87 +244,17 @@ impl RedisStore {
     }
 }
 
-impl Shared {
-    /// `told`: what the caller knew when it decided to ask.
-    async fn call(&self, told: Known, script: &Script, args: impl FnOnce(&mut Cmd)) -> Result<Parts, StoreError> {
-        let live = self.link.live().await?;
-        let mut cmd = self.command(script, told.answered, live.number);
-        args(&mut cmd);
-        let mut answer = Parts::of(self.link.script(&live, script, &cmd).await?)?;
-        match answer.number()? {
-            0 => {}
-            said => {
-                if let Err(error) = self.guard.note(told, said) {
-                    self.link.give_up(&live).await;
-                    return Err(error);
-                }
-            }
-        }
-        Ok(answer)
-    }
-
-    /// From the replica, where there is one and it answers.
-    async fn read(&self, script: &Script, args: impl Fn(&mut Cmd)) -> Result<Parts, StoreError> {
-        if let Some(link) = &self.read {
-            let mut cmd = self.command(script, 0, 0);
-            args(&mut cmd);
-            let asked = async { link.script(&link.live().await?, script, &cmd).await };
-            if let Ok(value) = asked.await {
-                let mut answer = Parts::of(value)?;
-                answer.number::<i64>()?;
-                if !answer.is_empty() {
-                    return Ok(answer);
-                }
-            }
-        }
-        self.call(self.guard.known(), script, args).await
-    }
-
-    fn command(&self, script: &Script, answered: i64, connection: u64) -> Cmd {
-        let mut cmd = redis::cmd("EVALSHA");
-        cmd.arg(&script.sha).arg(1).arg(format!("{}bellrock:due", self.prefix));
-        cmd.arg(&self.prefix).arg(&self.client).arg(format!("{answered} {connection}"));
-        cmd
-    }
-
-    /// Waits for news, or for a time after which there is something new.
-    async fn wait(&self, session: &str) {
-        loop {
-            let mut bell = self.news.bell();
-            if self.news.is_told(session) {
-                return;
-            }
-            let until = self.news.until(session);
-            let Ok((now, next)) = self.horizon(session, until).await else {
-                tokio::time::sleep(news::DEAF).await;
-                return;
-            };
-            self.news.set_until(session, now);
-            let sleep = next.map_or(Duration::MAX, |at| at.since(now));
-            if sleep.is_zero() {
-                return;
-            }
-            if !self.news.is_heard() {
-                tokio::time::sleep(sleep.min(news::DEAF)).await;
-                return;
-            }
-            // A channel whose sender is gone cannot be: it is this one's own.
-            let _ = tokio::time::timeout(sleep, bell.changed()).await;
-        }
-    }
-
-    /// The server's clock, and the first time after `since` at which something is due, a session runs out, or this one may adopt from all that did.
-    async fn horizon(&self, session: &str, since: Timestamp) -> Result<(Timestamp, Option<Timestamp>), StoreError> {
-        let mut answer = self.call(self.guard.known(), &script::HORIZON, |cmd| _ = cmd.arg(since.0).arg(session)).await?;
-        let now = Timestamp(answer.number()?);
-        let times = [answer.text()?, answer.text()?, answer.text()?];
-        Ok((now, times.iter().filter_map(|text| reply::score(text)).min()))
-    }
-}
-
 /// A session as it stands in keys. The process comes first, so that where it ends is plain.
 fn token(session: &Session) -> String {
-    format!("{}/{}", session.process.replace('%', "%25").replace('/', "%2F"), session.instance)
+    let mut token = String::with_capacity(session.process.len() + 1 + session.instance.len());
+    if session.process.contains(['%', '/']) {
+        token.push_str(&session.process.replace('%', "%25").replace('/', "%2F"));
+    } else {
+        token.push_str(&session.process);
+    }
+    token.push('/');
+    token.push_str(&session.instance);
+    token
 }
 
 fn instance_of(token: &str) -> &str {
@@ -351,20 +271,6 @@ fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Version, time and document.
-fn version(text: &str) -> Result<DefinitionVersion, StoreError> {
-    let read = || {
-        let mut parts = text.splitn(3, ' ');
-        let (version, at) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-        let saved: DefinitionVersion = serde_json::from_str(parts.next()?).ok()?;
-        Some(DefinitionVersion { version, at: Timestamp(at), ..saved })
-    };
-    read().ok_or_else(|| {
-        let begin: String = text.chars().take(80).collect();
-        unreadable(format!("a pipeline definition is damaged, or of a newer version: {begin:?}"))
-    })
 }
 
 #[async_trait]
@@ -430,9 +336,11 @@ impl Store for RedisStore {
     }
 
     async fn write(&self, write: Write) -> Result<(), WriteError> {
-        let began = self.shared.guard.known_to(&token(&write.lease.session))?;
+        let session = token(&write.lease.session);
+        let began = self.shared.guard.known_to(&session)?;
+        let arguments = writer::write(&write, &session)?;
         // Waiting in the queue and the call behind another one.
-        match self.writer.send(Some(began.life), writer::write(&write)?, self.shared.timeout * 2).await? {
+        match self.writer.send(Some(began.life), arguments, self.shared.timeout * 2).await? {
             redis::Value::Int(1) => Ok(()),
             _ => Err(WriteError::Fenced),
         }
@@ -498,11 +406,11 @@ impl Store for RedisStore {
     }
 
     async fn load(&self, id: &ExecutionId) -> Result<Option<Record>, StoreError> {
-        record(self.call(&script::LOAD, |cmd| _ = cmd.arg(&id.0)).await?)
+        reply::record(self.call(&script::LOAD, |cmd| _ = cmd.arg(&id.0)).await?)
     }
 
     async fn show(&self, id: &ExecutionId) -> Result<Option<Record>, StoreError> {
-        record(self.shared.read(&script::LOAD, |cmd| _ = cmd.arg(&id.0)).await?)
+        reply::record(self.shared.read(&script::LOAD, |cmd| _ = cmd.arg(&id.0)).await?)
     }
 
     async fn list(&self, query: &Query) -> Result<Vec<Listing>, StoreError> {
@@ -597,7 +505,7 @@ impl Store for RedisStore {
             let mut answer = self.call(&script::DEFINITIONS, |cmd| _ = cmd.arg(&from).arg(&to).arg(&after).arg(asked)).await?;
             after = answer.text()?;
             for text in answer.list()?.texts()? {
-                found.extend(readable(version(&text))?);
+                found.extend(readable(reply::version(&text))?);
             }
             if after.is_empty() {
                 break;
@@ -635,7 +543,7 @@ impl Store for RedisStore {
         let mut notices = Vec::new();
         for row in answer.list()?.lists()? {
             // One that cannot be read comes back too: by then a newer version may run.
-            notices.extend(readable(outgoing(row))?);
+            notices.extend(readable(reply::outgoing(row))?);
         }
         Ok(notices)
     }
@@ -652,31 +560,6 @@ impl Store for RedisStore {
 /// Application and name, as definitions are sorted and found by them.
 fn named(application: &str, name: &str) -> String {
     format!("{application}\0{name}")
-}
-
-fn record(mut answer: Parts) -> Result<Option<Record>, StoreError> {
-    if answer.is_empty() {
-        return Ok(None);
-    }
-    let kind = answer.kind()?;
-    answer.record(kind).map(Some)
-}
-
-fn outgoing(mut parts: Parts) -> Result<Outgoing, StoreError> {
-    let id = parts.text()?;
-    let text = parts.text()?;
-    let damaged = || unreadable(format!("notice {id} is damaged, or of a newer version"));
-    let (row, notice) = text.split_once('\n').ok_or_else(damaged)?;
-    let row: [Option<String>; 9] = serde_json::from_str(row).map_err(|_| damaged())?;
-    let [execution, kind, application, name, config, status, build, start, end] = row;
-    let kind = if kind.as_deref() == Some("orchestration") { ExecutionType::Orchestration } else { ExecutionType::Pipeline };
-    let fields = [application, name, config, status, build, start, end];
-    Ok(Outgoing {
-        listing: reply::listing(ExecutionId(execution.unwrap_or_default()), kind, fields)?,
-        notice: serde_json::from_str(notice).map_err(|_| damaged())?,
-        tries: parts.number()?,
-        id,
-    })
 }
 
 #[cfg(test)]

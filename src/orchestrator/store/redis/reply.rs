@@ -1,8 +1,12 @@
 //! Answers of the scripts, read.
 
+mod packed;
+
 use redis::Value;
 
+use super::super::DefinitionVersion;
 use super::super::Listing;
+use super::super::Outgoing;
 use super::super::Record;
 use super::super::StoreError;
 use super::super::record;
@@ -71,14 +75,12 @@ impl Parts {
 
     /// Fields of the hash and the index of stages, without what the store keeps for itself. The key's kind is added where the record does not have it.
     pub(super) fn record(&mut self, kind: ExecutionType) -> Read<Record> {
-        let mut pairs = self.list()?;
-        let mut fields = Vec::with_capacity(pairs.0.len() / 2 + 1);
-        while !pairs.is_empty() {
-            let (name, value) = (pairs.text()?, pairs.text()?);
-            if !name.starts_with('_') {
-                fields.push((name, value));
-            }
-        }
+        let packed = match self.next()? {
+            Value::BulkString(bytes) => bytes,
+            other => return Err(unreadable(format!("a packed record was expected from Redis, not {}", short(&other)))),
+        };
+        let mut fields = packed::pairs(&packed)?;
+        fields.retain(|(name, _)| !name.starts_with('_'));
         if !fields.iter().any(|(name, _)| name == record::TYPE) {
             fields.push((record::TYPE.to_owned(), kind.word().to_owned()));
         }
@@ -147,6 +149,47 @@ pub(super) fn number<T: std::str::FromStr + TryFrom<i64>>(value: Value) -> Read<
             text.parse().map_err(|_| unreadable(format!("a number was expected from Redis, not {text:?}")))
         }
     }
+}
+
+/// Version, time and document.
+pub(super) fn version(text: &str) -> Result<DefinitionVersion, StoreError> {
+    let read = || {
+        let mut parts = text.splitn(3, ' ');
+        let (version, at) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let saved: DefinitionVersion = serde_json::from_str(parts.next()?).ok()?;
+        Some(DefinitionVersion { version, at: Timestamp(at), ..saved })
+    };
+    read().ok_or_else(|| {
+        let begin: String = text.chars().take(80).collect();
+        unreadable(format!("a pipeline definition is damaged, or of a newer version: {begin:?}"))
+    })
+}
+
+/// An execution that is there, or is not.
+pub(super) fn record(mut answer: Parts) -> Result<Option<Record>, StoreError> {
+    if answer.is_empty() {
+        return Ok(None);
+    }
+    let kind = answer.kind()?;
+    answer.record(kind).map(Some)
+}
+
+/// A notice on its way: its name, the row of the list and itself, how often it was tried.
+pub(super) fn outgoing(mut parts: Parts) -> Result<Outgoing, StoreError> {
+    let id = parts.text()?;
+    let text = parts.text()?;
+    let damaged = || unreadable(format!("notice {id} is damaged, or of a newer version"));
+    let (row, notice) = text.split_once('\n').ok_or_else(damaged)?;
+    let row: [Option<String>; 9] = serde_json::from_str(row).map_err(|_| damaged())?;
+    let [execution, kind, application, name, config, status, build, start, end] = row;
+    let kind = if kind.as_deref() == Some("orchestration") { ExecutionType::Orchestration } else { ExecutionType::Pipeline };
+    let fields = [application, name, config, status, build, start, end];
+    Ok(Outgoing {
+        listing: listing(ExecutionId(execution.unwrap_or_default()), kind, fields)?,
+        notice: serde_json::from_str(notice).map_err(|_| damaged())?,
+        tries: parts.number()?,
+        id,
+    })
 }
 
 /// A score: an integer, unless it is beyond what a double holds.

@@ -14,11 +14,11 @@ use super::super::NewExecution;
 use super::super::StoreError;
 use super::super::Then;
 use super::super::Write;
-use super::Shared;
 use super::guard;
 use super::reply::Parts;
 use super::script::Script;
-use super::token;
+use super::shared::Room;
+use super::shared::Shared;
 
 /// Jobs that wait to be sent: more than two workers' executions.
 const QUEUE: usize = 4_096;
@@ -102,8 +102,13 @@ async fn commit(shared: &Shared, script: &Script, jobs: impl Iterator<Item = Job
         return;
     }
     let mut replies = Vec::with_capacity(jobs.len());
+    let room = Room {
+        arguments: jobs.iter().map(|job| 1 + job.arguments.ends.len()).sum(),
+        // Each is preceded by how many arguments it has.
+        bytes: jobs.iter().map(|job| 8 + job.arguments.data.len()).sum(),
+    };
     let answer = shared
-        .call(told, script, |cmd| {
+        .call_with(told, script, room, |cmd| {
             cmd.arg(jobs.len());
             for Job { life: _, arguments, reply } in jobs {
                 arguments.put(cmd);
@@ -172,9 +177,8 @@ fn is_plain(write: &Write) -> bool {
         && *then == Then::Keep
 }
 
-/// What the script of writes is to be told of this one.
-pub(super) fn write(write: &Write) -> Result<Arguments, StoreError> {
-    let session = token(&write.lease.session);
+/// What the script of writes is to be told of this one, by this session.
+pub(super) fn write(write: &Write, session: &str) -> Result<Arguments, StoreError> {
     let lease = format!("{} {session}", write.lease.epoch);
     let (after, due, mark) = match write.then {
         Then::Keep => ("k", None, None),
@@ -196,7 +200,7 @@ pub(super) fn write(write: &Write) -> Result<Arguments, StoreError> {
         return Ok(args);
     }
     args.text(after);
-    args.text(&session);
+    args.text(session);
     match due {
         Some(due) => args.number(due.0),
         None => args.text(""),

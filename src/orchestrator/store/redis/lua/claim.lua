@@ -11,8 +11,7 @@ local function room() return #taken < max and bytes < BYTES end
 
 local function take_up(id, k, owner, kind)
   local row = take(id, k, owner, kind, session)
-  local fields = row[5]
-  for i = 2, #fields, 2 do bytes = bytes + #fields[i] end
+  bytes = bytes + #row[5]
   taken[#taken + 1] = row
 end
 

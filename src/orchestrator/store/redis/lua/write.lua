@@ -10,12 +10,12 @@ local FACTS = { 'application', 'pipelineConfigId', '_gate', 'endTime', 'buildTim
 local function one(i, count)
   local id, lease, after = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local k, kind = P .. 'pipeline:' .. id, 'pipeline'
-  local held = C('HMGET', k, '_owner', '_write')
+  local held = C('HMGET', k, '_owner', '_write', 'status')
   local owner = held[1]
   if owner ~= lease then
     if not owner then
       k, kind = P .. 'orchestration:' .. id, 'orchestration'
-      held = C('HMGET', k, '_owner', '_write')
+      held = C('HMGET', k, '_owner', '_write', 'status')
       owner = held[1]
     end
     if owner ~= lease then
@@ -37,7 +37,6 @@ local function one(i, count)
   local stages = tonumber(ARGV[stages_at])
   local status_at = stages_at + 1 + math.max(stages, 0)
   local status, notices = ARGV[status_at], tonumber(ARGV[status_at + 1])
-  local before = status ~= '' and C('HGET', k, 'status')
   local facts
   if sets > 0 then in_parts('HSET', k, i + 7, sets) end
   if removes > 0 then in_parts('HDEL', k, removes_at + 1, removes) end
@@ -45,7 +44,7 @@ local function one(i, count)
     C('DEL', k .. ':stageIndex')
     in_parts('RPUSH', k .. ':stageIndex', stages_at + 1, stages)
   end
-  if status ~= '' and ENDS[status] ~= ENDS[before or ''] then
+  if status ~= '' and ENDS[status] ~= ENDS[held[3] or ''] then
     facts = C('HMGET', k, unpack(FACTS))
     if ENDS[status] then
       each_index(OPEN, kind, facts[1], facts[2], 'ZREM', id)

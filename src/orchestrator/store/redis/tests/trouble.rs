@@ -245,7 +245,7 @@ async fn what_arrives_over_a_connection_that_was_given_up_does_nothing() {
     let (store, lease) = owner(&server.url(), LIMIT, &mut tasks).await;
     let first = store.shared.link.live().await.unwrap();
     let late = |script: &Script, args: &[&str]| {
-        let mut cmd = store.shared.command(script, 0, first.number);
+        let mut cmd = store.shared.command(script, 0, first.number, shared::SMALL);
         args.iter().for_each(|arg| _ = cmd.arg(*arg));
         (cmd, script.sha.clone())
     };
