@@ -137,6 +137,7 @@ impl<'a> Life<'a> {
                 changed = self.wish.changed() => if changed.is_err() { break },
                 _ = beat.tick() => self.beat(),
                 Some(answer) = self.asked.next(), if !self.asked.is_empty() => self.hear(answer),
+                () = self.shared.pace.eased(), if wish.intake => {}
                 Some(ended) = self.owners.join_next(), if !self.owners.is_empty() => {
                     self.gone(ended);
                     while let Some(ended) = self.owners.try_join_next() {
@@ -265,7 +266,7 @@ impl<'a> Life<'a> {
         }
         debug!(execution = %id, epoch = claimed.lease.epoch, adopted = claimed.adopted, "claimed");
         let shared = Arc::clone(self.shared);
-        let owner = owner::own(shared, claimed, Arc::clone(&mail));
+        let owner = owner::own(shared, claimed, Arc::clone(&mail), self.shared.pace.start());
         self.owners.spawn(owner.map(move |exit| (id, mail, exit)));
     }
 

@@ -10,7 +10,7 @@
 //! What must stay true:
 //! * Waiting costs nobody: an execution with nothing under way and nothing to come within a moment is owned by no instance. So what is owned is what
 //!   is busy, and a drain gives it back as soon as the attempts under way have ended.
-//! * At most so many executions are owned at once; at most one of each kind of question to the store is under way; without news the store is asked once
+//! * At most so many executions are owned at once, and no more are claimed while many have yet to come to rest ([`pace`]); at most one of each kind of question to the store is under way; without news the store is asked once
 //!   a second, and is never polled faster.
 //! * Engine time is the store's: instances whose clocks differ do not hand an execution to and fro.
 //! * A process that starts ends the session its predecessor on this host left behind, so that what that one owned is due at once; what has a job on this
@@ -26,6 +26,7 @@ mod life;
 mod mail;
 pub mod notify;
 mod owner;
+mod pace;
 mod pause;
 mod predecessor;
 pub mod scheduler;
@@ -59,6 +60,7 @@ use effects::Performer;
 use life::Life;
 use mail::Mail;
 use notify::Channel;
+use pace::Pace;
 pub use session::Memory;
 use session::StoreClock;
 
@@ -211,6 +213,7 @@ struct Shared {
     definitions: Definitions,
     /// Rings when a notice was put in the outbox.
     bell: Arc<Notify>,
+    pace: Arc<Pace>,
 }
 
 /// Claims and runs executions until it is stopped.
@@ -241,6 +244,7 @@ impl Runner {
             clock,
             zone: settings.zone.clone(),
             bell: Arc::default(),
+            pace: Arc::default(),
         };
         let handle = Handle { wish: Arc::new(wishes), state: states, owned: Arc::clone(&owned) };
         (Self { settings, shared: Arc::new(shared), memory: parts.memory, channels: parts.channels, wish, state, owned, lives: 0 }, handle)

@@ -18,6 +18,7 @@ mod flight;
 mod write;
 
 use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -35,6 +36,7 @@ use tracing::warn;
 use super::Shared;
 use super::ending;
 use super::mail::Mail;
+use super::pace::Starting;
 use crate::model::Timestamp;
 use crate::orchestrator::engine::advance::World;
 use crate::orchestrator::engine::advance::advance;
@@ -87,10 +89,10 @@ pub(super) enum Exit {
 }
 
 /// Takes an execution as far as this instance can. One that a defect of ours breaks off is set aside like one that cannot be read.
-pub(super) async fn own(shared: Arc<Shared>, claimed: Claimed, mail: Arc<Mail>) -> Exit {
+pub(super) async fn own(shared: Arc<Shared>, claimed: Claimed, mail: Arc<Mail>, starting: Starting) -> Exit {
     let lease = claimed.lease.clone();
     // Nothing that a panic left half done outlives it: the owner is dropped, and the store holds whole writes.
-    match AssertUnwindSafe(work(Arc::clone(&shared), claimed, Arc::clone(&mail))).catch_unwind().await {
+    match AssertUnwindSafe(work(Arc::clone(&shared), claimed, Arc::clone(&mail), starting)).catch_unwind().await {
         Ok(exit) => exit,
         Err(_) => {
             error!(execution = %lease.execution, "the owner of this execution broke off; it is set aside (runbooks/engine-defect.md)");
@@ -99,12 +101,13 @@ pub(super) async fn own(shared: Arc<Shared>, claimed: Claimed, mail: Arc<Mail>) 
     }
 }
 
-async fn work(shared: Arc<Shared>, claimed: Claimed, mail: Arc<Mail>) -> Exit {
+async fn work(shared: Arc<Shared>, claimed: Claimed, mail: Arc<Mail>, starting: Starting) -> Exit {
     let Claimed { lease, record, inbox, adopted } = claimed;
     let execution = match record::decode(&lease.execution, None, &record) {
         Ok(execution) => execution,
         Err(error) => {
             error!(execution = %lease.execution, %error, "this execution cannot be read; it is set aside (runbooks/unreadable-execution.md)");
+            drop(starting);
             return set_aside(&shared, &mail, lease).await;
         }
     };
@@ -113,7 +116,7 @@ async fn work(shared: Arc<Shared>, claimed: Claimed, mail: Arc<Mail>) -> Exit {
         seen: 0,
         acknowledged: 0,
         flight: Flight::new(),
-        brakes: BTreeMap::new(),
+        brakes: HashMap::new(),
         undoing: BTreeMap::new(),
         reports: VecDeque::new(),
         events: VecDeque::new(),
@@ -124,6 +127,7 @@ async fn work(shared: Arc<Shared>, claimed: Claimed, mail: Arc<Mail>) -> Exit {
         left: false,
         ends: None,
         condemned: false,
+        starting: Some(starting),
         shared,
         lease,
         execution,
@@ -186,7 +190,8 @@ struct Owner {
     /// Messages up to this number were taken with a write.
     acknowledged: u64,
     flight: Flight,
-    brakes: BTreeMap<AttemptKey, Brake>,
+    /// Of attempts under way.
+    brakes: HashMap<AttemptKey, Brake>,
     /// Undoings under way; each is left to the next owner when it is told to.
     undoing: BTreeMap<AttemptKey, CancellationToken>,
     reports: VecDeque<Report>,
@@ -203,6 +208,8 @@ struct Owner {
     ends: Option<Pin<Box<Sleep>>>,
     /// The store refused a write for good, and the execution is to end for it.
     condemned: bool,
+    /// It has not come to rest since it was claimed.
+    starting: Option<Starting>,
 }
 
 impl Owner {
@@ -374,6 +381,14 @@ impl Owner {
                 // What was under way came to nothing that is an event: look again, and be parked.
                 self.events.push_back(Event::Tick);
                 break;
+            }
+            if self.starting.is_some() {
+                // What is there already is no rest.
+                if let Some(Some(report)) = self.flight.next().now_or_never() {
+                    self.reports.push_back(report);
+                    continue;
+                }
+                self.starting = None;
             }
             let timer = self.wake.map(|wake| wake.since(self.shared.clock.now()));
             // Safe to cancel: a report that is not taken stays in the flight, and orders stay until they are read.

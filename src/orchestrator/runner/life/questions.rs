@@ -17,14 +17,13 @@ use super::Life;
 use crate::model::Moment;
 use crate::model::Timestamp;
 use crate::orchestrator::engine::execution::ExecutionId;
+use crate::orchestrator::runner::pace::STARTING_AGAIN;
 use crate::orchestrator::runner::pause::Pause;
 use crate::orchestrator::store::Claimed;
 use crate::orchestrator::store::Session;
 use crate::orchestrator::store::Store;
 use crate::orchestrator::store::StoreError;
 
-/// A claim takes no more at once: its answer carries whole executions.
-const CLAIM_MOST: usize = 250;
 /// Ids of what we own, read at once.
 const OWNED_PAGE: usize = 1_000;
 /// The store's clock as it is known here is ahead of it by no more, unless the store is slow.
@@ -96,16 +95,15 @@ impl Life<'_> {
         if !self.look.due || !self.may_claim() {
             return;
         }
-        let room = self.room();
+        let max = self.room();
         self.look.due = false;
         self.asking.claim = true;
-        let max = room.min(CLAIM_MOST);
         let (store, session, at) = (Arc::clone(&self.shared.store), self.session.clone(), self.shared.clock.now());
         self.asked.push(Box::pin(async move { Answer::Claimed { max, at, claimed: store.claim(&session, max).await } }));
     }
 
     fn room(&self) -> usize {
-        self.settings.owned.saturating_sub(self.owners.len())
+        self.settings.owned.saturating_sub(self.owners.len()).min(self.shared.pace.room())
     }
 
     /// Questions wait, since the store did not answer the last one.
@@ -116,7 +114,7 @@ impl Life<'_> {
     /// A claim now would be made, and no other one could bring the same execution.
     pub(super) fn may_claim(&self) -> bool {
         // A full house waits until a fair part of it is free, so that a claim is worth its call.
-        let worth = self.room() >= (self.settings.owned / 8).clamp(1, CLAIM_MOST / 4);
+        let worth = self.room() >= (self.settings.owned / 8).clamp(1, STARTING_AGAIN);
         worth && !self.is_held() && !self.asking.claim && !self.asking.strays && self.shared.clock.is_set()
     }
 

@@ -32,6 +32,7 @@ impl Owner {
                 return self.give_back(Some(self.shared.clock.now())).await;
             }
             warn!(execution = %self.execution.id, %error, "those that wait for the end of an execution could not be told; again soon");
+            self.starting = None;
             pause.wait().await;
         }
         if self.write(vec![], Then::Finish).await? == Written::Refused {
@@ -54,6 +55,7 @@ impl Owner {
 
     /// Stops what is under way and waits, for a while, until it has stopped.
     pub(super) async fn stop_all(&mut self) {
+        self.starting = None;
         for brake in self.brakes.values() {
             brake.stop.cancel();
         }

@@ -110,6 +110,7 @@ impl Owner {
 
     /// A pause between two tries; less when the owner is to go without a word.
     async fn rest(&mut self, pause: &mut Pause) -> Result<(), Exit> {
+        self.starting = None;
         if self.mail.orders().abandon {
             return Err(Exit::Abandoned);
         }

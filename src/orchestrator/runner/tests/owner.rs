@@ -1,9 +1,12 @@
 //! Owners in trouble: a gate that is full, predecessors that died halfway, defects of our own.
 
+use std::sync::atomic::Ordering;
+
 use serde_json::Value;
 use serde_json::json;
 
 use super::super::effects::executions::Executions;
+use super::super::pace::STARTING_MOST;
 use super::super::*;
 use super::MOMENT;
 use super::SECOND;
@@ -19,9 +22,11 @@ use crate::orchestrator::engine::effect::Outcome;
 use crate::orchestrator::engine::event::Event;
 use crate::orchestrator::engine::event::Message;
 use crate::orchestrator::engine::execution::Execution;
+use crate::orchestrator::engine::execution::Summary;
 use crate::orchestrator::engine::status::Status;
 use crate::orchestrator::store::Admission;
 use crate::orchestrator::store::Claimed;
+use crate::orchestrator::store::NewExecution;
 use crate::orchestrator::store::Then;
 use crate::orchestrator::store::Write;
 use crate::orchestrator::store::record;
@@ -139,6 +144,42 @@ async fn an_execution_that_breaks_its_owner_is_set_aside_and_holds_no_drain_up()
     tokio::time::sleep(MOMENT).await;
     assert_eq!(one.owned(), 0);
     assert!(fleet.store.active_by_instance().await.unwrap().is_empty());
+}
+
+/// One that no version can read yet.
+async fn start_unreadable(fleet: &Fleet) {
+    let id = start::new_id(fleet.now());
+    let execution = Execution::new(id, Summary { application: "app".into(), ..Summary::default() }, vec![]);
+    let mut record = record::encode(&execution);
+    record.fields.iter_mut().filter(|(name, _)| name == "status").for_each(|(_, text)| *text = "DREAMING".into());
+    let new = NewExecution { listing: record::listing(&execution), record, correlation_id: None, due: fleet.now(), limit: None };
+    fleet.store.create(new).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_number_that_is_set_aside_keeps_no_other_from_being_claimed() {
+    let fleet = Fleet::new(Duration::ZERO);
+    let one = fleet.boot("i-1");
+    for _ in 0..=STARTING_MOST {
+        start_unreadable(&fleet).await;
+    }
+    tokio::time::sleep(SECOND).await;
+    let other = fleet.start(chain(1)).await;
+    tokio::time::sleep(2 * SECOND).await;
+    assert_eq!(fleet.status(&other).await, Status::Succeeded);
+    assert_eq!(one.owned(), STARTING_MOST + 1, "they are held, so that they are not claimed again at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_that_never_waits_is_claimed_a_little_at_a_time() {
+    let fleet = Fleet::new(Duration::ZERO);
+    let count = 4 * STARTING_MOST;
+    for _ in 0..count {
+        fleet.start(chain(2)).await;
+    }
+    let one = fleet.boot("i-1");
+    fleet.until_ended(count, 10 * SECOND).await;
+    assert_eq!(one.net.most_claimed.load(Ordering::Relaxed), STARTING_MOST);
 }
 
 #[tokio::test(start_paused = true)]

@@ -242,6 +242,8 @@ pub(super) struct Net {
     pub(super) largest: AtomicUsize,
     /// Fields and bytes of all writes.
     pub(super) written: Mutex<(usize, usize)>,
+    /// Most executions that one claim brought.
+    pub(super) most_claimed: AtomicUsize,
     /// Executions of this name are refused for good.
     pub(super) unwanted: Mutex<Option<&'static str>>,
 }
@@ -300,7 +302,9 @@ macro_rules! through {
             })*
 
             async fn claim(&self, session: &Session, max: usize) -> Result<Vec<Claimed>, StoreError> {
-                self.through("claim", self.store.claim(session, max)).await
+                let claimed = self.through("claim", self.store.claim(session, max)).await?;
+                self.most_claimed.fetch_max(claimed.len(), Ordering::Relaxed);
+                Ok(claimed)
             }
 
             async fn claim_one(&self, session: &Session, id: &ExecutionId) -> Result<Option<Claimed>, StoreError> {
@@ -439,6 +443,7 @@ impl Fleet {
             calls: Mutex::default(),
             largest: usize::MAX.into(),
             written: Mutex::default(),
+            most_claimed: 0.into(),
             unwanted: Mutex::default(),
         });
         let hand = Arc::new(Hand { ledger: self.ledger.clone(), instance: name.to_owned(), longest: self.longest });
