@@ -67,8 +67,8 @@ pub struct Undone {
     pub to: SimTime,
     /// Every group then; empty before.
     pub after: Vec<Group>,
-    /// A new group had been set to nothing before: what is promised is a rollback to the newest.
-    pub switched: bool,
+    /// New groups that had been set to nothing before: what is promised of their clusters is a rollback to the newest.
+    pub switched: Vec<GroupName>,
 }
 
 /// What the command that runs, or ran last, was to do.
@@ -129,7 +129,8 @@ impl Director<'_> {
     fn type_it(&mut self, now: SimTime, cancel: &CancellationToken) -> Command {
         let before = self.groups();
         let new: Vec<GroupName> = self.play.clusters.iter().map(|c| GroupName::from(c.new.name.as_str())).collect();
-        let switched = before.iter().any(|g| new.contains(&g.name) && g.capacity == Capacity::default());
+        let zeroed = before.iter().filter(|g| new.contains(&g.name) && g.capacity == Capacity::default());
+        let switched = zeroed.map(|g| g.name.clone()).collect();
         let run = self.rollback.get_or_insert(RollbackRun {
             from: now,
             before,

@@ -109,7 +109,7 @@ impl Judge<'_> {
                 if after.tags.contains_key(HOLD_TAG) || after.tags.contains_key(RECORD_TAG) {
                     return Some(format!("{name} is held after it was undone: {:?}", after.tags));
                 }
-                if undone.switched {
+                if undone.switched.iter().any(|group| group.as_str() == cluster.new.name) {
                     let wanted = if cluster.polling { Capacity { min: 1, max: 1, desired: 1 } } else { before.capacity };
                     let wrong = is_new && after.capacity != wanted;
                     if wrong {
