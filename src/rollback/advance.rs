@@ -86,15 +86,13 @@ pub enum Stage {
     Bake,
     /// All groups as they were found.
     PutBack,
-    /// The pinned min goes back to what the plan says, and what was frozen goes on.
-    Unpin,
-    /// Tags off.
+    /// The pinned min goes back to what the plan says, what was frozen goes on, and then the tags go.
     Release,
     /// Done.
     Done,
 }
 
-const SIDE_BY_SIDE: [Stage; 11] = [
+const SIDE_BY_SIDE: [Stage; 10] = [
     Stage::Hold,
     Stage::Freeze,
     Stage::Restore,
@@ -103,11 +101,10 @@ const SIDE_BY_SIDE: [Stage; 11] = [
     Stage::Gone,
     Stage::Verify,
     Stage::Bake,
-    Stage::Unpin,
     Stage::Release,
     Stage::Done,
 ];
-const HANDED_OVER: [Stage; 12] = [
+const HANDED_OVER: [Stage; 11] = [
     Stage::Hold,
     Stage::Settle,
     Stage::Freeze,
@@ -117,7 +114,6 @@ const HANDED_OVER: [Stage; 12] = [
     Stage::Await,
     Stage::Verify,
     Stage::Bake,
-    Stage::Unpin,
     Stage::Release,
     Stage::Done,
 ];
@@ -204,7 +200,7 @@ impl Progress {
     pub fn wants(&self, plan: &ClusterPlan, facts: &Facts) -> BTreeSet<Backend> {
         let all = || plan.groups().filter_map(|g| facts.group(&g.name)).flat_map(backends_of).collect();
         match self.stage() {
-            Stage::Hold | Stage::Settle | Stage::Freeze | Stage::Restore | Stage::Unpin | Stage::Release | Stage::Done => BTreeSet::new(),
+            Stage::Hold | Stage::Settle | Stage::Freeze | Stage::Restore | Stage::Release | Stage::Done => BTreeSet::new(),
             Stage::Await => {
                 let Some(group) = facts.group(&plan.restore.name) else { return BTreeSet::new() };
                 let known = |id: &InstanceId| plan.backends.iter().all(|b| facts.backends.get(b).is_some_and(|f| f.has(id)));
@@ -237,8 +233,10 @@ impl Progress {
             Stage::Gone => Some(format!("see that {retired} {}", if plan.singleton { "is gone" } else { "gets no traffic" })),
             Stage::Verify => Some("verify load balancers and service".to_owned()),
             Stage::PutBack => Some(format!("put {restore} back to {after}, and all processes as they were found")),
-            Stage::Unpin => Some(format!("set {restore} to {after}, and resume what was frozen")),
-            Stage::Release => Some(format!("release the hold on {}", plan.held().map(GroupName::as_str).collect::<Vec<_>>().join(", "))),
+            Stage::Release => Some(format!(
+                "leave {restore} at {after}, resume what was frozen, release the hold on {}",
+                plan.held().map(GroupName::as_str).collect::<Vec<_>>().join(", ")
+            )),
         };
         self.stages.iter().skip(self.at).filter_map(line).collect()
     }
@@ -262,7 +260,6 @@ impl Progress {
                 Stage::Gone => self.until_gone(&look),
                 Stage::Verify => self.verify(&look),
                 Stage::Bake => self.bake(&look),
-                Stage::Unpin => self.unpin(&look),
                 Stage::Release => self.release(&look),
                 Stage::Done => Some(Next::Done),
             };
@@ -594,7 +591,9 @@ impl Progress {
             Way::Rollback | Way::Forward if group == restored => CapacityTag::Deleted,
             Way::Rollback | Way::Forward => CapacityTag::Kept,
         };
-        let steps: Vec<Step> = order.map(|g| Step::Release { group: g.clone(), capacity: capacity(g) }).collect();
+        // In one breath, stopping at the first that fails: no tag goes before what it stands for is undone.
+        let mut steps = if look.plan.way == Way::PutBack { Vec::new() } else { self.thaw_steps(look) };
+        steps.extend(order.map(|g| Step::Release { group: g.clone(), capacity: capacity(g) }));
         (!steps.is_empty()).then_some(Next::Do(steps))
     }
 }

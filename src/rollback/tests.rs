@@ -162,7 +162,7 @@ async fn it_is_not_done_while_an_instance_of_the_newest_works_on() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_policy_has_added_since_the_last_look_stays() {
-    for stage in [advance::Stage::Freeze, advance::Stage::Unpin] {
+    for stage in [advance::Stage::Freeze, advance::Stage::Release] {
         let fleet = redeployed();
         fleet.meddle("spin-ha-v023", |g| {
             g.tags.insert("bellrock:capacity".to_owned(), "1/3/6".to_owned());

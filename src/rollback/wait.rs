@@ -25,15 +25,7 @@ pub fn usual(plan: &ClusterPlan, facts: &Facts, stage: Stage, settle: Duration) 
             Some((boot + plan.first_health).max(settle))
         }
         Stage::Gone | Stage::PutBack => Some(ENDING),
-        Stage::Hold
-        | Stage::Freeze
-        | Stage::Restore
-        | Stage::Close
-        | Stage::Verify
-        | Stage::Bake
-        | Stage::Unpin
-        | Stage::Release
-        | Stage::Done => None,
+        Stage::Hold | Stage::Freeze | Stage::Restore | Stage::Close | Stage::Verify | Stage::Bake | Stage::Release | Stage::Done => None,
     }
 }
 
@@ -56,7 +48,7 @@ pub fn look_at(plan: &ClusterPlan, facts: &Facts, stage: Stage) -> String {
             None => activities(group),
         },
         Stage::Close | Stage::Gone => activities(plan.retire.last().map_or(group, |group| &group.name)),
-        Stage::Freeze | Stage::Restore | Stage::PutBack | Stage::Unpin | Stage::Done => {
+        Stage::Freeze | Stage::Restore | Stage::PutBack | Stage::Done => {
             format!("aws autoscaling describe-auto-scaling-groups --auto-scaling-group-names {group}")
         }
     }

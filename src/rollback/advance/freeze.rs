@@ -21,32 +21,27 @@ impl Progress {
         steps
     }
 
-    /// Side by side the restoring follows at once: its instances take longest.
+    /// Side by side the restoring comes in the same breath, and first: its instances take longest, and its pinned min holds already.
     pub(super) fn freeze(&mut self, look: &Look<'_>) -> Option<Next> {
-        let mut steps = self.freeze_steps(look);
-        if steps.is_empty() {
+        let freeze = self.freeze_steps(look);
+        if freeze.is_empty() {
             return None;
         }
-        if !look.plan.singleton {
-            steps.extend(self.restore_steps(look));
-        }
+        let mut steps = if look.plan.singleton { Vec::new() } else { self.restore_steps(look) };
+        steps.extend(freeze);
         Some(Next::Do(steps))
     }
 
-    pub(super) fn unpin(&mut self, look: &Look<'_>) -> Option<Next> {
-        let planned = &look.plan.restore;
-        let known = self.watches.get(&planned.name).map(Watch::known)?.capacity;
-        let to = Capacity { min: planned.after.capacity.min, ..known };
-        let mut steps = Vec::new();
-        if known != to {
-            steps.push(Step::Resize { group: planned.name.clone(), from: known, to });
-        }
-        steps.extend(self.thaw_steps(look));
-        (!steps.is_empty()).then_some(Next::Do(steps))
-    }
-
+    /// The pinned min goes back, and what was frozen goes on.
     pub(super) fn thaw_steps(&self, look: &Look<'_>) -> Vec<Step> {
         let mut steps = Vec::new();
+        if let Some(known) = self.watches.get(&look.plan.restore.name).map(|watch| watch.known().capacity) {
+            let planned = &look.plan.restore;
+            let to = Capacity { min: planned.after.capacity.min, ..known };
+            if known != to {
+                steps.push(Step::Resize { group: planned.name.clone(), from: known, to });
+            }
+        }
         for planned in look.plan.groups() {
             let Some(known) = self.watches.get(&planned.name).map(Watch::known) else { continue };
             let processes: Vec<Process> = planned.frozen.iter().filter(|p| known.suspended.contains(p)).cloned().collect();
