@@ -36,7 +36,7 @@ use crate::model::TargetGroupArn;
 use crate::model::sort_by_age;
 
 /// Calls in flight at once; enough to hide latency, few enough for an account's request bucket (draining.md §4.12).
-const IN_FLIGHT: usize = 8;
+pub const IN_FLIGHT: usize = 16;
 
 /// Attempts of one read; a look is made of many, and one that was throttled must not spoil the rest.
 const ATTEMPTS: u32 = 4;

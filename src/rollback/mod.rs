@@ -37,6 +37,7 @@ use crate::model::Clock;
 
 pub use execute::execute;
 pub use facts::Facts;
+pub use facts::IN_FLIGHT;
 pub use journal::Journal;
 pub use plan::Finding;
 pub use plan::Plan;

@@ -116,7 +116,14 @@ impl Subject {
     /// How AWS is called there, on behalf of this person.
     pub(in crate::cli) fn settings(&self, region: Option<String>, owner: &str) -> aws::Settings {
         let role = self.role_arn.clone().map(|arn| aws::Role { arn, session: here::session(owner) });
-        aws::Settings { region, profile: self.profile.clone(), endpoint: self.endpoint.clone(), role, ..aws::Settings::default() }
+        aws::Settings {
+            region,
+            profile: self.profile.clone(),
+            endpoint: self.endpoint.clone(),
+            role,
+            in_flight: rollback::IN_FLIGHT,
+            ..aws::Settings::default()
+        }
     }
 
     /// What is asked for, with nothing said otherwise of how.
