@@ -209,9 +209,11 @@ fn settle(connection: &Connection) -> rusqlite::Result<()> {
 fn check_layout(connection: &Connection) -> Result<usize, Fault> {
     let number = |pragma: &str| connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0));
     let file = connection.path().map(PathBuf::from).unwrap_or_default();
+    // First: whoever makes the file puts tables and marks into it in one step, so that marks read after tables were seen are there if the file is ours.
+    let empty: bool = connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))?;
     let (ours, layout) = (number("application_id")?, number("user_version")?);
-    let empty = ours == 0 && connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))?;
-    if !empty && ours != i64::from(APPLICATION_ID) {
+    let unmarked = empty && ours == 0;
+    if !unmarked && ours != i64::from(APPLICATION_ID) {
         return Err(StoreError::Unreadable(format!("{} belongs to another program: name another file", file.display())).into());
     }
     match usize::try_from(layout) {
