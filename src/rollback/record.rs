@@ -118,19 +118,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::cloud::sim::PROCESSES;
     use crate::model::TAG_VALUE_MAX;
-
-    const ALL: [Process; 9] = [
-        Process::Launch,
-        Process::Terminate,
-        Process::AddToLoadBalancer,
-        Process::AlarmNotification,
-        Process::AZRebalance,
-        Process::HealthCheck,
-        Process::InstanceRefresh,
-        Process::ReplaceUnhealthy,
-        Process::ScheduledActions,
-    ];
 
     fn tag(text: &str) -> BTreeMap<String, String> {
         BTreeMap::from([(RECORD_TAG.to_owned(), text.to_owned())])
@@ -140,7 +129,7 @@ mod tests {
         #[test]
         fn a_record_survives_its_tag(
             sizes in (0_u32..10_000, 0_u32..10_000, 0_u32..10_000),
-            suspended in proptest::sample::subsequence(ALL.to_vec(), 0..=ALL.len()),
+            suspended in proptest::sample::subsequence(PROCESSES.to_vec(), 0..=PROCESSES.len()),
             (count, alive, restore, undoes, recorded) in (0_u32..10_000, 0_u32..10_000, any::<bool>(), any::<bool>(), any::<bool>()),
         ) {
             let record = Record {
