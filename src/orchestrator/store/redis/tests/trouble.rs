@@ -359,8 +359,11 @@ async fn a_dead_session_leaves_nothing_behind_once_its_work_is_adopted() {
         claimed = store.claim(&heir, 10).await.unwrap();
     }
     assert_eq!(claimed[0].lease.execution, lease.execution);
-    store.claim(&heir, 10).await.unwrap();
     let mut raw = server.connection();
+    // The other's lease, a millisecond long too, may run out after that claim.
+    while raw.hlen::<_, usize>("bellrock:instances").unwrap() > 1 {
+        store.claim(&heir, 10).await.unwrap();
+    }
     assert_eq!(raw.hkeys::<_, Vec<String>>("bellrock:instances").unwrap(), ["i/2"]);
     assert_eq!(raw.zcard::<_, usize>("bellrock:sessions").unwrap(), 1);
     assert!(store.beat(&session(), LEASE).await.unwrap());
