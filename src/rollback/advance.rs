@@ -9,36 +9,31 @@ mod freeze;
 mod holds;
 mod look;
 mod put_back;
+mod restore;
+mod stage;
 mod step;
 mod stop;
+mod switch;
+mod verify;
 mod watch;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde::Serialize;
-
 use super::facts::Backend;
 use super::facts::Facts;
-use super::facts::Standing;
 use super::facts::backends_of;
 use super::plan::ClusterPlan;
-use super::plan::GroupPlan;
 use super::plan::Request;
-use super::plan::Way;
-use super::plan::alive;
 use crate::cloud;
 use crate::cloud::Kind;
-use crate::model::Capacity;
-use crate::model::Group;
 use crate::model::GroupName;
-use crate::model::InstanceHealth;
 use crate::model::InstanceId;
 use crate::model::LifecycleState;
 use crate::model::Moment;
-use crate::model::Process;
 
+pub use stage::Stage;
 pub use step::CapacityTag;
 pub use step::Step;
 pub use stop::Stop;
@@ -61,63 +56,6 @@ const SURVEY_FRESH: Duration = Duration::from_secs(10);
 const AGREE: u32 = 2;
 /// Refusals of the same step in a row before a person has to look.
 const STRIKES: u32 = 3;
-
-/// Where a cluster is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    /// Tags on all groups.
-    Hold,
-    /// For a singleton, until its agent has had time to see the hold: it must not take the newest group's leaving for a reason to poll again.
-    Settle,
-    /// What would fight is suspended.
-    Freeze,
-    /// Processes, sizes.
-    Restore,
-    /// Until enough instances serve, and agents have had time to see the hold.
-    Await,
-    /// Out of the load balancers, down to nothing.
-    Close,
-    /// Until what was closed serves no more; for a singleton, until it is gone.
-    Gone,
-    /// Facts against promises.
-    Verify,
-    /// Until what was verified has stayed true for long enough.
-    Bake,
-    /// All groups as they were found.
-    PutBack,
-    /// The pinned min goes back to what the plan says, what was frozen goes on, and then the tags go.
-    Release,
-    /// Done.
-    Done,
-}
-
-const SIDE_BY_SIDE: [Stage; 10] = [
-    Stage::Hold,
-    Stage::Freeze,
-    Stage::Restore,
-    Stage::Await,
-    Stage::Close,
-    Stage::Gone,
-    Stage::Verify,
-    Stage::Bake,
-    Stage::Release,
-    Stage::Done,
-];
-const HANDED_OVER: [Stage; 11] = [
-    Stage::Hold,
-    Stage::Settle,
-    Stage::Freeze,
-    Stage::Close,
-    Stage::Gone,
-    Stage::Restore,
-    Stage::Await,
-    Stage::Verify,
-    Stage::Bake,
-    Stage::Release,
-    Stage::Done,
-];
-const PUT_BACK: [Stage; 4] = [Stage::Hold, Stage::PutBack, Stage::Release, Stage::Done];
 
 /// What to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,11 +107,7 @@ impl Progress {
     /// Before the first step.
     pub fn new(plan: &ClusterPlan) -> Self {
         Self {
-            stages: match plan.way {
-                Way::PutBack => &PUT_BACK,
-                Way::Rollback | Way::Forward if plan.singleton => &HANDED_OVER,
-                Way::Rollback | Way::Forward => &SIDE_BY_SIDE,
-            },
+            stages: stage::stages(plan),
             at: 0,
             watches: plan.groups().map(|g| (g.name.clone(), Watch::new(g))).collect(),
             holds: BTreeMap::new(),
@@ -335,9 +269,7 @@ impl Progress {
             }
         }
     }
-}
 
-impl Progress {
     /// Who else is at it? Every look answers that before anything is changed.
     fn guard(&mut self, look: &Look<'_>) -> Result<(), Next> {
         let done = self.stage() == Stage::Done;
@@ -363,244 +295,6 @@ impl Progress {
         let refresh = self.overdue_holds(look);
         if refresh.is_empty() { Ok(()) } else { Err(Next::Do(refresh)) }
     }
-
-    /// Sizes first, processes after: a Terminate resumed on a group that wants fewer than it has would end some at once (F28).
-    fn restore_steps(&self, look: &Look<'_>) -> Vec<Step> {
-        let planned = &look.plan.restore;
-        let Some(known) = self.watches.get(&planned.name).map(Watch::known) else { return Vec::new() };
-        let raised = if look.plan.singleton { 0 } else { known.capacity.desired };
-        let desired = planned.during.desired.max(raised);
-        let to = Capacity { desired, max: planned.during.max.max(desired), ..planned.during };
-        let mut steps = Vec::new();
-        if known.capacity != to {
-            steps.push(Step::Resize { group: planned.name.clone(), from: known.capacity, to });
-        }
-        let processes: Vec<Process> = look.plan.resume.iter().filter(|p| known.suspended.contains(p)).cloned().collect();
-        if !processes.is_empty() {
-            steps.push(Step::Resume { group: planned.name.clone(), processes });
-        }
-        steps
-    }
-
-    fn restore(&mut self, look: &Look<'_>) -> Option<Next> {
-        let steps = self.restore_steps(look);
-        (!steps.is_empty()).then_some(Next::Do(steps))
-    }
-
-    fn until_it_serves(&mut self, look: &Look<'_>) -> Option<Next> {
-        let group = match look.group(&look.plan.restore.name) {
-            Ok(group) => group,
-            Err(next) => return Some(next),
-        };
-        let mut steps = self.freeze_steps(look);
-        steps.extend(self.restore_steps(look));
-        steps.extend(self.registrations(look, group));
-        if !steps.is_empty() {
-            return Some(Next::Do(steps));
-        }
-        self.up = if group.healthy_in_service() >= to_usize(look.plan.count) { self.up.or(Some(look.at)) } else { None };
-        let (enough, serving) = look.serves(group);
-        let settled = self.is_settled(look);
-        if enough && settled {
-            self.agreeing += 1;
-            if self.agreeing >= AGREE {
-                return None;
-            }
-            return Some(Next::Agree(format!("a second look to agree that {} serves", group.name)));
-        }
-        self.agreeing = 0;
-        if enough {
-            return Some(Next::Wait("agents to see the hold".to_owned()));
-        }
-        let (up, count) = (group.healthy_in_service(), look.plan.count);
-        let usual = match look.plan.first_health.as_secs() {
-            0 => String::new(),
-            seconds => format!(" (checks take {seconds} s)"),
-        };
-        let failure = look.facts.launch_failures.get(&group.name).map(|why| format!("; AWS could not launch: {why}")).unwrap_or_default();
-        Some(Next::Wait(format!("{}: {serving} of {count} serve, {up} in service{usual}{failure}", group.name)))
-    }
-
-    /// AddToLoadBalancer is not retroactive: those that came while it was suspended, and those that were taken out, are put in by hand (F57).
-    fn registrations(&self, look: &Look<'_>, group: &Group) -> Vec<Step> {
-        let known = self.watches.get(&group.name).map(Watch::known);
-        if known.is_none_or(|shape| shape.suspended.contains(&Process::AddToLoadBalancer)) {
-            return Vec::new();
-        }
-        let up: Vec<&InstanceId> = group
-            .instances
-            .iter()
-            .filter(|i| i.state == LifecycleState::InService && i.health == InstanceHealth::Healthy)
-            .map(|i| &i.id)
-            .collect();
-        let absent = |backend: &Backend, id: &InstanceId| {
-            look.facts.backends.get(backend).is_some_and(|f| !f.has(id)) && !self.asked_lately(backend, id, true, look.at)
-        };
-        let mut steps = Vec::new();
-        for backend in &backends_of(group) {
-            let port = look.facts.backends.get(backend).and_then(|f| f.port_of_siblings(&up));
-            let targets: Vec<_> = up.iter().filter(|id| absent(backend, id)).map(|id| ((*id).clone(), port)).collect();
-            if !targets.is_empty() {
-                steps.push(Step::Register { backend: backend.clone(), targets });
-            }
-        }
-        steps
-    }
-
-    /// The members of these groups that are behind their load balancers and not on their way out.
-    fn departures(&self, look: &Look<'_>, groups: &[&Group]) -> Vec<Step> {
-        let mut leave: BTreeMap<Backend, Vec<(InstanceId, Option<u16>)>> = BTreeMap::new();
-        for group in groups {
-            for backend in backends_of(group) {
-                let Some(facts) = look.facts.backends.get(&backend) else { continue };
-                let members = group.instances.iter().flat_map(|i| facts.members.get(&i.id).into_iter().flatten().map(move |m| (&i.id, m)));
-                let staying = members.filter(|(id, m)| m.standing != Standing::Leaving && !self.asked_lately(&backend, id, false, look.at));
-                let targets: Vec<_> = staying.map(|(id, m)| (id.clone(), m.port)).collect();
-                if !targets.is_empty() {
-                    leave.entry(backend.clone()).or_default().extend(targets);
-                }
-            }
-        }
-        leave.into_iter().map(|(backend, targets)| Step::Deregister { backend, targets }).collect()
-    }
-
-    fn asked_lately(&self, backend: &Backend, id: &InstanceId, join: bool, at: Moment) -> bool {
-        self.asked.get(&(backend.clone(), id.clone(), join)).is_some_and(|asked| at.since(*asked) < STALE)
-    }
-
-    fn close_steps(&self, look: &Look<'_>) -> Vec<Step> {
-        let (mut shrink, mut resume) = (Vec::new(), Vec::new());
-        for planned in &look.plan.retire {
-            if let Some(known) = self.watches.get(&planned.name).map(Watch::known).filter(|known| known.capacity != planned.after.capacity)
-            {
-                shrink.push(Step::Resize { group: planned.name.clone(), from: known.capacity, to: planned.after.capacity });
-            }
-            if let Some(known) = self.watches.get(&planned.name).map(Watch::known) {
-                let ended = known.suspended.difference(&planned.after.suspended);
-                let processes: Vec<Process> = ended.filter(|p| !planned.frozen.contains(p)).cloned().collect();
-                if !processes.is_empty() {
-                    resume.push(Step::Resume { group: planned.name.clone(), processes });
-                }
-            }
-        }
-        let groups: Vec<&Group> = look.plan.retire.iter().filter_map(|g| look.facts.group(&g.name)).collect();
-        self.departures(look, &groups).into_iter().chain(shrink).chain(resume).collect()
-    }
-
-    fn close(&mut self, look: &Look<'_>) -> Option<Next> {
-        let zeroed = look.plan.retire.iter().all(|g| self.watches.get(&g.name).is_some_and(|w| w.known().capacity == g.after.capacity));
-        if !zeroed && !look.is_surveyed() {
-            return Some(Next::Survey);
-        }
-        if !look.plan.singleton {
-            let group = match look.group(&look.plan.restore.name) {
-                Ok(group) => group,
-                Err(next) => return Some(next),
-            };
-            if !zeroed && !look.serves(group).0 {
-                self.at -= 1;
-                self.agreeing = 0;
-                return Some(Next::Wait(format!("{} to serve again", group.name)));
-            }
-        }
-        let steps = self.close_steps(look);
-        (!steps.is_empty()).then_some(Next::Do(steps))
-    }
-
-    fn until_gone(&mut self, look: &Look<'_>) -> Option<Next> {
-        let steps = self.close_steps(look);
-        if !steps.is_empty() {
-            return Some(Next::Do(steps));
-        }
-        for planned in &look.plan.retire {
-            let group = match look.group(&planned.name) {
-                Ok(group) => group,
-                Err(next) => return Some(next),
-            };
-            if group.capacity != planned.after.capacity {
-                return Some(self.not_yet(format!("{} to show {}", group.name, planned.after.capacity)));
-            }
-            let healthy = |i: &InstanceId| backends_of(group).iter().any(|b| look.facts.backends.get(b).is_some_and(|f| f.gets_traffic(i)));
-            let serving = group.instances.iter().filter(|i| healthy(&i.id)).count();
-            if serving > 0 {
-                return Some(self.not_yet(format!("{}: {serving} still get traffic", group.name)));
-            }
-            if look.plan.singleton && left(group) > 0 {
-                return Some(self.not_yet(format!(
-                    "{}: {} to be gone before {} may start",
-                    group.name,
-                    left(group),
-                    look.plan.restore.name
-                )));
-            }
-            if alive(group).next().is_some() {
-                return Some(self.not_yet(format!("AWS to begin to end {} of {}", alive(group).count(), group.name)));
-            }
-        }
-        self.agreeing += 1;
-        if look.plan.singleton && self.agreeing < AGREE {
-            return Some(Next::Agree("a second look to agree that nothing polls any more".to_owned()));
-        }
-        None
-    }
-
-    fn not_yet(&mut self, text: String) -> Next {
-        self.agreeing = 0;
-        Next::Wait(text)
-    }
-
-    /// The promises, measured in one look: sizes and processes as planned, enough restored instances behind every load balancer, nothing
-    /// of the others, and the service's answer.
-    fn verify(&mut self, look: &Look<'_>) -> Option<Next> {
-        let group = match look.group(&look.plan.restore.name) {
-            Ok(group) => group,
-            Err(next) => return Some(next),
-        };
-        let mut steps = self.restore_steps(look);
-        steps.extend(self.close_steps(look));
-        if !steps.is_empty() {
-            return Some(Next::Do(steps));
-        }
-        let unseen = |g: &&GroupPlan| {
-            let watch = self.watches.get(&g.name);
-            look.facts.group(&g.name).is_none_or(|group| watch.is_none_or(|w| !w.is_as_known(group)))
-        };
-        if let Some(unseen) = look.plan.groups().find(unseen) {
-            return Some(Next::Wait(format!("AWS to show what was written to {}", unseen.name)));
-        }
-        if let Some(group) = look.plan.retire.iter().filter_map(|g| look.facts.group(&g.name)).find(|g| alive(g).next().is_some()) {
-            return Some(Next::Wait(format!("AWS to begin to end {} of {}", alive(group).count(), group.name)));
-        }
-        let (enough, serving) = look.serves(group);
-        if !enough {
-            return Some(Next::Wait(format!("{}: {serving} of {} serve", group.name, look.plan.count)));
-        }
-        (!look.service).then_some(Next::AskService)
-    }
-
-    /// The restored group last: as long as it is held, a rerun knows that work is left.
-    fn release(&mut self, look: &Look<'_>) -> Option<Next> {
-        let restored = &look.plan.restore.name;
-        let others = look.there().filter(|g| *g != restored);
-        let order = others.chain([restored]).filter(|g| !self.released.contains(*g));
-        let capacity = |group: &GroupName| match look.plan.way {
-            Way::PutBack => look.plan.groups().find(|g| &g.name == group).map_or(CapacityTag::Kept, |g| match &g.record.capacity_tag {
-                Some(text) => CapacityTag::Set(text.clone()),
-                None => CapacityTag::Deleted,
-            }),
-            Way::Rollback | Way::Forward if group == restored => CapacityTag::Deleted,
-            Way::Rollback | Way::Forward => CapacityTag::Kept,
-        };
-        // In one breath, stopping at the first that fails: no tag goes before what it stands for is undone.
-        let mut steps = if look.plan.way == Way::PutBack { Vec::new() } else { self.thaw_steps(look) };
-        steps.extend(order.map(|g| Step::Release { group: g.clone(), capacity: capacity(g) }));
-        (!steps.is_empty()).then_some(Next::Do(steps))
-    }
-}
-
-/// Members that are not gone.
-fn left(group: &Group) -> usize {
-    group.instances.iter().filter(|i| i.state != LifecycleState::Terminated).count()
 }
 
 fn to_usize(count: u32) -> usize {

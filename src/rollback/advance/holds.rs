@@ -1,8 +1,9 @@
-//! The hold on all groups of a cluster: put, kept alive, and how long agents have had to see it.
+//! The hold on all groups of a cluster: put, kept alive, and how long agents have had to see it, and taken off in the end.
 
 use std::time::Duration;
 
 use super::super::plan::Way;
+use super::CapacityTag;
 use super::Look;
 use super::Next;
 use super::Progress;
@@ -86,6 +87,25 @@ impl Progress {
 
     pub(super) fn settle(&mut self, look: &Look<'_>) -> Option<Next> {
         (!self.is_settled(look)).then(|| Next::Wait("agents to see the hold".to_owned()))
+    }
+
+    /// The restored group last: as long as it is held, a rerun knows that work is left.
+    pub(super) fn release(&mut self, look: &Look<'_>) -> Option<Next> {
+        let restored = &look.plan.restore.name;
+        let others = look.there().filter(|g| *g != restored);
+        let order = others.chain([restored]).filter(|g| !self.released.contains(*g));
+        let capacity = |group: &GroupName| match look.plan.way {
+            Way::PutBack => look.plan.groups().find(|g| &g.name == group).map_or(CapacityTag::Kept, |g| match &g.record.capacity_tag {
+                Some(text) => CapacityTag::Set(text.clone()),
+                None => CapacityTag::Deleted,
+            }),
+            Way::Rollback | Way::Forward if group == restored => CapacityTag::Deleted,
+            Way::Rollback | Way::Forward => CapacityTag::Kept,
+        };
+        // In one breath, stopping at the first that fails: no tag goes before what it stands for is undone.
+        let mut steps = if look.plan.way == Way::PutBack { Vec::new() } else { self.thaw_steps(look) };
+        steps.extend(order.map(|g| Step::Release { group: g.clone(), capacity: capacity(g) }));
+        (!steps.is_empty()).then_some(Next::Do(steps))
     }
 }
 
