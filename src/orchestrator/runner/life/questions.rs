@@ -95,15 +95,16 @@ impl Life<'_> {
         if !self.look.due || !self.may_claim() {
             return;
         }
-        let max = self.room();
+        let max = self.places().min(self.shared.pace.room());
         self.look.due = false;
         self.asking.claim = true;
         let (store, session, at) = (Arc::clone(&self.shared.store), self.session.clone(), self.shared.clock.now());
         self.asked.push(Box::pin(async move { Answer::Claimed { max, at, claimed: store.claim(&session, max).await } }));
     }
 
-    fn room(&self) -> usize {
-        self.settings.owned.saturating_sub(self.owners.len()).min(self.shared.pace.room())
+    /// Places that nobody has.
+    fn places(&self) -> usize {
+        self.settings.owned.saturating_sub(self.owners.len())
     }
 
     /// Questions wait, since the store did not answer the last one.
@@ -113,8 +114,7 @@ impl Life<'_> {
 
     /// A claim now would be made, and no other one could bring the same execution.
     pub(super) fn may_claim(&self) -> bool {
-        // A full house waits until a fair part of it is free, so that a claim is worth its call.
-        let worth = self.room() >= (self.settings.owned / 8).clamp(1, STARTING_AGAIN);
+        let worth = self.places() > 0 && self.shared.pace.room() >= STARTING_AGAIN;
         worth && !self.is_held() && !self.asking.claim && !self.asking.strays && self.shared.clock.is_set()
     }
 

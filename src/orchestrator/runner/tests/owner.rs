@@ -195,6 +195,26 @@ async fn a_full_house_asks_the_store_no_more_often_than_an_empty_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_last_places_of_a_house_are_filled_too() {
+    const PLACES: usize = 80;
+    let fleet = Fleet::new(600 * SECOND);
+    let one = fleet.boot_with("i-1", |settings| Settings { owned: PLACES, ..settings });
+    for _ in 0..PLACES - 3 {
+        fleet.start(chain(1)).await;
+    }
+    tokio::time::sleep(MOMENT).await;
+    for _ in 0..PLACES {
+        fleet.start(chain(1)).await;
+    }
+    let mut most = 0;
+    for _ in 0..20 {
+        tokio::time::sleep(MOMENT).await;
+        most = most.max(one.owned());
+    }
+    assert_eq!(most, PLACES);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_runner_whose_handles_are_gone_ends() {
     let fleet = Fleet::new(Duration::ZERO);
     let one = fleet.boot("i-1");
