@@ -40,6 +40,7 @@ use bellrock::model::InstanceId;
 use bellrock::model::Timestamp;
 use bellrock::observe::Eyes;
 use bellrock::rollback;
+use bellrock::rollback::Canary;
 use bellrock::rollback::Outcome;
 use bellrock::rollback::Request;
 use bellrock::rollback::Service;
@@ -341,7 +342,8 @@ impl Service for Answers {
     }
 }
 
-/// What a rollback of twenty clusters adds to what AWS itself takes, and what its waiting costs.
+/// What a rollback of twenty clusters, all instances at once, adds to what AWS itself takes, and what its waiting costs. A canary would be one boot
+/// more, which is AWS's.
 async fn restore() -> Result<Vec<Figure>> {
     let began = Instant::now();
     let small = one_restore(2).await?;
@@ -378,7 +380,7 @@ async fn one_restore(instances: u32) -> Result<Restored> {
     let cloud = sim.cloud("ann");
     let (journal, cancel) = (rollback::Journal::none(), CancellationToken::new());
     let service_urls = vec!["https://shop.example/health".to_owned()];
-    let request = Request { service_urls, ..Request::of("shop", "ann@laptop") };
+    let request = Request { service_urls, canary: Canary::Never, ..Request::of("shop", "ann@laptop") };
     let world = World {
         scaling: &cloud,
         balancing: &cloud,

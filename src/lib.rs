@@ -79,6 +79,7 @@
 //! | settle, quiet | the pause after intake is closed; the time idleness has to last before it is believed |
 //! | found, record | of a group: as a rollback met it; the tag that says so as long as the rollback has not ended |
 //! | freeze, bake | suspend what would fight a rollback, for as long as it works; see that what was verified stays true |
+//! | canary | the one restored instance that has to serve before the others are launched |
 //! | switch, put back, forward | the newest group goes to nothing; undoing before that, and undoing after it |
 //! | refusal, finding | why a rollback is not begun; what may spoil it |
 //! | soak, keep | how long a superseded group is kept for a rollback; how many of its instances |

@@ -52,6 +52,8 @@ use crate::orchestrator::store::StoreError;
 use crate::orchestrator::store::Then;
 use crate::orchestrator::store::Write;
 use crate::orchestrator::store::WriteError;
+use crate::rollback::Canary;
+use crate::rollback::Request;
 use crate::rollback::record::RECORD_TAG;
 
 /// A bug.
@@ -107,6 +109,8 @@ pub enum Plant {
     NeverThaws,
     /// A rollback's restored group seems to have everybody in service, and it believes that.
     SeesWhatItWants,
+    /// A rollback launches all restored instances at once, canary or not.
+    AllAtOnce,
 }
 
 /// Plants a bug, or none.
@@ -137,7 +141,8 @@ pub fn plant(plant: Option<Plant>, gear: Gear) -> Gear {
         | Plant::StartsTwice
         | Plant::RecordForgotten
         | Plant::NeverThaws
-        | Plant::SeesWhatItWants => {}
+        | Plant::SeesWhatItWants
+        | Plant::AllAtOnce => {}
     }
     Gear {
         autoscaling: Arc::new(Hooked { cloud: autoscaling, hooks: BadCloud(plant) }),
@@ -154,6 +159,11 @@ pub fn mislead(plant: Option<Plant>, cloud: Arc<dyn AutoScaling>) -> Arc<dyn Aut
         Some(plant) => Arc::new(Hooked { cloud, hooks: BadPlan(plant) }),
         None => cloud,
     }
+}
+
+/// Plants a bug in what a rollback is asked for, or none.
+pub fn misunderstand(plant: Option<Plant>, request: Request) -> Request {
+    if plant == Some(Plant::AllAtOnce) { Request { canary: Canary::Never, ..request } } else { request }
 }
 
 struct BadPlan(Plant);

@@ -163,6 +163,8 @@ pub struct Oncall {
     pub deaths: Vec<Death>,
     /// What he types after a death.
     pub then: Then,
+    /// He asks for one restored instance before the others.
+    pub canary: bool,
     /// Somebody else changes a group so long after the first run's beginning.
     pub meddled_after: Option<Duration>,
 }
@@ -278,7 +280,7 @@ fn calm(rng: &mut Pcg64Mcg) -> Play {
 fn bad_night(play: &mut Play, rng: &mut Pcg64Mcg) {
     play.goes_bad_after = Some(Duration::from_secs(rng.random_range(240..600)));
     let deaths = pick(rng, &[0, 1, 1, 2]);
-    // A rollback of these two clusters takes about thirty steps and two minutes.
+    // A rollback of these two clusters takes about thirty steps and two minutes; with a canary a minute more.
     play.oncall.deaths = (0..deaths)
         .map(|_| match rng.random_bool(0.6) {
             true => Death::AfterStep(rng.random_range(1..32)),
@@ -287,6 +289,7 @@ fn bad_night(play: &mut Play, rng: &mut Pcg64Mcg) {
         .collect();
     play.oncall.then = pick(rng, &[Then::Again, Then::Resume, Then::Undo]);
     play.oncall.meddled_after = rng.random_bool(0.2).then(|| Duration::from_secs(rng.random_range(5..120)));
+    play.oncall.canary = rng.random_bool(0.4);
     if rng.random_bool(0.5) {
         return;
     }

@@ -60,6 +60,7 @@ fn bad_nights_have_every_kind_of_trouble_in_them() {
     for then in [scenario::Then::Again, scenario::Then::Resume, scenario::Then::Undo] {
         assert!(plays.iter().filter(|p| p.oncall.then == then && !p.oncall.deaths.is_empty()).count() >= 4, "{then:?}");
     }
+    assert!(plays.iter().filter(|p| p.oncall.canary).count() >= 10);
     assert!(plays.iter().filter(|p| p.oncall.meddled_after.is_some()).count() >= 4);
     assert!(plays.iter().filter(|p| !p.region.trouble.is_empty()).count() >= 10);
 }
@@ -168,6 +169,11 @@ fn dies_at_it(play: &scenario::Play) -> bool {
     !play.oncall.deaths.is_empty() && play.oncall.meddled_after.is_none()
 }
 
+/// Somebody of the old group has gone, so that some have to come.
+fn has_canary(play: &scenario::Play) -> bool {
+    play.oncall.canary
+}
+
 fn anything(_: &scenario::Play) -> bool {
     true
 }
@@ -213,5 +219,6 @@ caught! {
     not_writing_down_how_a_group_was_found_is_caught: RecordForgotten in Rollback where dies_at_it, by ["S12"];
     leaving_frozen_what_was_frozen_is_caught: NeverThaws in Rollback where anything, by ["S12"];
     a_rollback_that_sees_what_it_wants_to_see_is_caught: SeesWhatItWants in Rollback where anything, by ["S13"];
+    launching_all_beside_the_canary_is_caught: AllAtOnce in Rollback where has_canary, by ["S13"];
     starting_twice_is_caught: StartsTwice in Redeploy where anything, by ["E7"];
 }

@@ -131,7 +131,7 @@ pub fn judge(play: &Play, after: &Aftermath) -> (Vec<Invariant>, Figures) {
         invariants.extend([
             verdict("S11", "no agent takes capacity away once a rollback's hold must have been seen", judge.s11()),
             verdict("S12", "after a rollback sizes, processes and tags are as planned, and nothing else was touched", judge.s12()),
-            verdict("S13", "the newest group is taken away only once the restored one serves, which is never scaled down", judge.s13()),
+            verdict("S13", "the newest group is taken away only once the restored one serves, which is never scaled down; a canary serves before others come", judge.s13()),
             verdict("S14", "a singleton polls at most once during a rollback", judge.s14()),
             verdict("L3", "a drain that was called off takes work again", judge.l3()),
             verdict("L6", "a rollback ends done, or refused with nothing changed", judge.l6()),

@@ -5,6 +5,7 @@
 //! written is somebody else's doing and stops the cluster (F59). Every step may be repeated; a repeated run reaches the same end (L6).
 
 mod bake;
+mod canary;
 mod freeze;
 mod holds;
 mod look;
@@ -95,6 +96,10 @@ pub struct Progress {
     wrote: Option<Moment>,
     /// Since when as many restored instances as are wanted have been in service, with only their checks to come.
     up: Option<Moment>,
+    /// Since when the canary is waited for.
+    canary_since: Option<Moment>,
+    /// It was seen to serve, so that the others may come.
+    canary_serves: bool,
     agreeing: u32,
     strikes: u32,
     /// Since when all was seen to stand.
@@ -109,7 +114,7 @@ impl Progress {
         Self {
             stages: stage::stages(plan),
             at: 0,
-            watches: plan.groups().map(|g| (g.name.clone(), Watch::new(g))).collect(),
+            watches: plan.groups().map(|g| (g.name.clone(), Watch::new(g, plan.canary.as_ref().map(|canary| canary.sizes)))).collect(),
             holds: BTreeMap::new(),
             held_since: None,
             held_before: Duration::ZERO,
@@ -117,6 +122,8 @@ impl Progress {
             released: BTreeSet::new(),
             wrote: None,
             up: None,
+            canary_since: None,
+            canary_serves: false,
             agreeing: 0,
             strikes: 0,
             baking: None,
@@ -135,11 +142,12 @@ impl Progress {
         let all = || plan.groups().filter_map(|g| facts.group(&g.name)).flat_map(backends_of).collect();
         match self.stage() {
             Stage::Hold | Stage::Settle | Stage::Freeze | Stage::Restore | Stage::Release | Stage::Done => BTreeSet::new(),
-            Stage::Await => {
+            Stage::Canary | Stage::Await => {
                 let Some(group) = facts.group(&plan.restore.name) else { return BTreeSet::new() };
+                let enough = if self.stage() == Stage::Canary { 1 } else { plan.count };
                 let known = |id: &InstanceId| plan.backends.iter().all(|b| facts.backends.get(b).is_some_and(|f| f.has(id)));
                 let news = group.instances.iter().any(|i| i.state == LifecycleState::InService && !known(&i.id));
-                if news || group.healthy_in_service() >= to_usize(plan.count) { all() } else { BTreeSet::new() }
+                if news || group.healthy_in_service() >= to_usize(enough) { all() } else { BTreeSet::new() }
             }
             Stage::Close | Stage::Gone | Stage::Verify | Stage::Bake | Stage::PutBack => all(),
         }
@@ -149,7 +157,7 @@ impl Progress {
     /// few seconds.
     pub fn is_news_due(&self, plan: &ClusterPlan, at: Moment) -> bool {
         let due = match self.stage() {
-            Stage::Await => self.up.map(|up| (up, plan.first_health)),
+            Stage::Canary | Stage::Await => self.up.map(|up| (up, plan.first_health)),
             _ => self.wrote.map(|wrote| (wrote, Duration::ZERO)),
         };
         due.is_some_and(|(since, takes)| at.since(since).abs_diff(takes) <= NEWS_WITHIN)
@@ -162,6 +170,12 @@ impl Progress {
         let line = |stage: &Stage| match stage {
             Stage::Hold | Stage::Settle | Stage::Freeze | Stage::Bake | Stage::Done => None,
             Stage::Restore => Some(format!("restore {restore} to {}", plan.restore.during)),
+            Stage::Canary => {
+                let canary = plan.canary.as_ref().filter(|_| !self.canary_serves);
+                canary.map(|canary| {
+                    format!("wait until one of {restore} serves, {} s at most, before the others are launched", canary.within.as_secs())
+                })
+            }
             Stage::Await => Some(format!("wait until {} instances of {restore} serve", plan.count)),
             Stage::Close => Some(format!("take {retired} out of the load balancers and to 0/0/0")),
             Stage::Gone => Some(format!("see that {retired} {}", if plan.singleton { "is gone" } else { "gets no traffic" })),
@@ -189,6 +203,7 @@ impl Progress {
                 Stage::Freeze => self.freeze(&look),
                 Stage::PutBack => self.put_back(&look),
                 Stage::Restore => self.restore(&look),
+                Stage::Canary => self.canary(&look),
                 Stage::Await => self.until_it_serves(&look),
                 Stage::Close => self.close(&look),
                 Stage::Gone => self.until_gone(&look),

@@ -361,7 +361,8 @@ impl<'a> Work<'a> {
     fn wonders(&mut self, facts: &mut Facts, at: Moment) -> Option<GroupName> {
         let name = &self.plan.restore.name;
         let group = facts.group(name)?;
-        let missing = self.progress.stage() == Stage::Await && alive(group).count() < usize::try_from(group.capacity.desired).ok()?;
+        let missing = matches!(self.progress.stage(), Stage::Canary | Stage::Await)
+            && alive(group).count() < usize::try_from(group.capacity.desired).ok()?;
         if !missing {
             self.missing = None;
             facts.launch_failures.remove(name);

@@ -39,6 +39,7 @@ pub use execute::execute;
 pub use facts::Facts;
 pub use facts::IN_FLIGHT;
 pub use journal::Journal;
+pub use plan::Canary;
 pub use plan::Finding;
 pub use plan::Plan;
 pub use plan::Refusal;
@@ -55,6 +56,9 @@ pub use report::Sink;
 /// more with jitter, the read may be stale by 5 s, and the terminate call takes its time (S11). Too short, and instances that are about to
 /// end count as capacity; it runs while instances boot, so that longer seldom costs anything.
 pub const SETTLE: Duration = Duration::from_secs(45);
+/// How long a canary may take to serve, unless the person says otherwise: a boot of two minutes with a JVM in it, the checks, and as much again twice
+/// over. Shorter, and a slow image stops a good rollback; longer, and nobody hears that the old version does not work either.
+pub const CANARY_WITHIN: Duration = Duration::from_secs(600);
 /// For a whole run, unless the person says otherwise.
 pub const TIMEOUT: Duration = Duration::from_secs(1800);
 /// Tries to read the facts before the plan, when the cloud is in a bad way.

@@ -34,6 +34,7 @@ use crate::model::generation;
 pub use preflight::Finding;
 pub use preflight::Severity;
 pub use refusal::Refusal;
+pub use request::Canary;
 pub use request::Request;
 pub use request::Wanted;
 
@@ -42,6 +43,10 @@ use choice::Choice;
 /// Processes that would fight a rollback (F58): suspended while it works, where they are not already, and put back exactly as found.
 pub(super) const FREEZE: [Process; 4] =
     [Process::AlarmNotification, Process::AZRebalance, Process::InstanceRefresh, Process::ScheduledActions];
+
+/// Groups of more than this have a canary unless the person says otherwise. A canary costs a boot and its checks; up to here all that come at once are
+/// few enough to look at, and to end.
+pub const CANARY_ABOVE: u32 = 4;
 
 /// What will be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -84,10 +89,22 @@ pub struct ClusterPlan {
     pub resume: Vec<Process>,
     /// Load balancers the restored instances must be healthy behind.
     pub backends: Vec<Backend>,
+    /// One has to serve before the others are launched; none where all may come at once.
+    pub canary: Option<CanaryPlan>,
     /// How long those usually take to call a good instance healthy.
     pub first_health: Duration,
     /// Why these numbers and what is special, a line each.
     pub notes: Vec<String>,
+}
+
+/// The restored group before one of its instances has been seen to serve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CanaryPlan {
+    /// Sizes until then: one instance, or those that are wanted already, which are never made fewer.
+    pub sizes: Capacity,
+    /// How long it may take.
+    #[serde(rename = "within_s", serialize_with = "seconds")]
+    pub within: Duration,
 }
 
 /// Which way a cluster goes.
@@ -238,6 +255,10 @@ fn generation_of(request: &Request, choice: &Choice<'_>, now: Timestamp) -> (u64
         Some(generation) => (generation, true),
         None => (groups().map(|g| generation(&g.tags)).max().unwrap_or(0) + 1, false),
     }
+}
+
+fn seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(time.as_secs())
 }
 
 fn to_usize(count: u32) -> usize {

@@ -20,8 +20,8 @@ const ENDING: Duration = Duration::from_secs(60);
 pub fn usual(plan: &ClusterPlan, facts: &Facts, stage: Stage, settle: Duration) -> Option<Duration> {
     match stage {
         Stage::Settle => Some(settle),
-        Stage::Await => {
-            let boot = if up(plan, facts) { Duration::ZERO } else { BOOT };
+        Stage::Canary | Stage::Await => {
+            let boot = if up(plan, facts, stage) { Duration::ZERO } else { BOOT };
             Some((boot + plan.first_health).max(settle))
         }
         Stage::Gone | Stage::PutBack => Some(ENDING),
@@ -30,8 +30,9 @@ pub fn usual(plan: &ClusterPlan, facts: &Facts, stage: Stage, settle: Duration) 
 }
 
 /// AWS calls as many instances healthy as there have to be; what is missing is a load balancer's word.
-fn up(plan: &ClusterPlan, facts: &Facts) -> bool {
-    facts.group(&plan.restore.name).is_some_and(|group| group.healthy_in_service() >= plan.count as usize)
+fn up(plan: &ClusterPlan, facts: &Facts, stage: Stage) -> bool {
+    let enough = if stage == Stage::Canary { 1 } else { plan.count as usize };
+    facts.group(&plan.restore.name).is_some_and(|group| group.healthy_in_service() >= enough)
 }
 
 /// The command that shows why it is late.
@@ -42,7 +43,7 @@ pub fn look_at(plan: &ClusterPlan, facts: &Facts, stage: Stage) -> String {
         Stage::Hold | Stage::Settle | Stage::Release => {
             format!("aws autoscaling describe-tags --filters Name=auto-scaling-group,Values={group}")
         }
-        Stage::Await | Stage::Verify | Stage::Bake => match plan.backends.first().filter(|_| up(plan, facts)) {
+        Stage::Canary | Stage::Await | Stage::Verify | Stage::Bake => match plan.backends.first().filter(|_| up(plan, facts, stage)) {
             Some(Backend::TargetGroup(arn)) => format!("aws elbv2 describe-target-health --target-group-arn {arn}"),
             Some(Backend::Classic(name)) => format!("aws elb describe-instance-health --load-balancer-name {name}"),
             None => activities(group),

@@ -18,6 +18,7 @@ use bellrock::model::LifecycleState;
 use bellrock::model::Process;
 use bellrock::model::TargetGroupArn;
 use bellrock::model::Timestamp;
+use bellrock::rollback::Canary;
 use bellrock::rollback::Facts;
 use bellrock::rollback::Request;
 use bellrock::rollback::Wanted;
@@ -190,6 +191,11 @@ fn new() -> G {
     g("spin-ha-v024", "3/3/6")
 }
 
+/// v023 with so many left, v024 with six.
+fn six(left: u32) -> Vec<G> {
+    vec![g("spin-ha-v023", &format!("{left}/{left}/6")).off(), g("spin-ha-v024", "6/6/6")]
+}
+
 const FREEZE: [Process; 4] = [Process::AlarmNotification, Process::AZRebalance, Process::InstanceRefresh, Process::ScheduledActions];
 const FOUND_OLD: &str = "role=restore count=3 sizes=1/1/6 alive=1 suspended=Launch+Terminate+AddToLoadBalancer";
 const FOUND_NEW: &str = "role=retire count=3 sizes=3/3/6 alive=3 suspended=-";
@@ -294,6 +300,26 @@ pub fn all() -> Vec<State> {
     state("a number beyond max", only("spin-ha", Some(9)), facts(vec![old(), new()]));
     state("a number below what it has", only("spin-ha", Some(1)), facts(vec![g("spin-ha-v023", "0/5/6").off(), new()]));
     state("a newest group of one", ask(), facts(vec![old(), g("spin-ha-v024", "1/1/6")]));
+    // One first.
+    state("a group of six", ask(), facts(six(0)));
+    state("a group of six with two that live", ask(), facts(six(2)));
+    state("a group of six that wants six already", ask(), facts(six(6)));
+    state("a group of six, all at once", Request { canary: Canary::Never, ..ask() }, facts(six(0)));
+    state("a group of six of which one serves", ask(), facts(vec![g("spin-ha-v023", "1/1/6"), g("spin-ha-v024", "6/6/6")]));
+    state("a group of three, one first", Request { canary: Canary::Always, ..ask() }, facts(vec![old(), new()]));
+    state(
+        "a group of six that is undone",
+        undo(),
+        facts({
+            let found = "role=restore count=6 sizes=0/0/6 alive=0 suspended=Launch+Terminate+AddToLoadBalancer";
+            let held = |group: G, record: &str| group.without(&FREEZE).held_by(ME, 4, 5).found(record).had("6/6/6");
+            vec![
+                held(g("spin-ha-v023", "1/1/6"), found),
+                held(g("spin-ha-v024", "6/6/6"), "role=retire count=6 sizes=6/6/6 alive=6 suspended=-"),
+            ]
+        }),
+    );
+    state("a polling cluster, one first", Request { canary: Canary::Always, ..ask() }, facts(polling("0/0/1", "1/1/1")));
     // Singletons (S14).
     state("a polling cluster", ask(), facts(polling("0/0/1", "1/1/1")));
     state("a polling cluster whose old one lives", ask(), facts(polling("1/1/1", "1/1/1")));

@@ -10,9 +10,11 @@ use crate::cloud::aws;
 use crate::config::parse_duration;
 use crate::config::show_duration;
 use crate::rollback;
+use crate::rollback::Canary;
 use crate::rollback::Request;
 use crate::rollback::Wanted;
 
+static CANARY: LazyLock<String> = LazyLock::new(|| show_duration(rollback::CANARY_WITHIN));
 static SETTLE: LazyLock<String> = LazyLock::new(|| show_duration(rollback::SETTLE));
 static TIMEOUT: LazyLock<String> = LazyLock::new(|| show_duration(rollback::TIMEOUT));
 
@@ -34,6 +36,13 @@ pub(in crate::cli) struct Args {
     /// end) this is a rollback to the newest version.
     #[arg(long, conflicts_with = "to")]
     pub(super) undo: bool,
+    /// One restored instance has to be healthy at the load balancers within TIME before the others are launched
+    /// [default: for groups that get more than 4 instances; TIME: 10m].
+    #[arg(long, value_name = "TIME", value_parser = duration, num_args = 0..=1, require_equals = true, default_missing_value = CANARY.as_str())]
+    pub(super) canary: Option<Duration>,
+    /// Launch all restored instances at once, however many they are.
+    #[arg(long, conflicts_with = "canary")]
+    pub(super) no_canary: bool,
     /// How long agents may take to see the hold: as often as they read their group, and a stale read more.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = SETTLE.as_str())]
     pub(super) settle: Duration,
@@ -176,6 +185,12 @@ pub(super) fn request(args: &Args, context: &Context) -> Request {
         settle: args.settle,
         timeout: args.timeout,
         bake: args.bake.unwrap_or_default(),
+        canary: match args.canary {
+            _ if args.no_canary => Canary::Never,
+            Some(_) => Canary::Always,
+            None => Canary::ForMany,
+        },
+        canary_within: args.canary.unwrap_or(rollback::CANARY_WITHIN),
         taken_over,
         resume: args.resume,
         undo: args.undo,
@@ -205,6 +220,8 @@ pub(super) fn again(args: &Args, request: &Request) -> String {
     option("report", args.report.as_ref().map(|path| format!("'{}'", path.display())));
     option("endpoint", subject.endpoint.clone());
     option("owner", Some(request.owner.clone()));
+    words.extend(args.canary.map(|within| format!("--canary={}", show_duration(within))));
+    words.extend(args.no_canary.then(|| "--no-canary".to_owned()));
     words.extend(args.resume.then(|| "--resume".to_owned()));
     words.extend(args.undo.then(|| "--undo".to_owned()));
     words.join(" ")

@@ -26,6 +26,7 @@ use crate::model::Group;
 use crate::model::GroupName;
 use crate::model::Process;
 use crate::rollback;
+use crate::rollback::Canary;
 use crate::rollback::Outcome;
 use crate::rollback::Request;
 
@@ -159,6 +160,7 @@ impl Director<'_> {
             service_urls: vec!["https://shop.example/".to_owned()],
             resume: run.asks == Asks::Resume,
             undo: run.asks == Asks::Undo,
+            canary: if self.play.oncall.canary { Canary::Always } else { Canary::ForMany },
             taken_over: run.asks != Asks::RollBack,
             ..Request::of(APPLICATION, "oncall@laptop")
         };
@@ -245,6 +247,10 @@ impl Typed {
         let scaling: Arc<dyn AutoScaling> = Arc::new(self.sim.cloud("oncall"));
         #[cfg(test)]
         let scaling = crate::drill::plants::mislead(self.plant, scaling);
+        #[cfg(test)]
+        let request = crate::drill::plants::misunderstand(self.plant, self.request);
+        #[cfg(not(test))]
+        let request = self.request;
         let journal = rollback::Journal::none();
         let service = Front { sim: self.sim.clone() };
         let steps = match self.death {
@@ -271,7 +277,7 @@ impl Typed {
             biased;
             () = mortal.dead.notified() => None,
             () = tokio::time::sleep(hour) => None,
-            outcome = rollback::run(&world, &self.request) => Some(outcome),
+            outcome = rollback::run(&world, &request) => Some(outcome),
         }
     }
 }

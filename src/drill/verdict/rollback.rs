@@ -139,14 +139,20 @@ impl Judge<'_> {
             let (old, new) = (GroupName::from(cluster.old.name.as_str()), GroupName::from(cluster.new.name.as_str()));
             for (change, before) in self.resizes().filter(|(c, _)| c.by == "oncall" && !self.is_undoing(c.at)) {
                 let lowered = change.capacity.desired < before.desired;
+                let serving = |from: SimTime, to: SimTime| {
+                    let lately = run.serving.iter().filter(|(at, group, _)| *group == old && *at >= from && *at <= to);
+                    lately.map(|(_, _, serving)| *serving).max().unwrap_or(0)
+                };
+                let alone = find(&run.before, &cluster.old.name).map_or(1, |group| group.capacity.desired.max(1));
+                let grows = change.group == old && before.desired <= alone && change.capacity.desired > alone;
+                if self.play.oncall.canary && grows && serving(SimTime::ZERO, change.at + LOOK_EVERY) == 0 {
+                    let to = change.capacity;
+                    return Some(format!("{old} was given {to} at {}, before one of it served", secs(change.at)));
+                }
                 if lowered && change.group == old {
                     return Some(format!("{old} was scaled down to {} at {}", change.capacity, secs(change.at)));
                 }
-                let lately = run
-                    .serving
-                    .iter()
-                    .filter(|(at, group, _)| *group == old && *at <= change.at + LOOK_EVERY && *at + SEEN_TO_SERVE >= change.at);
-                let serving = lately.map(|(_, _, serving)| *serving).max().unwrap_or(0);
+                let serving = serving(change.at.saturating_sub(SEEN_TO_SERVE), change.at + LOOK_EVERY);
                 if lowered && change.group == new && serving < cluster.old.desired.unwrap_or_default() as usize {
                     return Some(format!(
                         "{new} was taken down to {} at {} while {serving} of {old} served",

@@ -24,8 +24,9 @@ impl Progress {
         let planned = &look.plan.restore;
         let Some(known) = self.watches.get(&planned.name).map(Watch::known) else { return Vec::new() };
         let raised = if look.plan.singleton { 0 } else { known.capacity.desired };
-        let desired = planned.during.desired.max(raised);
-        let to = Capacity { desired, max: planned.during.max.max(desired), ..planned.during };
+        let wanted = self.wanted(look);
+        let desired = wanted.desired.max(raised);
+        let to = Capacity { desired, max: wanted.max.max(desired), ..wanted };
         let mut steps = Vec::new();
         if known.capacity != to {
             steps.push(Step::Resize { group: planned.name.clone(), from: known.capacity, to });

@@ -17,6 +17,8 @@ pub enum Stage {
     Freeze,
     /// Processes, sizes.
     Restore,
+    /// Until one restored instance serves; the others are launched then.
+    Canary,
     /// Until enough instances serve, and agents have had time to see the hold.
     Await,
     /// Out of the load balancers, down to nothing.
@@ -35,10 +37,11 @@ pub enum Stage {
     Done,
 }
 
-const SIDE_BY_SIDE: [Stage; 10] = [
+const SIDE_BY_SIDE: [Stage; 11] = [
     Stage::Hold,
     Stage::Freeze,
     Stage::Restore,
+    Stage::Canary,
     Stage::Await,
     Stage::Close,
     Stage::Gone,

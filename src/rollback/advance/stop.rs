@@ -1,5 +1,7 @@
 //! Why a cluster stops before its end, and what its code and its page in `runbooks/` are.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde::ser::SerializeMap;
 
@@ -52,6 +54,20 @@ pub enum Stop {
         /// AWS's words.
         error: cloud::Error,
     },
+    /// An older version against a store that a newer one has used, perhaps; the newest group is untouched.
+    #[error(
+        "{group}: no restored instance serves after {} s ({problem}); nothing was taken from the newest group: go on once it is mended, or take \
+         it back with --undo",
+        .within.as_secs()
+    )]
+    CanaryUnhealthy {
+        /// The restored group.
+        group: GroupName,
+        /// How long it had.
+        within: Duration,
+        /// What is wrong with its members.
+        problem: String,
+    },
     /// Everything stands, but the service does not answer.
     #[error("the service does not answer: {problem}")]
     ServiceSilent {
@@ -83,6 +99,7 @@ impl Stop {
             Self::GroupGone { .. } => "rollback-group-gone",
             Self::Denied { .. } => "rollback-denied",
             Self::Refused { .. } => "rollback-refused-by-aws",
+            Self::CanaryUnhealthy { .. } => "rollback-canary-unhealthy",
             Self::ServiceSilent { .. } => "rollback-service-silent",
             Self::Regressed { .. } => "rollback-regressed",
             Self::Journal { .. } => "rollback-journal",
@@ -96,6 +113,7 @@ impl Stop {
             Self::GroupGone { .. }
             | Self::Denied { .. }
             | Self::Refused { .. }
+            | Self::CanaryUnhealthy { .. }
             | Self::ServiceSilent { .. }
             | Self::Regressed { .. }
             | Self::Journal { .. } => false,

@@ -41,7 +41,7 @@ pub enum Role {
 pub struct Watch {
     known: Shape,
     /// Sizes and sets of suspended processes that this plan leads to: an earlier run of it wrote them, and the plan's facts were too old to show it.
-    own: ([Capacity; 2], Vec<BTreeSet<Process>>),
+    own: (Vec<Capacity>, Vec<BTreeSet<Process>>),
     /// Shapes from before our writes, and until when a read may still show them.
     past: Vec<(Shape, Moment)>,
     /// The last write's outcome is unknown: the shape it leads to.
@@ -50,10 +50,10 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub fn new(planned: &GroupPlan) -> Self {
+    pub fn new(planned: &GroupPlan, canary: Option<Capacity>) -> Self {
         let frozen = |shape: &Shape| shape.suspended.iter().chain(&planned.frozen).cloned().collect::<BTreeSet<_>>();
         let suspended = vec![planned.after.suspended.clone(), frozen(&planned.after), frozen(&planned.before)];
-        let own = ([planned.during, planned.after.capacity], suspended);
+        let own = ([planned.during, planned.after.capacity].into_iter().chain(canary).collect(), suspended);
         Self { known: planned.before.clone(), own, past: Vec::new(), unsure: false, touched: false }
     }
 

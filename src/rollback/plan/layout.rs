@@ -9,6 +9,9 @@ use super::super::facts::Version;
 use super::super::facts::backends_of;
 use super::super::record::Record;
 use super::super::record::Role;
+use super::CANARY_ABOVE;
+use super::Canary;
+use super::CanaryPlan;
 use super::Choice;
 use super::ClusterPlan;
 use super::GroupPlan;
@@ -68,6 +71,8 @@ pub(super) fn lay_out(request: &Request, facts: &Facts, choice: &Choice<'_>, now
         notes.push(format!("{} is disabled already", choice.retire.last().map_or("", |v| v.group.name.as_str())));
     }
     let after = Shape { capacity, suspended };
+    let canary = canary(request, facts, choice, count, after.capacity);
+    notes.extend(canary_note(request, facts, choice, count, canary.as_ref()));
     let during = if choice.singleton.is_some() { capacity } else { Capacity { min: count, ..capacity } };
     let gone = |v: &&Version| {
         let zero = Capacity::default();
@@ -119,10 +124,51 @@ pub(super) fn lay_out(request: &Request, facts: &Facts, choice: &Choice<'_>, now
         is_guess,
         generation: generation.0,
         resume,
+        canary,
         backends,
         first_health,
         notes,
     })
+}
+
+fn has_canary(request: &Request, choice: &Choice<'_>, count: u32) -> bool {
+    let wanted = match request.canary {
+        Canary::ForMany => count > CANARY_ABOVE,
+        Canary::Always => true,
+        Canary::Never => false,
+    };
+    wanted && choice.singleton.is_none() && count > 1
+}
+
+/// None where one serves already, or where all that are wanted are wanted already: a restored group is never made smaller.
+fn canary(request: &Request, facts: &Facts, choice: &Choice<'_>, count: u32, after: Capacity) -> Option<CanaryPlan> {
+    let restore = &choice.restore.group;
+    let alone = restore.capacity.desired.max(1);
+    let serves = facts.serving(restore).next().is_some();
+    (has_canary(request, choice, count) && !serves && alone < count)
+        .then(|| CanaryPlan { sizes: Capacity { min: alone, desired: alone, max: after.max }, within: request.canary_within })
+}
+
+fn canary_note(request: &Request, facts: &Facts, choice: &Choice<'_>, count: u32, canary: Option<&CanaryPlan>) -> Option<String> {
+    let restore = &choice.restore.group;
+    let behind = match backends_of(restore).as_slice() {
+        [] => "in service (it is behind no load balancer: that is all that can be seen of it)".to_owned(),
+        backends => format!("healthy behind {}", backends.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+    };
+    match canary {
+        Some(canary) => {
+            let (alone, within) = (canary.sizes.desired, canary.within.as_secs());
+            let who = if alone == 1 { "one instance".to_owned() } else { format!("one of the {alone} it wants already") };
+            Some(format!("canary: {who} has to be {behind} within {within} s; then the other {} are launched", count - alone))
+        }
+        None if !has_canary(request, choice, count) => None,
+        None => match facts.serving(restore).next() {
+            Some(member) => Some(format!("canary: {} serves already", member.id)),
+            None => {
+                Some(format!("no canary: {} wants {} instances already, and is never made smaller", restore.name, restore.capacity.desired))
+            }
+        },
+    }
 }
 
 /// How many, the sizes to leave the restored group with, where the number comes from, and whether it is a guess.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::super::CANARY_WITHIN;
 use super::super::SETTLE;
 use super::super::TIMEOUT;
 
@@ -28,6 +29,10 @@ pub struct Request {
     pub timeout: Duration,
     /// How long all that was verified has to stay true before the pinned min and the holds go.
     pub bake: Duration,
+    /// Whether one restored instance has to serve before the others are launched.
+    pub canary: Canary,
+    /// How long that one may take.
+    pub canary_within: Duration,
     /// Must answer 2xx or 3xx in the end.
     pub service_urls: Vec<String>,
     /// `user@host`; a live hold of the same owner is taken up again.
@@ -53,6 +58,8 @@ impl Request {
             settle: SETTLE,
             timeout: TIMEOUT,
             bake: Duration::ZERO,
+            canary: Canary::ForMany,
+            canary_within: CANARY_WITHIN,
             service_urls: Vec::new(),
             owner: owner.into(),
             taken_over: false,
@@ -60,6 +67,18 @@ impl Request {
             undo: false,
         }
     }
+}
+
+/// Whether one restored instance has to serve before the others are launched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Canary {
+    /// Where the restored group is to have more than [`CANARY_ABOVE`](super::CANARY_ABOVE).
+    ForMany,
+    /// Wherever more than one is to come.
+    Always,
+    /// Nowhere.
+    Never,
 }
 
 /// A cluster that was asked for by name.

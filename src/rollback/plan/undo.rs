@@ -53,6 +53,7 @@ pub(super) fn put_back(request: &Request, facts: &Facts, choice: &Choice<'_>, no
         is_guess: false,
         generation: generation_of(request, choice, now).0,
         resume: Vec::new(),
+        canary: None,
         first_health: backends.iter().filter_map(|b| facts.backends.get(b)).map(|f| f.first_health).max().unwrap_or_default(),
         backends,
         notes,

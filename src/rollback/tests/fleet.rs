@@ -76,6 +76,8 @@ pub(super) struct State {
     broken: Vec<String>,
     mute: Option<(&'static str, Kind)>,
     sickened: Option<&'static str>,
+    /// Some member of the group with a canary has served by now.
+    canary_served: bool,
 }
 
 /// See the module.
@@ -96,6 +98,8 @@ pub struct Fleet {
     pub stale: Duration,
     /// Serving instances of the restored group that must be there before anything is taken away (S13); by cluster without `-vNNN`.
     pub floors: BTreeMap<&'static str, (&'static str, usize)>,
+    /// Members that this group may have at most until one of them serves.
+    pub canary: Option<(&'static str, usize)>,
     /// Clusters that never have two living instances that poll: of enabled groups, and of disabled ones whose agents see neither a
     /// successor nor a hold (S14).
     pub singletons: Vec<&'static str>,
@@ -117,6 +121,7 @@ impl Fleet {
             undone: false,
             stale: Duration::ZERO,
             floors: BTreeMap::new(),
+            canary: None,
             singletons: Vec::new(),
         }
     }
@@ -216,6 +221,15 @@ impl Fleet {
         let names: Vec<GroupName> = state.groups.keys().cloned().collect();
         for name in names {
             state.steer(&name, now, self.no_launch.is_none());
+        }
+        if let Some((name, alone)) = self.canary {
+            let members = &state.groups[&GroupName::from(name)].instances;
+            let served = members.iter().any(|i| [TARGETS, CLASSIC].iter().all(|b| self.healthy(state, b, &i.id, now)));
+            let members = members.len();
+            state.canary_served |= served;
+            if !state.canary_served && members > alone {
+                state.broken.push(format!("{members} of {name} before one serves, at {now:?}"));
+            }
         }
         for cluster in &self.singletons {
             let lives = |g: &Group| g.instances.iter().filter(|i| i.state != LifecycleState::Terminated).count();
