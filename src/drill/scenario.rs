@@ -167,6 +167,18 @@ pub struct Oncall {
     pub canary: bool,
     /// Somebody else changes a group so long after the first run's beginning.
     pub meddled_after: Option<Duration>,
+    /// What that somebody does.
+    pub meddling: Meddling,
+}
+
+/// What somebody else does to a restored group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Meddling {
+    /// Suspends its HealthCheck for a while.
+    #[default]
+    Health,
+    /// Disables it again, once, as a deployer does.
+    Disables,
 }
 
 /// When a run of the command dies.
@@ -289,6 +301,7 @@ fn bad_night(play: &mut Play, rng: &mut Pcg64Mcg) {
         .collect();
     play.oncall.then = pick(rng, &[Then::Again, Then::Resume, Then::Undo]);
     play.oncall.meddled_after = rng.random_bool(0.2).then(|| Duration::from_secs(rng.random_range(5..120)));
+    play.oncall.meddling = pick(rng, &[Meddling::Health, Meddling::Disables]);
     play.oncall.canary = rng.random_bool(0.4);
     if rng.random_bool(0.5) {
         return;

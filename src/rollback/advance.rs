@@ -297,10 +297,12 @@ impl Progress {
             let role =
                 if planned.name == look.plan.restore.name { Role::Restored { agents_may_act } } else { Role::Retired { agents_may_act } };
             let Some(watch) = self.watches.get_mut(&planned.name) else { continue };
-            match watch.look(group, role, look.at) {
+            match watch.look(group, role, look.facts.described.unwrap_or(look.at)) {
                 Seen::Steady => {}
                 Seen::Unsettled => return Err(Next::Wait(format!("AWS to show what was written to {}", planned.name))),
-                Seen::Changed(diff) => return Err(Next::Stop(Stop::ChangedByAnother { group: planned.name.clone(), diff })),
+                Seen::Changed(differences) => {
+                    return Err(Next::Stop(Stop::ChangedByAnother { group: planned.name.clone(), differences, activity: None }));
+                }
             }
         }
         if !done {

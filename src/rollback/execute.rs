@@ -49,8 +49,9 @@ use crate::model::Moment;
 const LOOK_EVERY: Duration = Duration::from_millis(750);
 /// Between looks while news is due: what is added to the time that AWS itself needs is about this and [`AGREE_AFTER`].
 const LOOK_SOON: Duration = Duration::from_millis(250);
-/// How long after a look its steps may still be begun, by the wall clock.
-const LOOK_HOLDS_MS: i64 = 60_000;
+/// How long after a look its steps may still be begun, by the wall clock: somebody else may have been at the groups since. Shorter, and a region that
+/// answers slowly is never written to.
+const LOOK_HOLDS_MS: i64 = 15_000;
 /// Between looks after two minutes without any news; an account's request bucket is shared (draining.md §4.12).
 const LOOK_EVERY_LATER: Duration = Duration::from_secs(3);
 /// Before the second look that has to agree with the first.
@@ -121,7 +122,7 @@ pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report
         let looked = now;
         look(world, &plan.request.application, &mut work, &mut facts, looked, &mut jitter).await;
         let now = world.clock.now();
-        let mut todo = Vec::new();
+        let (mut todo, mut stopped) = (Vec::new(), Vec::new());
         let mut again = false;
         let mut at_service = true;
         let mut survey = false;
@@ -154,8 +155,12 @@ pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report
                     survey = true;
                 }
                 Next::Done => {}
-                Next::Stop(stop) => w.halt(world, stop),
+                Next::Stop(stop) => stopped.push((w, stop)),
             }
+        }
+        for (w, stop) in stopped {
+            let stop = explain(world, stop).await;
+            w.halt(world, stop);
         }
         if !todo.is_empty() {
             last_news = now;
@@ -192,6 +197,17 @@ pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report
     finish(world, plan, work, &service, started)
 }
 
+/// Asks AWS who may have changed what somebody else has changed.
+async fn explain(world: &World<'_>, stop: Stop) -> Stop {
+    match stop {
+        Stop::ChangedByAnother { group, differences, .. } => {
+            let activity = timeout(ASK_LIMIT, facts::newest_activity(world.scaling, &group)).await.ok().flatten();
+            Stop::ChangedByAnother { group, differences, activity }
+        }
+        other => other,
+    }
+}
+
 /// One look: one describe for all clusters that are due, then the health that they want. A cluster whose part of it fails has a pause,
 /// or stops; the others go on.
 async fn look(world: &World<'_>, application: &str, work: &mut [Work<'_>], facts: &mut Facts, at: Moment, jitter: &mut Pcg32) {
@@ -216,6 +232,7 @@ async fn look(world: &World<'_>, application: &str, work: &mut [Work<'_>], facts
             }
         }
     }
+    facts.described = Some(at);
     let wants: BTreeSet<Backend> = work.iter().filter(|w| w.is_due(at)).flat_map(|w| w.progress.wants(w.plan, facts)).collect();
     let unread = facts::reread_health(world.balancing, facts, &wants, world.seed).await;
     for w in work.iter_mut().filter(|w| w.is_due(at)) {

@@ -68,6 +68,9 @@ pub struct Facts {
     /// Groups that were asked for and not answered, and in how many looks in a row: one alone may be a stale read (F15).
     #[serde(skip)]
     pub absent: BTreeMap<GroupName, u32>,
+    /// When the last reading of the involved groups was begun: what they show is no newer for certain, however long the rest of the look took.
+    #[serde(skip)]
+    pub described: Option<Moment>,
     /// When all groups were last read.
     #[serde(skip)]
     pub surveyed: Option<Moment>,
@@ -357,6 +360,12 @@ pub async fn reread_launches(scaling: &dyn AutoScaling, facts: &mut Facts, names
             None => drop(facts.launch_failures.remove(&name)),
         }
     }
+}
+
+/// The newest scaling activity of a group: when it began, and AWS's words about who asked for it. For people alone: `None` where it cannot be read.
+pub async fn newest_activity(scaling: &dyn AutoScaling, group: &GroupName) -> Option<String> {
+    let activities = scaling.activities(group, LAST_ACTIVITIES).await.ok()?;
+    activities.into_iter().max_by_key(|a| a.started).map(|a| format!("{}: {}", a.started, a.cause))
 }
 
 /// One target group that was deleted spoils the answer about all: then each is asked for by itself.

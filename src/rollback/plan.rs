@@ -9,6 +9,7 @@ mod objections;
 pub mod preflight;
 mod refusal;
 mod request;
+mod shape;
 mod undo;
 
 use std::collections::BTreeSet;
@@ -37,6 +38,9 @@ pub use refusal::Refusal;
 pub use request::Canary;
 pub use request::Request;
 pub use request::Wanted;
+pub use shape::Difference;
+pub use shape::Setup;
+pub use shape::Shape;
 
 use choice::Choice;
 
@@ -126,6 +130,8 @@ pub struct GroupPlan {
     pub name: GroupName,
     /// As it was read.
     pub before: Shape,
+    /// What is no business of a rollback's, as it was read.
+    pub setup: Setup,
     /// Members as they were read, whatever their state.
     pub members: usize,
     /// Sizes while the work is under way: the restored group's min is pinned, so that nothing scales it in.
@@ -136,22 +142,6 @@ pub struct GroupPlan {
     pub frozen: Vec<Process>,
     /// As the first run found it; goes into the group's tags.
     pub record: Record,
-}
-
-/// What a rollback may change of a group, and watches for changes by others.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Shape {
-    /// Sizes.
-    pub capacity: Capacity,
-    /// Suspended processes.
-    pub suspended: BTreeSet<Process>,
-}
-
-impl Shape {
-    /// The shape of a group as it was read.
-    pub fn of(group: &Group) -> Self {
-        Self { capacity: group.capacity, suspended: group.suspended.keys().cloned().collect() }
-    }
 }
 
 impl ClusterPlan {

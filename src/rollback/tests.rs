@@ -2,6 +2,7 @@
 
 mod canary;
 mod fleet;
+mod others;
 mod storm;
 mod undo;
 

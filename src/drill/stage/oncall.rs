@@ -19,11 +19,13 @@ use crate::cloud::sim::Sim;
 use crate::cloud::sim::SimTime;
 use crate::drill::scenario::APPLICATION;
 use crate::drill::scenario::Death;
+use crate::drill::scenario::Meddling;
 use crate::drill::scenario::Then;
 use crate::model::Capacity;
 use crate::model::Clock;
 use crate::model::Group;
 use crate::model::GroupName;
+use crate::model::HOLD_TAG;
 use crate::model::Process;
 use crate::rollback;
 use crate::rollback::Canary;
@@ -209,19 +211,31 @@ impl Director<'_> {
         }
     }
 
-    /// Somebody else changes a group in the middle of it, and changes it back.
+    /// Somebody else changes a group in the middle of it, and may change it back.
     fn meddle(&mut self, now: SimTime) {
         let (Some(after), Some(run)) = (self.play.oncall.meddled_after, &self.rollback) else { return };
         let group = GroupName::from(self.play.clusters[0].old.name.as_str());
-        let health = [Process::HealthCheck];
         let at = run.from + after;
-        if !self.meddled && now >= at && now < at + MEDDLED_FOR {
+        let suspends: &[Process] = match self.play.oncall.meddling {
+            Meddling::Health => &[Process::HealthCheck],
+            Meddling::Disables => &Process::DISABLING,
+        };
+        let may = match self.play.oncall.meddling {
+            Meddling::Health => now < at + MEDDLED_FOR,
+            // Once the switch has begun there is nothing to come between any more.
+            Meddling::Disables => {
+                let newest = GroupName::from(self.play.clusters[0].new.name.as_str());
+                let is = |name: &GroupName, what: fn(&Group) -> bool| self.sim.with(|r| r.group_now(name).is_some_and(|g| what(&g.group)));
+                is(&group, |g| g.tags.contains_key(HOLD_TAG) && !g.is_disabled()) && is(&newest, |g| g.capacity.desired > 0)
+            }
+        };
+        if !self.meddled && now >= at && may {
             self.meddled = true;
-            self.news.push(format!("somebody suspends HealthCheck on {group}"));
+            self.news.push(format!("somebody suspends {suspends:?} on {group}"));
             // Whatever AWS says to somebody else is no matter of the play's.
-            let _ = self.sim.with(|r| r.suspend_processes(&group, &health));
-        } else if self.meddled && now >= at + MEDDLED_FOR {
-            self.meddled = self.sim.with(|r| r.resume_processes(&group, &health)).is_err();
+            let _ = self.sim.with(|r| r.suspend_processes(&group, suspends));
+        } else if self.meddled && now >= at + MEDDLED_FOR && self.play.oncall.meddling == Meddling::Health {
+            self.meddled = self.sim.with(|r| r.resume_processes(&group, suspends)).is_err();
         }
     }
 }

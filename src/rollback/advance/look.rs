@@ -2,6 +2,7 @@
 
 use super::super::facts::Facts;
 use super::super::plan::ClusterPlan;
+use super::super::plan::Difference;
 use super::super::plan::Request;
 use super::GONE;
 use super::Next;
@@ -50,8 +51,9 @@ impl<'a> Look<'a> {
     pub fn nobody_else(&self) -> Result<(), Next> {
         let cluster = self.facts.clusters.get(&self.plan.cluster);
         if let Some(other) = cluster.into_iter().flat_map(|c| &c.versions).find(|v| !self.plan.versions.contains(&v.group.name)) {
-            let diff = format!("a version the plan does not know, {}", other.group.capacity);
-            return Err(Next::Stop(Stop::ChangedByAnother { group: other.group.name.clone(), diff }));
+            let found = format!("{}, which the plan does not know", other.group.capacity);
+            let differences = vec![Difference { field: "server group", expected: "none".to_owned(), found }];
+            return Err(Next::Stop(Stop::ChangedByAnother { group: other.group.name.clone(), differences, activity: None }));
         }
         for group in self.there().filter_map(|name| self.facts.group(name)) {
             let lost = |owner: String| Err(Next::Stop(Stop::HoldLost { group: group.name.clone(), owner }));

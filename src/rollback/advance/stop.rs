@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::ser::SerializeMap;
 
+use super::super::plan::Difference;
 use crate::cloud;
 use crate::model::GroupName;
 
@@ -21,12 +22,14 @@ pub enum Stop {
         waiting: String,
     },
     /// A group is as nobody here made it.
-    #[error("{group} was changed by somebody else: {diff}")]
+    #[error("{group} was changed by somebody else: {}{}", list(.differences), last(.activity.as_deref()))]
     ChangedByAnother {
         /// The group.
         group: GroupName,
-        /// Expected and found.
-        diff: String,
+        /// Expected and found, field by field.
+        differences: Vec<Difference>,
+        /// The newest scaling activity of the group, whose cause may say who: its start, its cause. Unknown until the shell has asked.
+        activity: Option<String>,
     },
     /// Another rollback took the group.
     #[error("{group} is held by {owner} now")]
@@ -123,9 +126,22 @@ impl Stop {
 
 impl Serialize for Stop {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(2))?;
+        let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("code", self.code())?;
         map.serialize_entry("message", &self.to_string())?;
+        if let Self::ChangedByAnother { group, differences, activity } = self {
+            map.serialize_entry("group", group)?;
+            map.serialize_entry("differences", differences)?;
+            map.serialize_entry("last_activity", activity)?;
+        }
         map.end()
     }
+}
+
+fn list(differences: &[Difference]) -> String {
+    differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+fn last(activity: Option<&str>) -> String {
+    activity.map(|text| format!("; AWS's last activity there: {text}")).unwrap_or_default()
 }

@@ -1,8 +1,13 @@
 //! One group under watch: what we know it to be, what it may still look like to a stale read, and what is somebody else's doing (F59).
+//!
+//! What must stay true: each look is measured against what the last write promised; a write that AWS acknowledged and that is not to be seen once
+//! reads cannot be stale any more was undone by somebody, and is not sent again: two writers that correct each other never end.
 
 use std::collections::BTreeSet;
 
+use super::super::plan::Difference;
 use super::super::plan::GroupPlan;
+use super::super::plan::Setup;
 use super::super::plan::Shape;
 use super::STALE;
 use crate::model::Capacity;
@@ -17,8 +22,8 @@ pub enum Seen {
     Steady,
     /// A write with an unknown outcome is not to be seen either way yet.
     Unsettled,
-    /// Expected and found, for people.
-    Changed(String),
+    /// Expected and found, field by field.
+    Changed(Vec<Difference>),
 }
 
 /// Which changes by others are no surprise.
@@ -40,8 +45,12 @@ pub enum Role {
 #[derive(Clone, Debug)]
 pub struct Watch {
     known: Shape,
+    /// What nobody here ever changes.
+    setup: Setup,
     /// Sizes and sets of suspended processes that this plan leads to: an earlier run of it wrote them, and the plan's facts were too old to show it.
+    /// An excuse for as long as reads may be stale after the first look.
     own: (Vec<Capacity>, Vec<BTreeSet<Process>>),
+    first_look: Option<Moment>,
     /// Shapes from before our writes, and until when a read may still show them.
     past: Vec<(Shape, Moment)>,
     /// The last write's outcome is unknown: the shape it leads to.
@@ -54,7 +63,8 @@ impl Watch {
         let frozen = |shape: &Shape| shape.suspended.iter().chain(&planned.frozen).cloned().collect::<BTreeSet<_>>();
         let suspended = vec![planned.after.suspended.clone(), frozen(&planned.after), frozen(&planned.before)];
         let own = ([planned.during, planned.after.capacity].into_iter().chain(canary).collect(), suspended);
-        Self { known: planned.before.clone(), own, past: Vec::new(), unsure: false, touched: false }
+        let (known, setup) = (planned.before.clone(), planned.setup.clone());
+        Self { known, setup, own, first_look: None, past: Vec::new(), unsure: false, touched: false }
     }
 
     pub fn known(&self) -> &Shape {
@@ -75,6 +85,11 @@ impl Watch {
 
     pub fn look(&mut self, group: &Group, role: Role, at: Moment) -> Seen {
         let seen = Shape::of(group);
+        let first_look = *self.first_look.get_or_insert(at);
+        let setup = Setup::of(group);
+        if setup != self.setup {
+            return Seen::Changed(self.setup.differences(&setup));
+        }
         let fresh = |when: &Moment| at.since(*when) < STALE;
         if seen == self.known {
             self.unsure = false;
@@ -89,16 +104,18 @@ impl Watch {
                 Some(when) if fresh(&when) && self.unsure => return Seen::Unsettled,
                 Some(when) if fresh(&when) => return Seen::Steady,
                 // The write was lost: the group is as it was, and the step is due again.
+                Some(_) if self.unsure => {
+                    self.accept(seen);
+                    return Seen::Steady;
+                }
                 Some(_) | None => {}
             }
+        }
+        if self.is_no_surprise(&seen, role, at.since(first_look) < STALE) {
             self.accept(seen);
             return Seen::Steady;
         }
-        if self.is_no_surprise(&seen, role) {
-            self.accept(seen);
-            return Seen::Steady;
-        }
-        Seen::Changed(diff(&self.known, &seen))
+        Seen::Changed(self.known.differences(&seen))
     }
 
     fn accept(&mut self, seen: Shape) {
@@ -107,12 +124,12 @@ impl Watch {
         self.unsure = false;
     }
 
-    fn is_no_surprise(&self, seen: &Shape, role: Role) -> bool {
+    fn is_no_surprise(&self, seen: &Shape, role: Role, is_early: bool) -> bool {
         let (sizes, suspended) = &self.own;
         let ours = suspended.contains(&seen.suspended);
-        if (sizes.contains(&seen.capacity) && (ours || seen.suspended == self.known.suspended))
-            || (ours && seen.capacity == self.known.capacity)
-        {
+        let by_earlier_run = (sizes.contains(&seen.capacity) && (ours || seen.suspended == self.known.suspended))
+            || (ours && seen.capacity == self.known.capacity);
+        if is_early && by_earlier_run {
             return true;
         }
         let past = self.past.iter().map(|(shape, _)| shape);
@@ -127,21 +144,4 @@ impl Watch {
                 }
         })
     }
-}
-
-fn diff(known: &Shape, seen: &Shape) -> String {
-    let mut parts = Vec::new();
-    if known.capacity != seen.capacity {
-        parts.push(format!("min/desired/max {} expected, {} found", known.capacity, seen.capacity));
-    }
-    let names =
-        |shape: &Shape, other: &Shape| shape.suspended.difference(&other.suspended).map(|p| p.as_str().to_owned()).collect::<Vec<_>>();
-    let (resumed, suspended) = (names(known, seen), names(seen, known));
-    if !resumed.is_empty() {
-        parts.push(format!("{} resumed", resumed.join(", ")));
-    }
-    if !suspended.is_empty() {
-        parts.push(format!("{} suspended", suspended.join(", ")));
-    }
-    parts.join("; ")
 }

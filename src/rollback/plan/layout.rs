@@ -16,6 +16,7 @@ use super::Choice;
 use super::ClusterPlan;
 use super::GroupPlan;
 use super::Request;
+use super::Setup;
 use super::Shape;
 use super::Way;
 use super::alive;
@@ -83,6 +84,7 @@ pub(super) fn lay_out(request: &Request, facts: &Facts, choice: &Choice<'_>, now
         GroupPlan {
             name: v.group.name.clone(),
             before,
+            setup: Setup::of(&v.group),
             members: v.group.instances.len(),
             during: zero,
             after,
@@ -111,6 +113,7 @@ pub(super) fn lay_out(request: &Request, facts: &Facts, choice: &Choice<'_>, now
         restore: GroupPlan {
             name: restore.name.clone(),
             before,
+            setup: Setup::of(restore),
             members: restore.instances.len(),
             during,
             after,

@@ -11,6 +11,7 @@ use super::Choice;
 use super::ClusterPlan;
 use super::GroupPlan;
 use super::Request;
+use super::Setup;
 use super::Shape;
 use super::frozen;
 use super::generation_of;
@@ -27,6 +28,7 @@ pub(super) fn put_back(request: &Request, facts: &Facts, choice: &Choice<'_>, no
     let group = |group: &Group, role: Role, after: Shape| GroupPlan {
         name: group.name.clone(),
         before: Shape::of(group),
+        setup: Setup::of(group),
         members: group.instances.len(),
         during: after.capacity,
         after,

@@ -92,6 +92,8 @@ pub struct Fleet {
     pub no_refreshes: bool,
     /// AWS cannot launch anything, and says why.
     pub no_launch: Option<&'static str>,
+    /// What AWS says of each group's last activity.
+    pub activity: Option<&'static str>,
     /// The restored group may get smaller again.
     pub undone: bool,
     /// Reads show the groups as they were so long ago, every second time.
@@ -118,6 +120,7 @@ impl Fleet {
             no_targets: false,
             no_refreshes: false,
             no_launch: None,
+            activity: None,
             undone: false,
             stale: Duration::ZERO,
             floors: BTreeMap::new(),
@@ -389,7 +392,9 @@ impl AutoScaling for Fleet {
             started: self.clock.now().wall,
             message: Some(message.to_owned()),
         };
-        Ok(self.no_launch.map(failed).into_iter().collect())
+        let other =
+            self.activity.map(|cause| ScalingActivity { cause: cause.to_owned(), status: ActivityStatus::Successful, ..failed("") });
+        Ok(self.no_launch.map(failed).into_iter().chain(other).collect())
     }
 
     async fn scheduled_actions(&self, _: &GroupName) -> cloud::Result<Vec<ScheduledAction>> {
