@@ -4,6 +4,9 @@
 //! within the time allowed; clusters go side by side, and one that stops does not stop the others; dropping the future at any await
 //! leaves something that a rerun finishes.
 
+mod call;
+mod service;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -15,7 +18,6 @@ use tokio::time::sleep;
 use tokio::time::timeout;
 
 use super::World;
-use super::advance::CapacityTag;
 use super::advance::Next;
 use super::advance::Progress;
 use super::advance::Stage;
@@ -29,21 +31,17 @@ use super::plan::ClusterPlan;
 use super::plan::Plan;
 use super::plan::Request;
 use super::plan::alive;
-use super::record::RECORD_TAG;
 use super::report::ClusterReport;
 use super::report::Event;
 use super::report::Report;
 use super::wait;
 use crate::cloud;
 use crate::cloud::Kind;
-use crate::cloud::Receipt;
-use crate::cloud::Resize;
-use crate::cloud::TargetId;
-use crate::model::CAPACITY_TAG;
 use crate::model::GroupName;
-use crate::model::HOLD_TAG;
-use crate::model::InstanceId;
 use crate::model::Moment;
+
+use call::carry_out;
+use service::Service;
 
 /// Between looks while waiting for what takes its time.
 const LOOK_EVERY: Duration = Duration::from_millis(750);
@@ -56,20 +54,14 @@ const LOOK_HOLDS_MS: i64 = 15_000;
 const LOOK_EVERY_LATER: Duration = Duration::from_secs(3);
 /// Before the second look that has to agree with the first.
 const AGREE_AFTER: Duration = Duration::from_millis(200);
+/// Limit of the question what was done last to a group that somebody else has changed.
+const WHO_LIMIT: Duration = Duration::from_secs(10);
 /// First pause after a failure; doubles up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause after a failure.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// Good answers of the service in a row that count as an answer.
-const GOOD_ANSWERS: u32 = 3;
-/// Between them: long enough to meet another of the service's instances.
-const BETWEEN_ANSWERS: Duration = Duration::from_millis(100);
-/// How long a service may take to give them once everything stands.
-const SERVICE_PATIENCE: Duration = Duration::from_secs(60);
 /// Instances that AWS has not begun to launch within this are asked after, and again after as long.
 const WHY_AFTER: Duration = Duration::from_secs(20);
-/// Limit of one question to the service.
-const ASK_LIMIT: Duration = Duration::from_secs(10);
 /// Looks that fail in a way nobody expects, in a row, before it is given up.
 const BAD_LOOKS: u32 = 5;
 
@@ -201,7 +193,7 @@ pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report
 async fn explain(world: &World<'_>, stop: Stop) -> Stop {
     match stop {
         Stop::ChangedByAnother { group, differences, .. } => {
-            let activity = timeout(ASK_LIMIT, facts::newest_activity(world.scaling, &group)).await.ok().flatten();
+            let activity = timeout(WHO_LIMIT, facts::newest_activity(world.scaling, &group)).await.ok().flatten();
             Stop::ChangedByAnother { group, differences, activity }
         }
         other => other,
@@ -317,46 +309,6 @@ async fn carry_out_all(world: &World<'_>, work: &mut Work<'_>, steps: Vec<Step>,
     }
 }
 
-async fn carry_out(world: &World<'_>, step: &Step) -> cloud::Result<Receipt> {
-    let targets = |list: &[(InstanceId, Option<u16>)]| -> Vec<TargetId> {
-        list.iter().map(|(instance, port)| TargetId { instance: instance.clone(), port: *port }).collect()
-    };
-    let ids = |list: &[(InstanceId, Option<u16>)]| -> Vec<InstanceId> { list.iter().map(|(instance, _)| instance.clone()).collect() };
-    match step {
-        Step::Hold { group, hold, record, capacity } => {
-            let mut tags = hold.to_tags().to_vec();
-            tags.extend(record.as_ref().map(|record| (RECORD_TAG.to_owned(), record.to_string())));
-            tags.extend(capacity.map(|capacity| (CAPACITY_TAG.to_owned(), capacity.to_string())));
-            world.scaling.put_tags(group, &tags).await
-        }
-        // Min raises desired by itself. An absolute number from a look that was too old would end instances that came since (S13).
-        Step::Resize { group, from, to } => {
-            let by_min = to.desired > from.desired && to.min >= to.desired;
-            let desired = (to.desired != from.desired && !by_min).then_some(to.desired);
-            world.scaling.resize(group, Resize { min: Some(to.min), max: Some(to.max), desired }).await
-        }
-        Step::Suspend { group, processes } => world.scaling.suspend(group, processes).await,
-        Step::Resume { group, processes } => world.scaling.resume(group, processes).await,
-        Step::Register { backend, targets: who } => match backend {
-            Backend::TargetGroup(arn) => world.balancing.register_targets(arn, &targets(who)).await,
-            Backend::Classic(name) => world.balancing.register_classic(name, &ids(who)).await,
-        },
-        Step::Deregister { backend, targets: who } => match backend {
-            Backend::TargetGroup(arn) => world.balancing.deregister_targets(arn, &targets(who)).await,
-            Backend::Classic(name) => world.balancing.deregister_classic(name, &ids(who)).await,
-        },
-        Step::Release { group, capacity } => {
-            let mut keys = vec![HOLD_TAG.to_owned(), RECORD_TAG.to_owned()];
-            match capacity {
-                CapacityTag::Kept => {}
-                CapacityTag::Deleted => keys.push(CAPACITY_TAG.to_owned()),
-                CapacityTag::Set(text) => drop(world.scaling.put_tags(group, &[(CAPACITY_TAG.to_owned(), text.clone())]).await?),
-            }
-            world.scaling.delete_tags(group, &keys).await
-        }
-    }
-}
-
 impl<'a> Work<'a> {
     fn new(plan: &'a ClusterPlan) -> Self {
         let waiting = "a first look".to_owned();
@@ -437,56 +389,6 @@ impl Trouble {
                 (self.odd >= BAD_LOOKS).then_some(Stop::Refused { error })
             }
         }
-    }
-}
-
-/// The question whether users are served, asked once everything stands.
-struct Service<'a> {
-    urls: &'a [String],
-    answered: bool,
-    asked_since: Option<Moment>,
-}
-
-impl<'a> Service<'a> {
-    fn new(urls: &'a [String]) -> Self {
-        Self { urls, answered: urls.is_empty(), asked_since: None }
-    }
-
-    /// Asks until it has answered often enough in a row, or once failed to. `Some` when it has been silent for too long.
-    async fn ask(&mut self, world: &World<'_>) -> Option<String> {
-        let since = *self.asked_since.get_or_insert(world.clock.now());
-        for answer in 0..GOOD_ANSWERS {
-            if answer > 0 {
-                nap(world, BETWEEN_ANSWERS).await;
-            }
-            if let Some(problem) = self.ask_once(world).await {
-                world.sink.tell(&Event::Trouble { text: problem.clone() });
-                if world.clock.now().since(since) >= SERVICE_PATIENCE {
-                    return Some(problem);
-                }
-                nap(world, LOOK_EVERY).await;
-                return None;
-            }
-        }
-        self.answered = true;
-        None
-    }
-
-    /// One question after it has answered: whether it still does.
-    async fn ask_again(&mut self, world: &World<'_>) {
-        let problem = self.ask_once(world).await;
-        self.answered = problem.is_none();
-        if let Some(text) = problem {
-            world.sink.tell(&Event::Trouble { text });
-        }
-    }
-
-    async fn ask_once(&self, world: &World<'_>) -> Option<String> {
-        let ask = |url: &'a String| async move {
-            let answer = timeout(ASK_LIMIT, world.service.ask(url)).await.unwrap_or_else(|_| Err("no answer in time".to_owned()));
-            answer.err().map(|problem| format!("{url}: {problem}"))
-        };
-        join_all(self.urls.iter().map(ask)).await.into_iter().flatten().next()
     }
 }
 
