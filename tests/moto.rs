@@ -59,6 +59,12 @@ async fn every_call_is_understood_by_moto_and_its_answers_are_read() {
     aws.resume(&fleet.group, &Process::DISABLING).await.expect("resume");
     assert!(moto.group(&aws, &fleet).await.suspended.is_empty());
 
+    let members: Vec<InstanceId> = moto.group(&aws, &fleet).await.instances.iter().map(|i| i.id.clone()).collect();
+    for protected in [true, false] {
+        aws.protect(&fleet.group, &members, protected).await.expect("protect");
+        assert!(moto.group(&aws, &fleet).await.instances.iter().all(|i| i.protected == protected));
+    }
+
     aws.put_tags(&fleet.group, &[("bellrock:hold".into(), "1 & <2>".into())]).await.expect("put_tags");
     assert_eq!(moto.group(&aws, &fleet).await.tags["bellrock:hold"], "1 & <2>");
     aws.delete_tags(&fleet.group, &["bellrock:hold".into()]).await.expect("delete_tags");

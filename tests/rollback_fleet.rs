@@ -175,24 +175,10 @@ async fn a_pause_is_told_with_the_command_that_goes_on_and_a_deaf_webhook_stops_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_done_by_hand_with_the_aws_cli_leaves_what_the_rollback_leaves() {
-    let cli = std::env::var("BELLROCK_AWS_CLI").unwrap_or_else(|_| {
-        panic!(
-            "BELLROCK_AWS_CLI is not set. `tests/run` installs the AWS CLI and sets it; by hand: \
-             python3 -m venv V && V/bin/pip install awscli, then BELLROCK_AWS_CLI=$PWD/V/bin/aws cargo test --test rollback_fleet"
-        )
-    });
+    let cli = aws_cli();
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let broken: Value = serde_json::from_str(include_str!("../src/cloud/sim/serve/scenarios/broken.json")).expect("JSON");
-    let sim = Sim::start(dir.path(), &broken, 1).await;
-    sim.post("advance", json!({ "seconds": 150 })).await;
-    let bin = Path::new(&cli).parent().expect("a directory").display().to_string();
-    let mut hand = Command::new("bash");
-    hand.args(["-c", &by_hand::script()]).current_dir(dir.path()).env_clear().stdin(Stdio::null());
-    hand.env("PATH", format!("{bin}:/usr/bin:/bin")).envs(credentials(&sim.endpoint));
-    hand.envs([("USER", "ann"), ("EVERY_S", "0.5"), ("SETTLE_S", "0"), ("AWS_DEFAULT_REGION", "us-east-1")]);
-    let ended = tokio::time::timeout(2 * LIMIT, hand.kill_on_drop(true).output()).await.expect("ends in time").expect("bash runs");
-    let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
-    assert!(ended.status.success() && err.is_empty(), "{}\n{out}\n{err}", ended.status);
+    let sim = by_hand_on(dir.path()).await;
+    pasted(&sim, &by_hand::script(), dir.path(), &cli).await;
     let groups = sim.control().await["groups"].take();
     let states: Vec<String> = groups.as_array().expect("groups").iter().map(state).collect();
     assert_eq!(
@@ -208,6 +194,56 @@ async fn the_page_done_by_hand_with_the_aws_cli_leaves_what_the_rollback_leaves(
     for (name, serving) in sim.healthy_targets().await {
         assert!(serving.len() == 3 && serving.iter().all(|id| members.contains(&json!(id))), "{name}: {serving:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_s_way_back_done_by_hand_ends_who_was_added_and_nobody_else() {
+    let cli = aws_cli();
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let sim = by_hand_on(dir.path()).await;
+    let main = async |name: &str| {
+        let groups = sim.control().await["groups"].take();
+        groups.as_array().expect("groups").iter().find(|g| g["name"] == name).cloned().expect("it is there")
+    };
+    let before = main("spinnaker-main-v023").await;
+    assert_eq!(before["instances"].as_array().map(Vec::len), Some(3), "three that were there: {before}");
+    pasted(&sim, &by_hand::undone().replace("COUNT=3 ", "COUNT=5 "), dir.path(), &cli).await;
+    assert!(sim.truth().await["capacity"].as_array().expect("a list").iter().any(|change| change["capacity"]["desired"] == 5));
+    sim.post("advance", json!({ "seconds": 300 })).await;
+    let after = main("spinnaker-main-v023").await;
+    assert_eq!(state(&after).replace(r#"{"bellrock:generation":"1"}"#, "{}"), state(&before));
+    assert_eq!(after["instances"], before["instances"], "the same, and protected no more");
+    let serving = sim.healthy_targets().await;
+    assert!(before["instances"].as_array().expect("a list").iter().all(|i| serving.values().flatten().all(|id| i["id"] != json!(id))));
+}
+
+fn aws_cli() -> String {
+    std::env::var("BELLROCK_AWS_CLI").unwrap_or_else(|_| {
+        panic!(
+            "BELLROCK_AWS_CLI is not set. `tests/run` installs the AWS CLI and sets it; by hand: \
+             python3 -m venv V && V/bin/pip install awscli, then BELLROCK_AWS_CLI=$PWD/V/bin/aws cargo test --test rollback_fleet"
+        )
+    })
+}
+
+/// The region that the page's names are those of.
+async fn by_hand_on(dir: &Path) -> Sim {
+    let broken: Value = serde_json::from_str(include_str!("../src/cloud/sim/serve/scenarios/broken.json")).expect("JSON");
+    let sim = Sim::start(dir, &broken, 1).await;
+    sim.post("advance", json!({ "seconds": 150 })).await;
+    sim
+}
+
+/// Into a shell, in one go; it says nothing of errors.
+async fn pasted(sim: &Sim, script: &str, dir: &Path, cli: &str) {
+    let bin = Path::new(cli).parent().expect("a directory").display().to_string();
+    let mut hand = Command::new("bash");
+    hand.args(["-c", script]).current_dir(dir).env_clear().stdin(Stdio::null());
+    hand.env("PATH", format!("{bin}:/usr/bin:/bin")).envs(credentials(&sim.endpoint));
+    hand.envs([("USER", "ann"), ("EVERY_S", "0.5"), ("SETTLE_S", "0"), ("AWS_DEFAULT_REGION", "us-east-1")]);
+    let ended = tokio::time::timeout(2 * LIMIT, hand.kill_on_drop(true).output()).await.expect("ends in time").expect("bash runs");
+    let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    assert!(ended.status.success() && err.is_empty(), "{}\n{out}\n{err}", ended.status);
 }
 
 /// How one night went.

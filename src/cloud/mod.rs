@@ -72,6 +72,10 @@ pub trait AutoScaling: Send + Sync + 'static {
     /// Resumes these processes; an empty list is a no-op.
     async fn resume(&self, group: &GroupName, processes: &[Process]) -> Result<Receipt>;
 
+    /// Protects members from scale-in, or takes that off them; 50 to a call, one call after the other. AWS refuses all of a call when one of its
+    /// members is neither in service nor in standby: it has been chosen to end, or is still launching (draining.md §4.3). Twice is once.
+    async fn protect(&self, group: &GroupName, instances: &[InstanceId], protected: bool) -> Result<Receipt>;
+
     /// Creates or overwrites group tags (not propagated at launch).
     async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> Result<Receipt>;
 

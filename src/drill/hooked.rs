@@ -42,6 +42,11 @@ pub trait Hooks: Send + Sync + 'static {
         processes.to_vec()
     }
 
+    /// The members that are protected from scale-in, or are so no more.
+    fn protected(&self, instances: &[InstanceId], _protected: bool) -> Vec<InstanceId> {
+        instances.to_vec()
+    }
+
     /// The change that is sent.
     fn sent(&self, change: Resize) -> Resize {
         change
@@ -101,6 +106,10 @@ impl<H: Hooks> AutoScaling for Hooked<H> {
 
     async fn resume(&self, group: &GroupName, processes: &[Process]) -> cloud::Result<Receipt> {
         self.cloud.resume(group, &self.hooks.resumed(processes)).await
+    }
+
+    async fn protect(&self, group: &GroupName, instances: &[InstanceId], protected: bool) -> cloud::Result<Receipt> {
+        self.cloud.protect(group, &self.hooks.protected(instances, protected), protected).await
     }
 
     async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> cloud::Result<Receipt> {

@@ -107,6 +107,10 @@ pub enum Plant {
     RecordForgotten,
     /// A rollback resumes nothing of what it froze.
     NeverThaws,
+    /// An undoing protects nobody who was there before.
+    ProtectsNobody,
+    /// An undoing takes no protection off again.
+    ProtectsForGood,
     /// A rollback's restored group seems to have everybody in service, and it believes that.
     SeesWhatItWants,
     /// A rollback launches all restored instances at once, canary or not.
@@ -141,6 +145,8 @@ pub fn plant(plant: Option<Plant>, gear: Gear) -> Gear {
         | Plant::StartsTwice
         | Plant::RecordForgotten
         | Plant::NeverThaws
+        | Plant::ProtectsNobody
+        | Plant::ProtectsForGood
         | Plant::SeesWhatItWants
         | Plant::AllAtOnce => {}
     }
@@ -186,6 +192,11 @@ impl Hooks for BadPlan {
 
     fn resumed(&self, processes: &[Process]) -> Vec<Process> {
         processes.iter().filter(|p| self.0 != Plant::NeverThaws || Process::DISABLING.contains(p)).cloned().collect()
+    }
+
+    fn protected(&self, instances: &[InstanceId], protected: bool) -> Vec<InstanceId> {
+        let lost = if protected { Plant::ProtectsNobody } else { Plant::ProtectsForGood };
+        if self.0 == lost { Vec::new() } else { instances.to_vec() }
     }
 }
 

@@ -174,6 +174,11 @@ fn has_canary(play: &scenario::Play) -> bool {
     play.oncall.canary
 }
 
+/// And the rollback is taken back then.
+fn is_taken_back(play: &scenario::Play) -> bool {
+    dies_at_it(play) && play.oncall.then == scenario::Then::Undo
+}
+
 fn anything(_: &scenario::Play) -> bool {
     true
 }
@@ -217,6 +222,8 @@ caught! {
     running_on_instead_of_handing_off_is_caught: NoHandoff in Redeploy where anything, by ["E6"];
     a_hand_off_that_takes_too_long_is_caught: SlowHandback in Redeploy where anything, by ["E5"];
     not_writing_down_how_a_group_was_found_is_caught: RecordForgotten in Rollback where dies_at_it, by ["S12"];
+    an_undo_that_leaves_it_to_aws_who_ends_is_caught: ProtectsNobody in Rollback where is_taken_back, by ["S13"];
+    an_undo_that_leaves_members_protected_is_caught: ProtectsForGood in Rollback where is_taken_back, by ["S16"];
     leaving_frozen_what_was_frozen_is_caught: NeverThaws in Rollback where anything, by ["S12"];
     a_rollback_that_sees_what_it_wants_to_see_is_caught: SeesWhatItWants in Rollback where anything, by ["S13"];
     launching_all_beside_the_canary_is_caught: AllAtOnce in Rollback where has_canary, by ["S13"];

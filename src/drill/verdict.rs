@@ -1,14 +1,15 @@
 //! Was every invariant of draining.md §6 kept, and those of the embedded engines, E1 to E8? Judged by what really happened, not by what anybody said.
 //!
-//! [`agents`] judges the agents, [`rollback`] the rollback and what both owe each other, [`engine`] the engines; [`ledger`] reads the region's record
-//! for them.
+//! [`agents`] judges the agents, [`rollback`] the rollback and what both owe each other, [`undo`] its undoing, [`engine`] the engines; [`ledger`] reads
+//! the region's record for them.
 //!
-//! S10 and S16 (hooks, scale-in protection), L4 and L5 (leases, heartbeats) have nothing to speak of yet and are not listed.
+//! S10 (hooks), L4 and L5 (leases, heartbeats) have nothing to speak of yet and are not listed.
 
 mod agents;
 mod engine;
 mod ledger;
 mod rollback;
+mod undo;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -131,8 +132,13 @@ pub fn judge(play: &Play, after: &Aftermath) -> (Vec<Invariant>, Figures) {
         invariants.extend([
             verdict("S11", "no agent takes capacity away once a rollback's hold must have been seen", judge.s11()),
             verdict("S12", "after a rollback sizes, processes and tags are as planned, and nothing else was touched", judge.s12()),
-            verdict("S13", "the newest group is taken away only once the restored one serves, which is never scaled down; a canary serves before others come", judge.s13()),
+            verdict(
+                "S13",
+                "the newest group is taken away only once the restored one serves, which is never scaled down; a canary serves before others come; an undo ends what was added alone",
+                judge.s13(),
+            ),
             verdict("S14", "a singleton polls at most once during a rollback", judge.s14()),
+            verdict("S16", "whom a rollback protected from scale-in is so no more when it has ended, or was undone", judge.s16()),
             verdict("L3", "a drain that was called off takes work again", judge.l3()),
             verdict("L6", "a rollback ends done, or refused with nothing changed", judge.l6()),
         ]);

@@ -9,6 +9,7 @@ mod canary;
 mod freeze;
 mod holds;
 mod look;
+mod protect;
 mod put_back;
 mod restore;
 mod stage;
@@ -40,6 +41,7 @@ pub use step::Step;
 pub use stop::Stop;
 
 use look::Look;
+use protect::Protections;
 use watch::Role;
 use watch::Seen;
 use watch::Watch;
@@ -57,6 +59,8 @@ const SURVEY_FRESH: Duration = Duration::from_secs(10);
 const AGREE: u32 = 2;
 /// Refusals of the same step in a row before a person has to look.
 const STRIKES: u32 = 3;
+/// The same of protecting members: one that has begun to end spoils the call for all until looks show it.
+const PROTECT_STRIKES: u32 = 6;
 
 /// What to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +95,7 @@ pub struct Progress {
     held_before: Duration,
     /// Registrations that were asked for, by direction.
     asked: BTreeMap<(Backend, InstanceId, bool), Moment>,
+    protections: Protections,
     released: BTreeSet<GroupName>,
     /// The last write.
     wrote: Option<Moment>,
@@ -119,6 +124,7 @@ impl Progress {
             held_since: None,
             held_before: Duration::ZERO,
             asked: BTreeMap::new(),
+            protections: Protections::default(),
             released: BTreeSet::new(),
             wrote: None,
             up: None,
@@ -242,7 +248,8 @@ impl Progress {
                     self.wrote(step, at, false);
                 }
                 self.strikes += 1;
-                (self.strikes >= STRIKES).then(|| Stop::Refused { error: error.clone() })
+                let most = if let Step::Protect { .. } = step { PROTECT_STRIKES } else { STRIKES };
+                (self.strikes >= most).then(|| Stop::Refused { error: error.clone() })
             }
         }
     }
@@ -259,6 +266,11 @@ impl Progress {
             Step::Resize { group, to, .. } => {
                 if let Some(watch) = self.watches.get_mut(group) {
                     watch.wrote(at, sure, |shape| shape.capacity = *to);
+                }
+            }
+            Step::Protect { instances, protected, .. } => {
+                if sure {
+                    self.protections.wrote(instances, *protected, at);
                 }
             }
             Step::Suspend { group, processes } => {

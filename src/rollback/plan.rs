@@ -19,6 +19,8 @@ use serde::Serialize;
 
 use super::facts::Backend;
 use super::facts::Facts;
+use super::record;
+use super::record::Member;
 use super::record::Record;
 use super::record::Role;
 use crate::model::CAPACITY_TAG;
@@ -227,8 +229,17 @@ fn record(group: &Group, role: Role, choice: &Choice<'_>, count: u32) -> Record 
         found: Shape::of(group),
         alive: u32::try_from(alive(group).count()).unwrap_or(u32::MAX),
         capacity_tag: group.tags.get(CAPACITY_TAG).cloned(),
+        members: members(group).filter(|_| role == Role::Restore),
+        protects: false,
     };
-    Record { role, undoes, count, ..earlier.unwrap_or_else(now) }
+    let found = earlier.unwrap_or_else(now);
+    let protects = found.protects || (choice.way == Way::PutBack && role == Role::Restore);
+    Record { role, undoes, count, protects, ..found }
+}
+
+/// Who lives in the group; `None` when its tags could not say so.
+fn members(group: &Group) -> Option<Vec<Member>> {
+    record::listed(alive(group).map(|i| Member { id: i.id.clone(), protected: i.protected }).collect(), &group.tags)
 }
 
 /// The process to resume so that a disabled group's members end; only where it is suspended as a part of the disabling.

@@ -1,7 +1,8 @@
 //! What a group was like when a rollback laid hands on it, as a tag of the group itself: any machine can go on, or put it back.
 //!
 //! What must stay true: it is written by the same call as the hold, before anything else is changed, and goes by the same call as the hold.
-//! A rerun copies what it finds and never writes over it with what it sees; one that cannot be read stops everything.
+//! A rerun copies what it finds and never writes over it with what it sees; one that cannot be read stops everything. Members stand in tags of
+//! their own, by name: an undoing has to know which were added. Words that this build does not know are passed over.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -11,10 +12,22 @@ use serde::Serialize;
 
 use super::plan::Shape;
 use crate::model::Capacity;
+use crate::model::InstanceId;
 use crate::model::Process;
+use crate::model::TAG_VALUE_MAX;
 
 /// The group tag that carries a [`Record`].
 pub const RECORD_TAG: &str = "bellrock:found";
+/// The group tags with the members of a [`Record`], from 1 on.
+const MEMBERS_TAG: &str = "bellrock:found-members-";
+/// So many of them at most: AWS takes 50 tags on a group, and most of these are other people's. Each has room for twelve instances.
+const MEMBERS_TAGS_MAX: usize = 10;
+/// Tags that AWS takes on one group.
+const TAGS_MAX: usize = 50;
+/// The tags of a hold, of a record and of a capacity.
+const OTHER_TAGS: usize = 4;
+/// Behind a member that somebody else had protected from scale-in.
+const PROTECTED: &str = "/p";
 /// Between processes; AWS takes it in a tag's value everywhere, and no process has it in its name.
 const AND: char = '+';
 const NONE: &str = "-";
@@ -34,6 +47,44 @@ pub struct Record {
     pub alive: u32,
     /// The capacity tag as found.
     pub capacity_tag: Option<String>,
+    /// Who these members were, of a group that comes back; `None` when it has too many for its tags, or an older build has written this.
+    pub members: Option<Vec<Member>>,
+    /// An undoing may have protected those that were not.
+    pub protects: bool,
+}
+
+/// A member as it was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Member {
+    /// Which.
+    pub id: InstanceId,
+    /// Somebody else had protected it from scale-in.
+    pub protected: bool,
+}
+
+/// These members, when the tags of a group that has these already have room for them.
+pub fn listed(members: Vec<Member>, tags: &BTreeMap<String, String>) -> Option<Vec<Member>> {
+    let ours = |key: &&String| key.starts_with(MEMBERS_TAG);
+    let room = TAGS_MAX.saturating_sub(OTHER_TAGS + tags.keys().filter(|key| !ours(key)).count());
+    (pages(&members).len() <= room.min(MEMBERS_TAGS_MAX)).then_some(members)
+}
+
+/// The keys of every tag that a record may have.
+pub fn keys() -> impl Iterator<Item = String> {
+    std::iter::once(RECORD_TAG.to_owned()).chain((1..=MEMBERS_TAGS_MAX).map(|n| format!("{MEMBERS_TAG}{n}")))
+}
+
+/// Members in words, as many to a tag as it takes.
+fn pages(members: &[Member]) -> Vec<String> {
+    let mut pages: Vec<String> = Vec::new();
+    for member in members {
+        let word = format!("{}{}", member.id, if member.protected { PROTECTED } else { "" });
+        match pages.last_mut().filter(|page| page.len() + 1 + word.len() <= TAG_VALUE_MAX) {
+            Some(page) => *page += &format!(" {word}"),
+            None => pages.push(word),
+        }
+    }
+    pages
 }
 
 /// What becomes of a group.
@@ -84,14 +135,22 @@ impl Record {
                 found: Shape { capacity, suspended },
                 alive: number("alive").ok_or("no number of members")?,
                 capacity_tag: word("recorded").map(str::to_owned),
+                members: number("members").map(|count| members(tags, count)).transpose()?,
+                protects: word("protects").is_some(),
             })
         };
         read().map(Some).map_err(|problem| RecordError { text: text.clone(), problem })
     }
+
+    /// The group tags that carry it.
+    pub fn to_tags(&self) -> Vec<(String, String)> {
+        let members = pages(self.members.as_deref().unwrap_or_default());
+        keys().zip(std::iter::once(self.to_string()).chain(members)).collect()
+    }
 }
 
 impl fmt::Display for Record {
-    /// The tag's value.
+    /// The main tag's value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let role = match self.role {
             Role::Restore => "restore",
@@ -103,8 +162,25 @@ impl fmt::Display for Record {
         if let Some(tag) = &self.capacity_tag {
             write!(f, " recorded={tag}")?;
         }
+        if let Some(members) = &self.members {
+            write!(f, " members={}", members.len())?;
+        }
+        if self.protects {
+            f.write_str(" protects=yes")?;
+        }
         if self.undoes { f.write_str(" undoes=yes") } else { Ok(()) }
     }
+}
+
+/// The members that the tags name, which have to be so many.
+fn members(tags: &BTreeMap<String, String>, count: u32) -> Result<Vec<Member>, &'static str> {
+    let member = |word: &str| match word.strip_suffix(PROTECTED) {
+        Some(id) => Member { id: InstanceId::from(id), protected: true },
+        None => Member { id: InstanceId::from(word), protected: false },
+    };
+    let pages = keys().skip(1).map_while(|key| tags.get(&key));
+    let found: Vec<Member> = pages.flat_map(|page| page.split_whitespace()).map(member).collect();
+    if u32::try_from(found.len()) == Ok(count) { Ok(found) } else { Err("not all of its members are there") }
 }
 
 fn sizes(text: &str) -> Option<Capacity> {
@@ -119,7 +195,6 @@ mod tests {
 
     use super::*;
     use crate::cloud::sim::PROCESSES;
-    use crate::model::TAG_VALUE_MAX;
 
     fn tag(text: &str) -> BTreeMap<String, String> {
         BTreeMap::from([(RECORD_TAG.to_owned(), text.to_owned())])
@@ -131,7 +206,10 @@ mod tests {
             sizes in (0_u32..10_000, 0_u32..10_000, 0_u32..10_000),
             suspended in proptest::sample::subsequence(PROCESSES.to_vec(), 0..=PROCESSES.len()),
             (count, alive, restore, undoes, recorded) in (0_u32..10_000, 0_u32..10_000, any::<bool>(), any::<bool>(), any::<bool>()),
+            members in proptest::option::of(proptest::collection::vec((any::<u64>(), any::<bool>()), 0..100)),
+            protects in any::<bool>(),
         ) {
+            let member = |(id, protected)| Member { id: InstanceId::new(format!("i-0{id:016x}")), protected };
             let record = Record {
                 role: if restore { Role::Restore } else { Role::Retire },
                 undoes,
@@ -139,11 +217,31 @@ mod tests {
                 found: Shape { capacity: Capacity { min: sizes.0, desired: sizes.1, max: sizes.2 }, suspended: suspended.into_iter().collect() },
                 alive,
                 capacity_tag: recorded.then(|| "1/3/6".to_owned()),
+                members: members.map(|members| members.into_iter().map(member).collect()),
+                protects,
             };
-            let text = record.to_string();
-            prop_assert!(text.len() <= TAG_VALUE_MAX, "{} characters", text.len());
-            prop_assert_eq!(Record::parse(&tag(&text)), Ok(Some(record)));
+            let tags: BTreeMap<String, String> = record.to_tags().into_iter().collect();
+            for (key, value) in &tags {
+                prop_assert!(value.len() <= TAG_VALUE_MAX && keys().any(|known| known == *key), "{} characters in {}", value.len(), key);
+            }
+            prop_assert_eq!(Record::parse(&tags), Ok(Some(record)));
         }
+    }
+
+    #[test]
+    fn members_are_listed_as_long_as_the_group_has_tags_to_spare() {
+        let members = |count: u64| (0..count).map(|n| Member { id: InstanceId::new(format!("i-0{n:016x}")), protected: false }).collect();
+        let others = |count: usize| (0..count).map(|n| (format!("team-{n}"), String::new())).collect::<BTreeMap<_, _>>();
+        assert!(listed(members(120), &others(36)).is_some());
+        assert_eq!((listed(members(121), &others(0)), listed(members(13), &others(45))), (None, None));
+        assert_eq!(listed(members(12), &others(45)).map(|listed| listed.len()), Some(12));
+    }
+
+    #[test]
+    fn a_record_of_an_older_build_names_no_members_and_one_that_lost_some_is_an_error() {
+        let older = "role=restore count=1 sizes=1/1/1 alive=1 suspended=-";
+        assert_eq!(Record::parse(&tag(older)).unwrap().unwrap().members, None);
+        assert!(Record::parse(&tag(&format!("{older} members=1"))).is_err());
     }
 
     #[test]

@@ -128,7 +128,7 @@ pub fn change(facts: &mut Facts, name: &GroupName, change: impl Fn(&mut Group)) 
 pub fn hold(group: &mut Group, request: &Request, generation: u64, planned: &GroupPlan) {
     let hold = Hold { generation, owner: request.owner.clone(), expires: Timestamp(NOW.0 + 600_000) };
     group.tags.extend(hold.to_tags());
-    group.tags.insert(RECORD_TAG.to_owned(), planned.record.to_string());
+    group.tags.extend(planned.record.to_tags());
     let sizes = if planned.record.role == Role::Restore { planned.after.capacity } else { planned.before.capacity };
     if sizes.desired > 0 {
         group.tags.insert(CAPACITY_TAG.to_owned(), sizes.to_string());
@@ -197,13 +197,18 @@ fn six(left: u32) -> Vec<G> {
 }
 
 const FREEZE: [Process; 4] = [Process::AlarmNotification, Process::AZRebalance, Process::InstanceRefresh, Process::ScheduledActions];
-const FOUND_OLD: &str = "role=restore count=3 sizes=1/1/6 alive=1 suspended=Launch+Terminate+AddToLoadBalancer";
+const FOUND_OLD: &str = "role=restore count=3 sizes=1/1/6 alive=1 suspended=Launch+Terminate+AddToLoadBalancer members=1";
 const FOUND_NEW: &str = "role=retire count=3 sizes=3/3/6 alive=3 suspended=-";
 
 /// The middle of a rollback by this owner: the old group is up and the newest untouched.
 fn restored(owner: &str, minutes: i64) -> Vec<G> {
     vec![
-        g("spin-ha-v023", "3/3/6").without(&FREEZE).held_by(owner, 4, minutes).found(FOUND_OLD).had("3/3/6"),
+        g("spin-ha-v023", "3/3/6")
+            .without(&FREEZE)
+            .held_by(owner, 4, minutes)
+            .found(FOUND_OLD)
+            .tag("bellrock:found-members-1", "i-spin-ha-v023-0")
+            .had("3/3/6"),
         new().without(&FREEZE).held_by(owner, 4, minutes).found(FOUND_NEW).had("3/3/6"),
     ]
 }
@@ -401,6 +406,15 @@ pub fn all() -> Vec<State> {
     // Undone.
     state("undone before the switch", undo(), facts(restored(ME, 5)));
     state("undone before the switch, by somebody else", undo(), facts(restored("bob@desk", -5)));
+    state(
+        "undone before the switch, begun by a build that names no members",
+        undo(),
+        facts({
+            let mut groups = restored(ME, 5);
+            groups[0] = groups[0].clone().found("role=restore count=3 sizes=1/1/6 alive=1 suspended=Launch+Terminate+AddToLoadBalancer");
+            groups
+        }),
+    );
     state("undone after the switch", undo(), facts(switched(ME, 5)));
     state("undone after the end", undo(), facts(done()));
     state("nothing to undo", undo(), facts(vec![old(), new()]));

@@ -6,6 +6,22 @@ const PAGE: &str = include_str!("../../runbooks/rollback.md");
 
 /// All shell blocks of the part without Bellrock as one script. A comment `<!-- steps 2 to 5 -->` stands for those steps again.
 pub fn script() -> String {
+    read().0
+}
+
+/// The steps before the switch, and then the way back.
+pub fn undone() -> String {
+    let (script, steps) = read();
+    let (_, undo) = PAGE.split_once("\n```sh undo\n").expect("there is a way back");
+    let (block, then) = undo.split_once("```\n").expect("it ends");
+    assert!(then.trim_start().starts_with("<!-- undo: step 10 -->") && !script.contains(block));
+    let numbers = (1..=7).chain([10]);
+    let mut text: Vec<&str> = numbers.map(|n: u32| steps[&n].as_str()).collect();
+    text.insert(7, block);
+    format!("set -euo pipefail\n{}", text.concat())
+}
+
+fn read() -> (String, BTreeMap<u32, String>) {
     let (_, by_hand) = PAGE.split_once("\n## Without Bellrock\n").expect("the page has that part");
     let mut steps: BTreeMap<u32, String> = BTreeMap::new();
     let mut script = "set -euo pipefail\n".to_owned();
@@ -25,5 +41,5 @@ pub fn script() -> String {
         }
     }
     assert!(steps.len() > 8, "steps have gone missing: {:?}", steps.keys());
-    script
+    (script, steps)
 }

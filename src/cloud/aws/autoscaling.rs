@@ -30,6 +30,9 @@ use crate::model::Process;
 /// Names that one describe takes (draining.md §4.6).
 const NAMES_PER_CALL: usize = 50;
 
+/// Instances that one change of their protection takes (draining.md §4.3).
+const PROTECTED_PER_CALL: usize = 50;
+
 /// Largest page of AWS's lists; the default is 50.
 const PAGE: i32 = 100;
 
@@ -158,6 +161,17 @@ impl AutoScaling for Aws {
         let call = self.autoscaling.resume_processes().auto_scaling_group_name(group.as_str());
         let call = call.set_scaling_processes(Some(words(processes)));
         self.gate.pass(ACTION, call.send()).await.map(|answer| convert::receipt(&answer))
+    }
+
+    async fn protect(&self, group: &GroupName, instances: &[InstanceId], protected: bool) -> Result<Receipt> {
+        const ACTION: &str = "SetInstanceProtection";
+        let mut receipt = Receipt::default();
+        for instances in instances.chunks(PROTECTED_PER_CALL) {
+            let call = self.autoscaling.set_instance_protection().auto_scaling_group_name(group.as_str());
+            let call = call.set_instance_ids(Some(instances.iter().map(|id| id.as_str().to_owned()).collect()));
+            receipt = convert::receipt(&self.gate.pass(ACTION, call.protected_from_scale_in(protected).send()).await?);
+        }
+        Ok(receipt)
     }
 
     async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> Result<Receipt> {

@@ -312,12 +312,23 @@ async fn names_are_asked_for_fifty_to_a_call_and_arns_twenty() {
 }
 
 #[tokio::test]
+async fn members_are_protected_fifty_to_a_call() {
+    let server = Server::start(vec![answer("SetInstanceProtection", ""); 3]).await;
+    let members: Vec<InstanceId> = (0..120).map(|n| InstanceId::new(format!("i-{n}"))).collect();
+    server.aws().await.protect(&GroupName::new("g"), &members, true).await.expect("three calls");
+    let sizes: Vec<usize> = server.requests().iter().map(|request| request.matches("InstanceIds.member").count()).collect();
+    assert_eq!(sizes, [50, 50, 20]);
+    assert!(server.requests().iter().all(|request| request.contains("ProtectedFromScaleIn=true")), "{:?}", server.requests());
+}
+
+#[tokio::test]
 async fn an_empty_list_makes_no_call() {
     let server = Server::start([]).await;
     let (aws, group, arn) = (server.aws().await, GroupName::new("g"), TargetGroupArn::new("arn"));
     aws.groups(&[]).await.expect("groups");
     aws.suspend(&group, &[]).await.expect("suspend");
     aws.resume(&group, &[]).await.expect("resume");
+    aws.protect(&group, &[], true).await.expect("protect");
     aws.put_tags(&group, &[]).await.expect("put_tags");
     aws.delete_tags(&group, &[]).await.expect("delete_tags");
     aws.resize(&group, Resize::default()).await.expect("resize");

@@ -208,6 +208,13 @@ impl AutoScaling for SimCloud {
         self.call("ResumeProcesses", |r| r.resume_processes(group, processes)).await.map(|_| Receipt::default())
     }
 
+    async fn protect(&self, group: &GroupName, instances: &[InstanceId], protected: bool) -> Result<Receipt> {
+        for page in instances.chunks(50) {
+            self.call("SetInstanceProtection", |r| r.set_instance_protection(group, page, protected)).await?;
+        }
+        Ok(Receipt::default())
+    }
+
     async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> Result<Receipt> {
         self.call("CreateOrUpdateTags", |r| r.create_or_update_tags(group, tags)).await.map(|_| Receipt::default())
     }

@@ -18,7 +18,6 @@ use crate::drill::scenario::Cluster;
 use crate::drill::stage::LOOK_EVERY;
 use crate::model::CAPACITY_TAG;
 use crate::model::Capacity;
-use crate::model::GENERATION_TAG;
 use crate::model::Group;
 use crate::model::GroupName;
 use crate::model::HOLD_TAG;
@@ -58,7 +57,7 @@ impl Judge<'_> {
     }
 
     /// Done, by this start or by the one before whose laptop died after the last change.
-    fn is_done(&self) -> bool {
+    pub(super) fn is_done(&self) -> bool {
         match self.after.rollback.as_ref().and_then(|run| run.outcome.as_ref()) {
             Some(Outcome::Done(_)) => true,
             Some(Outcome::Refused(refusals)) => matches!(refusals.as_slice(), [Refusal::NothingToDo { .. }]),
@@ -96,45 +95,11 @@ impl Judge<'_> {
         None
     }
 
-    /// What was taken back before the switch is as it was found, field by field; after it the newest has what it had.
-    fn wrong_when_undone(&self) -> Option<String> {
-        let run = self.after.rollback.as_ref()?;
-        let undone = run.undone.as_ref().filter(|undone| !undone.after.is_empty())?;
-        let agents = |group: &Group| self.resizes().any(|(c, _)| c.group == group.name && c.by.starts_with("agent:") && c.at >= run.from);
-        let tags =
-            |g: &Group| g.tags.iter().filter(|(key, _)| *key != GENERATION_TAG).map(|(k, v)| (k.clone(), v.clone())).collect::<Vec<_>>();
-        for cluster in &self.play.clusters {
-            for (name, is_new) in [(&cluster.old.name, false), (&cluster.new.name, true)] {
-                let (before, after) = (find(&run.before, name)?, find(&undone.after, name)?);
-                if after.tags.contains_key(HOLD_TAG) || after.tags.contains_key(RECORD_TAG) {
-                    return Some(format!("{name} is held after it was undone: {:?}", after.tags));
-                }
-                if undone.switched.iter().any(|group| group.as_str() == cluster.new.name) {
-                    let wanted = if cluster.polling { Capacity { min: 1, max: 1, desired: 1 } } else { before.capacity };
-                    let wrong = is_new && after.capacity != wanted;
-                    if wrong {
-                        return Some(format!("{name} was undone to {}, it had {}", after.capacity, before.capacity));
-                    }
-                    continue;
-                }
-                let sizes = after.capacity == before.capacity || agents(before);
-                if !sizes || !after.suspended.keys().eq(before.suspended.keys()) || tags(after) != tags(before) {
-                    let shape = |g: &Group| (g.capacity.to_string(), g.suspended.keys().cloned().collect::<Vec<_>>(), tags(g));
-                    return Some(format!("{name} was undone to {:?}, it had {:?}", shape(after), shape(before)));
-                }
-            }
-        }
-        None
-    }
-
-    /// While a rollback is taken back it goes the other way.
-    fn is_undoing(&self, at: SimTime) -> bool {
-        let undone = self.after.rollback.as_ref().and_then(|run| run.undone.as_ref());
-        undone.is_some_and(|undone| undone.from <= at && (at <= undone.to || undone.after.is_empty()))
-    }
-
     pub(super) fn s13(&self) -> Option<String> {
         let run = self.after.rollback.as_ref()?;
+        if let Some(lost) = self.lost_to_undoing() {
+            return Some(lost);
+        }
         for cluster in self.play.clusters.iter().filter(|c| !c.polling) {
             let (old, new) = (GroupName::from(cluster.old.name.as_str()), GroupName::from(cluster.new.name.as_str()));
             for (change, before) in self.resizes().filter(|(c, _)| c.by == "oncall" && !self.is_undoing(c.at)) {

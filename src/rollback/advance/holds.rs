@@ -103,7 +103,7 @@ impl Progress {
             Way::Rollback | Way::Forward => CapacityTag::Kept,
         };
         // In one breath, stopping at the first that fails: no tag goes before what it stands for is undone.
-        let mut steps = if look.plan.way == Way::PutBack { Vec::new() } else { self.thaw_steps(look) };
+        let mut steps = if look.plan.way == Way::PutBack { self.unprotect_steps(look) } else { self.thaw_steps(look) };
         steps.extend(order.map(|g| Step::Release { group: g.clone(), capacity: capacity(g) }));
         (!steps.is_empty()).then_some(Next::Do(steps))
     }

@@ -1,16 +1,16 @@
 //! The way back before the switch: load balancers, sizes and processes as they were found.
 //!
-//! What must stay true: the restored group loses no more members than were added; Terminate is suspended again only once AWS has begun to
-//! end those; nothing counts as put back before a look shows it.
+//! What must stay true: the restored group loses the members that were added and nobody else; Terminate is suspended again only once AWS has begun
+//! to end those; nothing counts as put back before a look shows it.
 
-use super::super::plan::alive;
 use super::AGREE;
 use super::Look;
 use super::Next;
 use super::Progress;
 use super::Step;
 use super::Watch;
-use super::to_usize;
+use super::protect::Guard;
+use super::protect::surplus;
 use crate::model::Process;
 
 impl Progress {
@@ -20,8 +20,7 @@ impl Progress {
             Ok(group) => group,
             Err(next) => return Some(next),
         };
-        let found = planned.record.found.capacity.desired.max(planned.record.alive);
-        let surplus = alive(restored).count() > to_usize(found);
+        let surplus = surplus(planned, restored) > 0;
         let mut steps = self.processes_back(look, surplus);
         if planned.after.suspended.contains(&Process::AddToLoadBalancer) {
             steps.extend(self.departures(look, &[restored]));
@@ -30,15 +29,27 @@ impl Progress {
             steps.extend(self.registrations(look, group));
         }
         let known = self.watches.get(&planned.name).map(Watch::known)?;
-        if known.capacity != planned.after.capacity {
+        let shrinks = surplus || known.capacity.desired > planned.after.capacity.desired;
+        let awaited = match if shrinks { self.guard_found(look, restored) } else { Guard::Stands } {
+            Guard::Stands => None,
+            Guard::Steps(protect) => {
+                steps.extend(protect);
+                None
+            }
+            Guard::Awaits(early) => Some(early),
+        };
+        if awaited.is_none() && known.capacity != planned.after.capacity {
             steps.push(Step::Resize { group: planned.name.clone(), from: known.capacity, to: planned.after.capacity });
         }
-        if surplus && known.suspended.contains(&Process::Terminate) {
+        if awaited.is_none() && surplus && known.suspended.contains(&Process::Terminate) {
             steps.push(Step::Resume { group: planned.name.clone(), processes: vec![Process::Terminate] });
         }
         if !steps.is_empty() {
             self.agreeing = 0;
             return Some(Next::Do(steps));
+        }
+        if let Some(early) = awaited {
+            return Some(self.not_yet(format!("{early} to come into service: it was there before, and cannot be protected until then")));
         }
         if surplus {
             return Some(self.not_yet(format!("AWS to begin to end what was added to {}", restored.name)));

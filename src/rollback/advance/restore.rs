@@ -31,6 +31,8 @@ impl Progress {
         if known.capacity != to {
             steps.push(Step::Resize { group: planned.name.clone(), from: known.capacity, to });
         }
+        // Not before: an undoing that was given up may have left it wanting fewer than it has.
+        steps.extend(self.unprotect_steps(look));
         let processes: Vec<Process> = look.plan.resume.iter().filter(|p| known.suspended.contains(p)).cloned().collect();
         if !processes.is_empty() {
             steps.push(Step::Resume { group: planned.name.clone(), processes });

@@ -32,6 +32,15 @@ pub enum Step {
         /// None else.
         processes: Vec<Process>,
     },
+    /// Protect members from scale-in, or take that off them.
+    Protect {
+        /// The group.
+        group: GroupName,
+        /// None else.
+        instances: Vec<InstanceId>,
+        /// To be.
+        protected: bool,
+    },
     /// Set the sizes.
     Resize {
         /// The group.
@@ -92,6 +101,7 @@ impl Step {
             Self::Register { .. } => matches!(other, Self::Register { .. }),
             Self::Deregister { .. } => matches!(other, Self::Deregister { .. }),
             Self::Suspend { .. } => matches!(other, Self::Suspend { .. }),
+            Self::Protect { .. } => matches!(other, Self::Protect { .. }),
             Self::Resume { group, .. } => matches!(other, Self::Resume { group: another, .. } if another != group),
             Self::Release { .. } => false,
         }
@@ -103,6 +113,8 @@ impl std::fmt::Display for Step {
         match self {
             Self::Hold { group, hold, .. } => write!(f, "hold {group} (generation {}, until {})", hold.generation, hold.expires),
             Self::Resize { group, from, to } => write!(f, "resize {group} from {from} to {to} (min/desired/max)"),
+            Self::Protect { group, instances, protected: true } => write!(f, "protect {} of {group} from scale-in", members(instances)),
+            Self::Protect { group, instances, protected: false } => write!(f, "protect {} of {group} no more", members(instances)),
             Self::Suspend { group, processes } => write!(f, "suspend {} on {group}", names(processes)),
             Self::Resume { group, processes } => write!(f, "resume {} on {group}", names(processes)),
             Self::Register { backend, targets } => write!(f, "register {} with {backend}", ids(targets)),
@@ -114,6 +126,10 @@ impl std::fmt::Display for Step {
 
 fn names(processes: &[Process]) -> String {
     processes.iter().map(Process::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn members(instances: &[InstanceId]) -> String {
+    instances.iter().map(InstanceId::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn ids(targets: &[(InstanceId, Option<u16>)]) -> String {

@@ -4,7 +4,8 @@ use super::super::World;
 use super::super::advance::CapacityTag;
 use super::super::advance::Step;
 use super::super::facts::Backend;
-use super::super::record::RECORD_TAG;
+use super::super::record;
+use super::super::record::Record;
 use crate::cloud;
 use crate::cloud::Receipt;
 use crate::cloud::Resize;
@@ -21,7 +22,7 @@ pub(super) async fn carry_out(world: &World<'_>, step: &Step) -> cloud::Result<R
     match step {
         Step::Hold { group, hold, record, capacity } => {
             let mut tags = hold.to_tags().to_vec();
-            tags.extend(record.as_ref().map(|record| (RECORD_TAG.to_owned(), record.to_string())));
+            tags.extend(record.iter().flat_map(Record::to_tags));
             tags.extend(capacity.map(|capacity| (CAPACITY_TAG.to_owned(), capacity.to_string())));
             world.scaling.put_tags(group, &tags).await
         }
@@ -31,6 +32,7 @@ pub(super) async fn carry_out(world: &World<'_>, step: &Step) -> cloud::Result<R
             let desired = (to.desired != from.desired && !by_min).then_some(to.desired);
             world.scaling.resize(group, Resize { min: Some(to.min), max: Some(to.max), desired }).await
         }
+        Step::Protect { group, instances, protected } => world.scaling.protect(group, instances, *protected).await,
         Step::Suspend { group, processes } => world.scaling.suspend(group, processes).await,
         Step::Resume { group, processes } => world.scaling.resume(group, processes).await,
         Step::Register { backend, targets: who } => match backend {
@@ -42,7 +44,7 @@ pub(super) async fn carry_out(world: &World<'_>, step: &Step) -> cloud::Result<R
             Backend::Classic(name) => world.balancing.deregister_classic(name, &ids(who)).await,
         },
         Step::Release { group, capacity } => {
-            let mut keys = vec![HOLD_TAG.to_owned(), RECORD_TAG.to_owned()];
+            let mut keys: Vec<String> = record::keys().chain([HOLD_TAG.to_owned()]).collect();
             match capacity {
                 CapacityTag::Kept => {}
                 CapacityTag::Deleted => keys.push(CAPACITY_TAG.to_owned()),

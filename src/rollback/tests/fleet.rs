@@ -441,6 +441,18 @@ impl AutoScaling for Fleet {
             .map(|()| Receipt::default())
     }
 
+    async fn protect(&self, group: &GroupName, instances: &[InstanceId], protected: bool) -> cloud::Result<Receipt> {
+        let in_service = |i: &GroupInstance| i.state == LifecycleState::InService;
+        if !instances.iter().all(|id| self.group(group.as_str()).instance(id).is_some_and(in_service)) {
+            return Err(error(Kind::Refused));
+        }
+        let change = |state: &mut State, _| {
+            let members = &mut state.groups.get_mut(group).unwrap().instances;
+            members.iter_mut().filter(|i| instances.contains(&i.id)).for_each(|i| i.protected = protected);
+        };
+        self.change(None, change).await.map(|()| Receipt::default())
+    }
+
     async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> cloud::Result<Receipt> {
         self.change(None, |state, _| state.groups.get_mut(group).unwrap().tags.extend(tags.iter().cloned()))
             .await

@@ -9,13 +9,14 @@ use crate::model::generation;
 use crate::rollback::facts::Facts;
 use crate::rollback::record::RECORD_TAG;
 
-/// What is to be as it was found: sizes, processes, tags but for the counter of rollbacks, and who is behind the load balancers.
+/// What is to be as it was found: sizes, processes, tags but for the counter of rollbacks, who lives and is protected from scale-in, and who is behind
+/// the load balancers.
 #[derive(Debug, PartialEq, Eq)]
 struct Found {
     capacity: Capacity,
     suspended: Vec<Process>,
     tags: Vec<(String, String)>,
-    alive: usize,
+    members: Vec<(InstanceId, bool)>,
     behind: Vec<InstanceId>,
 }
 
@@ -25,7 +26,7 @@ async fn found(fleet: &Fleet) -> Vec<(GroupName, Found)> {
         capacity: group.capacity,
         suspended: group.suspended.keys().cloned().collect(),
         tags: group.tags.iter().filter(|(k, _)| *k != crate::model::GENERATION_TAG).map(|(k, v)| (k.clone(), v.clone())).collect(),
-        alive: plan::alive(group).count(),
+        members: plan::alive(group).map(|i| (i.id.clone(), i.protected)).collect(),
         behind: group.instances.iter().map(|i| &i.id).filter(|id| facts.backends.values().any(|b| b.has(id))).cloned().collect(),
     };
     facts.clusters.values().flat_map(|c| &c.versions).map(|v| (v.group.name.clone(), one(&v.group))).collect()
@@ -121,6 +122,75 @@ async fn until_the_switch_undo_puts_everything_back_as_it_was_found() {
         assert!(generation(&fleet.group("spin-ha-v023").tags) >= 1, "agents know that a rollback has been there");
     }
     assert!(back >= 8 && forward >= 8, "{back} before the switch, {forward} after it");
+}
+
+/// Two that were there and work, one of them protected by somebody; the oldest is whom AWS ends first.
+fn with_work() -> Fleet {
+    let fleet = Fleet::new().with("spin-ha-v023", (2, 2, 6), true).with("spin-ha-v024", (4, 4, 6), false);
+    fleet.meddle("spin-ha-v023", |g| g.instances[0].protected = true);
+    Fleet { undone: true, ..fleet }
+}
+
+/// Restored, in [`with_work`]; the next change would take the newest out of its load balancers.
+const RESTORED: usize = 8;
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_dies_at_any_change_and_is_given_up_for_the_rollback_leaves_nobody_protected_who_was_not() {
+    let mut protected_meanwhile = 0;
+    for at in RESTORED + 1.. {
+        let fleet = Fleet { stale: Duration::from_secs(3), ..with_work() };
+        let before = found(&fleet).await;
+        dies_at(&fleet, RESTORED, 300).await;
+        assert!(fleet.group("spin-ha-v024").capacity.desired > 0, "choose an earlier change");
+        fleet.fault(at, Fault::Dies);
+        let undo = undo();
+        if tokio::time::timeout(Duration::from_secs(300), go(&fleet, &undo)).await.is_ok() {
+            assert_eq!(found(&fleet).await, before);
+            break;
+        }
+        let theirs = |g: Group| g.instances.iter().map(|i| i.protected).collect::<Vec<_>>();
+        protected_meanwhile += usize::from(theirs(fleet.group("spin-ha-v023"))[..2] == [true, true]);
+        let outcome = go(&fleet, &request(900)).await;
+        assert!(matches!(outcome, Outcome::Done(_)), "died at {at}: {outcome:?}");
+        assert_eq!(theirs(fleet.group("spin-ha-v023")), [true, false, false, false], "died at {at}");
+    }
+    assert!(protected_meanwhile >= 3, "{protected_meanwhile}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_found_before_it_was_in_service_is_waited_for_so_that_an_undo_can_protect_it() {
+    let fleet = with_work();
+    fleet.meddle("spin-ha-v023", |g| g.instances[1].state = LifecycleState::PendingWait);
+    dies_at(&fleet, RESTORED, 300).await;
+    let undo = undo();
+    let (outcome, ()) = tokio::join!(go(&fleet, &undo), async {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(fleet.group("spin-ha-v023").capacity.desired, 4, "nothing is made smaller before");
+        fleet.meddle("spin-ha-v023", |g| g.instances[1].state = LifecycleState::InService);
+    });
+    assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+    let members = plan::alive(&fleet.group("spin-ha-v023")).map(|i| (i.id.to_string(), i.protected)).collect::<Vec<_>>();
+    assert_eq!(members, [("i-spin-ha-v023-1".to_owned(), true), ("i-spin-ha-v023-2".to_owned(), false)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_record_names_no_members_an_undo_makes_nothing_smaller_and_says_so() {
+    let fleet = with_work();
+    dies_at(&fleet, RESTORED, 300).await;
+    // As an older build writes it.
+    fleet.meddle("spin-ha-v023", |g| {
+        let text = &g.tags[RECORD_TAG];
+        let words: Vec<&str> = text.split(' ').filter(|word| !word.starts_with("members=")).collect();
+        g.tags.insert(RECORD_TAG.to_owned(), words.join(" "));
+    });
+    let (clock, journal, cancel, service) = (fleet.clock(), Journal::none(), CancellationToken::new(), Answers(true));
+    let (scaling, balancing) = (&fleet, &fleet);
+    let world = World { scaling, balancing, service: &service, clock: &clock, journal: &journal, sink: &Silent, cancel: &cancel, seed: 7 };
+    let (plan, facts) = prepare(&world, &undo()).await.unwrap();
+    assert!(plan.clusters[0].notes.iter().any(|note| note.contains("desired stays 4")), "{:?}", plan.clusters[0].notes);
+    assert!(matches!(Outcome::from(execute(&world, &plan, facts).await), Outcome::Done(_)));
+    let group = fleet.group("spin-ha-v023");
+    assert_eq!((group.capacity.to_string(), plan::alive(&group).count(), group.is_disabled()), ("2/4/6".to_owned(), 4, true));
 }
 
 #[tokio::test(start_paused = true)]

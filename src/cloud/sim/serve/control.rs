@@ -47,6 +47,7 @@ use crate::cloud::sim::Scenario;
 use crate::cloud::sim::Span;
 use crate::cloud::sim::Trouble;
 use crate::cloud::sim::WorkSpec;
+use crate::model::GroupInstance;
 use crate::model::InstanceId;
 
 /// Farthest jump, in seconds: thirty days, what a scenario may span.
@@ -111,7 +112,8 @@ async fn summary(State(shared): State<Arc<Shared>>) -> Json<Value> {
         .iter()
         .filter_map(|name| region.group_now(name))
         .map(|g| {
-            let instances: Vec<Value> = g.group.instances.iter().map(|i| json!({"id": i.id, "state": i.state, "health": i.health})).collect();
+            let member = |i: &GroupInstance| json!({"id": i.id, "state": i.state, "health": i.health, "protected": i.protected});
+            let instances: Vec<Value> = g.group.instances.iter().map(member).collect();
             json!({
                 "name": g.group.name, "min": g.group.capacity.min, "max": g.group.capacity.max, "desired": g.group.capacity.desired,
                 "suspended": g.group.suspended.keys().collect::<Vec<_>>(), "status": g.group.status, "tags": g.group.tags, "instances": instances,
