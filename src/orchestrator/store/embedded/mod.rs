@@ -3,7 +3,7 @@
 //! ```text
 //!   create, claim, write, post … ──▶ one thread ── a group ──▶ one transaction, one fsync ──▶ all of the group are answered
 //!   load, list, active …         ──▶ a few connections that only read, off the runtime
-//!   wait ◀── news ── after each commit of ours; every 150 ms SQLite's counter tells of other processes' commits
+//!   wait ◀── news ── after each commit of ours; of other processes' commits SQLite's counter tells, looked at when they ring and once a second
 //! ```
 //!
 //! What must stay true: what was acknowledged is on the disk (`synchronous = FULL`) and outlives kill -9 and a power cut; two processes may use the
@@ -13,6 +13,7 @@
 //! untouched; a file that was removed while in use is noticed at the next write; another process that keeps the file locked costs five seconds, then
 //! [`StoreError::Unavailable`]. Without a disk that keeps what it acknowledged to fsync no promise holds.
 
+mod bell;
 mod clock;
 mod file;
 mod gate;
@@ -40,6 +41,7 @@ use rusqlite::ErrorCode;
 use tokio::sync::watch;
 use tokio::task;
 
+use self::bell::Bell;
 use self::clock::StoreClock;
 use self::file::Fault;
 use self::readers::Readers;
@@ -69,8 +71,10 @@ use crate::model::Timestamp;
 use crate::orchestrator::engine::event::Message;
 use crate::orchestrator::engine::execution::ExecutionId;
 
-/// Other processes' commits are looked for this often, by those that wait: a counter in shared memory, about 10 µs.
+/// Other processes' commits are looked for this often, by those that wait, if they cannot ring: a counter in shared memory, about 10 µs.
 const FOREIGN_EVERY: Duration = Duration::from_millis(150);
+/// And if they can: an older version does not ring.
+const FOREIGN_SILENT: Duration = Duration::from_secs(1);
 /// Two processes that make a file at once get in each other's way, which SQLite does not wait out: tried again so often, after so long.
 const OPEN_TRIES: u32 = 100;
 const OPEN_PAUSE: Duration = Duration::from_millis(50);
@@ -82,6 +86,7 @@ pub struct EmbeddedStore {
     shared: Arc<Shared>,
     writer: Writer,
     readers: Readers,
+    bell: Option<Bell>,
     waits: Mutex<BTreeMap<Session, Seen>>,
 }
 
@@ -156,7 +161,7 @@ impl EmbeddedStore {
             unclaimed: Mutex::default(),
         });
         let writer = Writer::start(connection, identity, Arc::clone(&shared))?;
-        let store = Self { shared, writer, readers: Readers::new(path.to_owned()), waits: Mutex::default() };
+        let store = Self { shared, writer, readers: Readers::new(path.to_owned()), bell: Bell::hang(path), waits: Mutex::default() };
         store.writer.call(|_| Ok(())).await?;
         Ok(store)
     }
@@ -194,7 +199,10 @@ impl EmbeddedStore {
             };
             let others = async {
                 loop {
-                    tokio::time::sleep(FOREIGN_EVERY).await;
+                    match &self.bell {
+                        Some(bell) => drop(tokio::time::timeout(FOREIGN_SILENT, bell.heard()).await),
+                        None => tokio::time::sleep(FOREIGN_EVERY).await,
+                    }
                     self.writer.look();
                 }
             };

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::join_all;
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -165,6 +166,18 @@ async fn what_another_process_does_wakes_a_wait_and_what_was_told_is_not_told_ag
     let (told, posted) = tokio::join!(told_within(Duration::from_secs(20)), cli.post(&id, &message));
     assert_eq!((told, posted, daemon.with_messages(&me).await), (Ok(()), Ok(true), Ok(vec![id])));
     assert!(told_within(FOREIGN_EVERY * 3).await.is_err(), "the same message was told twice");
+}
+
+#[tokio::test]
+async fn what_another_process_does_rings_here_and_what_is_no_news_does_not() {
+    let (_directory, path) = directory();
+    let (daemon, cli) = (open(&path).await, open(&path).await);
+    let bell = daemon.bell.as_ref().unwrap();
+    assert!(cli.beat(&session("b", "1"), LEASE).await.unwrap());
+    assert!(bell.heard().now_or_never().is_none());
+    cli.create(new("e")).await.unwrap();
+    bell.heard().await;
+    assert!(bell.heard().now_or_never().is_none());
 }
 
 #[tokio::test]

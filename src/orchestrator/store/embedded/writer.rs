@@ -21,6 +21,7 @@ use tracing::warn;
 
 use super::super::Lease;
 use super::super::StoreError;
+use super::bell;
 use super::clock::StoreClock;
 use super::file;
 use super::file::Fault;
@@ -230,6 +231,9 @@ impl Thread {
             news += i64::from(tx.news.get());
             prepare(connection, "UPDATE meta SET time = ?1, news = ?2")?.execute(params![tx.now.0, news])?;
             prepare(connection, "COMMIT")?.execute([])?;
+            if tx.news.get() {
+                bell::ring(&self.shared.path);
+            }
         }
         drop(undo);
         self.shared.unclaimed.lock().unwrap_or_else(PoisonError::into_inner).drain(..unclaimed.len());
