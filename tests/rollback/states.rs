@@ -316,7 +316,7 @@ pub fn all() -> Vec<State> {
         "a group of six that is undone",
         undo(),
         facts({
-            let found = "role=restore count=6 sizes=0/0/6 alive=0 suspended=Launch+Terminate+AddToLoadBalancer";
+            let found = "role=restore count=6 sizes=0/0/6 alive=0 suspended=Launch+Terminate+AddToLoadBalancer members=0";
             let held = |group: G, record: &str| group.without(&FREEZE).held_by(ME, 4, 5).found(record).had("6/6/6");
             vec![
                 held(g("spin-ha-v023", "1/1/6"), found),
