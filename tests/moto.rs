@@ -12,6 +12,7 @@ use axum::routing::get;
 use axum::routing::put;
 use bellrock::cloud::AutoScaling;
 use bellrock::cloud::Caller;
+use bellrock::cloud::Compute;
 use bellrock::cloud::GroupFilter;
 use bellrock::cloud::Identity;
 use bellrock::cloud::Kind;
@@ -27,10 +28,12 @@ use bellrock::cloud::aws::Settings;
 use bellrock::model::GroupName;
 use bellrock::model::InstanceHealth;
 use bellrock::model::InstanceId;
+use bellrock::model::LaunchSource;
 use bellrock::model::LifecycleState;
 use bellrock::model::Process;
 use bellrock::model::TargetGroupArn;
 use server::Moto;
+use server::between;
 use server::unique;
 
 #[tokio::test]
@@ -123,6 +126,60 @@ async fn an_instance_takes_itself_out_of_its_group() {
     assert_eq!(left.capacity.to_string(), "0/1/3");
     assert!(left.instance(&us).is_none());
     assert_eq!(aws.calls()["TerminateInstanceInAutoScalingGroup"], 1);
+}
+
+#[tokio::test]
+async fn what_launches_need_is_read_as_somebody_else_writes_it() {
+    let moto = Moto::find("ca-central-1");
+    let (name, aws) = (unique("supply"), moto.aws().await);
+    let ec2 = async |action: &str, fields: &[(&str, &str)]| moto.ask("ec2", "2016-11-15", action, fields).await;
+    let subnets = ec2("DescribeSubnets", &[]).await;
+    let (subnet, zone) = (between(&subnets, "<subnetId>", "</subnetId>"), between(&subnets, "<availabilityZone>", "</availabilityZone>"));
+    let group = between(&ec2("DescribeSecurityGroups", &[]).await, "<groupId>", "</groupId>");
+    ec2("CreateKeyPair", &[("KeyName", &name)]).await;
+    let data = [
+        ("LaunchTemplateName", name.as_str()),
+        ("LaunchTemplateData.ImageId", "ami-12c6146b"),
+        ("LaunchTemplateData.InstanceType", "m5.large"),
+        ("LaunchTemplateData.KeyName", &name),
+        ("LaunchTemplateData.SecurityGroupId.1", &group),
+    ];
+    ec2("CreateLaunchTemplate", &data).await;
+    let source = LaunchSource { name: name.clone(), version: Some("1".into()) };
+    let blueprint = aws.blueprint(&source).await.expect("a blueprint");
+    assert_eq!((blueprint.image.as_deref(), blueprint.instance_type.as_deref()), (Some("ami-12c6146b"), Some("m5.large")));
+    assert_eq!((blueprint.key_pair.as_ref(), blueprint.security_groups.as_slice()), (Some(&name), std::slice::from_ref(&group)));
+
+    let one = |id: &str| [id.to_owned()];
+    assert_eq!(aws.images(&one("ami-12c6146b")).await.expect("images")[0].state, "available");
+    aws.key_pairs(&one(&name)).await.expect("key_pairs");
+    aws.security_groups(&one(&group)).await.expect("security_groups");
+    let found = aws.subnets(&one(&subnet)).await.expect("subnets");
+    assert!(found[0].zone == zone && found[0].free_addresses > 0, "{found:?}");
+    let offers = aws.offers(&["m5.large", "m5.novel"].map(str::to_owned), &one(&zone)).await.expect("offers");
+    assert_eq!(offers.iter().map(|offer| offer.instance_type.as_str()).collect::<Vec<_>>(), ["m5.large"]);
+    assert_eq!(aws.vcpus(&one("m5.large")).await.expect("vcpus")["m5.large"], 2);
+    let before = aws.running().await.expect("running").get("m5.large").copied().unwrap_or_default();
+    ec2("RunInstances", &[("ImageId", "ami-12c6146b"), ("InstanceType", "m5.large"), ("MinCount", "2"), ("MaxCount", "2")]).await;
+    assert_eq!(aws.running().await.expect("running")["m5.large"], before + 2);
+
+    let gone = [
+        aws.images(&one("ami-00000000000000000")).await.map(drop),
+        aws.key_pairs(&one("nobody's")).await,
+        aws.security_groups(&[group.clone(), "sg-00000000000000000".into()]).await,
+        aws.subnets(&one("subnet-00000000000000000")).await.map(drop),
+        aws.blueprint(&LaunchSource { name: name.clone(), version: Some("7".into()) }).await.map(drop),
+        aws.blueprint(&LaunchSource { name: "nobody's".into(), version: Some("1".into()) }).await.map(drop),
+        aws.blueprint(&LaunchSource { name: "nobody's".into(), version: None }).await.map(drop),
+    ];
+    for answer in gone {
+        let error = answer.expect_err("there is no such thing");
+        assert_eq!(error.kind, Kind::Gone, "{error}");
+    }
+    let fleet = moto.fleet("supply-old").await;
+    let configured = moto.group(&aws, &fleet).await.launch.expect("a launch configuration");
+    let blueprint = aws.blueprint(&configured).await.expect("a blueprint");
+    assert_eq!((blueprint.image.as_deref(), blueprint.instance_type.as_deref()), (Some("ami-12c6146b"), Some("t3.micro")));
 }
 
 #[tokio::test]

@@ -14,8 +14,17 @@ use aws_sdk_autoscaling::error::ProvideErrorMetadata;
 use aws_sdk_autoscaling::error::SdkError;
 use aws_sdk_elasticloadbalancing as elb;
 use aws_sdk_elasticloadbalancingv2 as elbv2;
+use bellrock::cloud::Ask;
+use bellrock::cloud::AutoScaling;
+use bellrock::cloud::Caller;
+use bellrock::cloud::Compute;
+use bellrock::cloud::Kind;
+use bellrock::cloud::aws::Aws;
+use bellrock::cloud::aws::Keys;
+use bellrock::cloud::aws::Settings;
 use bellrock::cloud::sim::Region;
 use bellrock::cloud::sim::serve::Server;
+use bellrock::model::GroupName;
 use bellrock::model::Timestamp;
 use serde_json::Value;
 use serde_json::json;
@@ -71,6 +80,12 @@ impl Sim {
                 .timeout_config(timeouts)
                 .build(),
         )
+    }
+
+    async fn aws(&self) -> Aws {
+        let keys = Keys { id: "test".into(), secret: "secret".into() };
+        let (region, endpoint, backoff) = (Some("us-east-1".into()), Some(self.endpoint.clone()), Duration::from_millis(1));
+        Aws::connect(&Settings { region, endpoint, keys: Some(keys), backoff, ..Settings::default() }).await.expect("a region is given")
     }
 
     fn elbv2(&self) -> elbv2::Client {
@@ -250,6 +265,70 @@ async fn metadata_and_its_credentials_come_from_the_path_of_the_endpoint_and_nam
     let off =
         sim.http.put(format!("{}/imds/{id}/latest/api/token", sim.endpoint)).header("x-aws-ec2-metadata-token-ttl-seconds", "60").send();
     assert_eq!(off.await.expect("answers").status(), 403);
+}
+
+fn named(id: &str) -> [String; 1] {
+    [id.to_owned()]
+}
+
+#[tokio::test]
+async fn the_hand_written_calls_read_what_launches_need_and_what_is_lacking() {
+    let mut scenario = small();
+    scenario["templates"] = json!([{"name": "orca", "versions": [{"key_pair": "ops & <co>", "security_groups": ["sg-1", "sg-2"]}]}]);
+    scenario["vcpu_quota"] = json!(64);
+    let sim = Sim::start(scenario).await;
+    let aws = sim.aws().await;
+    let group = aws.groups(&[GroupName::from(OLD)]).await.expect("groups").remove(0);
+    let blueprint = aws.blueprint(group.launch.as_ref().expect("a template")).await.expect("a blueprint");
+    assert_eq!((blueprint.key_pair.as_deref(), blueprint.instance_type.as_deref()), (Some("ops & <co>"), Some("m5.large")));
+    assert_eq!(blueprint.security_groups, ["sg-1", "sg-2"]);
+    let image = blueprint.image.expect("an image");
+    assert_eq!(aws.images(&named(&image)).await.expect("images")[0].state, "available");
+    aws.key_pairs(&named("ops & <co>")).await.expect("a key pair");
+    aws.security_groups(&blueprint.security_groups).await.expect("groups");
+    let subnets = aws.subnets(&group.subnets).await.expect("subnets");
+    let taken = group.instances.iter().filter(|i| i.zone == subnets[0].zone).count();
+    assert!(subnets[0].free_addresses < 4091 && taken > 0, "{subnets:?}");
+    let offers = aws.offers(&named("m5.large"), &group.availability_zones).await.expect("offers");
+    assert_eq!(offers.len(), group.availability_zones.len());
+    assert!(aws.offers(&named("m5.novel"), &group.availability_zones).await.expect("offers").is_empty());
+    assert_eq!(aws.vcpus(&named("m5.large")).await.expect("vCPUs")["m5.large"], 2);
+    assert!(aws.running().await.expect("instances")["m5.large"] >= 2);
+    assert_eq!(aws.vcpu_quota().await.expect("a quota"), 64);
+
+    let zone = subnets[0].zone.clone();
+    for incident in [
+        json!({"remove_image": image}),
+        json!({"remove_key_pair": "ops & <co>"}),
+        json!({"remove_security_group": "sg-2"}),
+        json!({"remove_subnet": zone}),
+        json!({"withdraw_type": {"instance_type": "m5.large", "zone": zone}}),
+        json!({"remove_template": "orca"}),
+    ] {
+        assert_eq!(sim.post("incident", incident.clone()).await.0, 200, "{incident}");
+    }
+    let gone = [
+        aws.images(&named(&image)).await.map(drop),
+        aws.key_pairs(&named("ops & <co>")).await,
+        aws.security_groups(&blueprint.security_groups).await,
+        aws.subnets(&group.subnets).await.map(drop),
+        aws.blueprint(group.launch.as_ref().expect("a template")).await.map(drop),
+    ];
+    for error in gone {
+        let error = error.expect_err("it was taken away");
+        assert!(error.kind == Kind::Gone && error.request_id.is_some(), "{error}");
+    }
+    assert_eq!(aws.offers(&named("m5.large"), &group.availability_zones).await.expect("offers").len(), group.availability_zones.len() - 1);
+    let ask = |actions: &[&'static str]| Ask { actions: actions.to_vec(), resources: vec![group.arn.clone()] };
+    let asks = [ask(&["autoscaling:SuspendProcesses", "autoscaling:DeleteTags"]), ask(&["elasticloadbalancing:RegisterTargets"])];
+    assert!(aws.forbidden(&asks).await.expect("a simulation").is_empty());
+    sim.post("trouble", json!({"rules": [{"kind": "deny", "actions": ["DeleteTags", "RegisterTargets"]}]})).await;
+    assert_eq!(aws.forbidden(&asks).await.expect("a simulation"), ["autoscaling:DeleteTags", "elasticloadbalancing:RegisterTargets"]);
+    sim.post("trouble", json!({"rules": [{"kind": "deny"}]})).await;
+    assert_eq!(aws.vcpu_quota().await.expect_err("denied").kind, Kind::Denied);
+    assert_eq!(aws.running().await.expect_err("denied").kind, Kind::Denied);
+    let calls = aws.calls();
+    assert!(calls["DescribeImages"] == 2 && calls["GetServiceQuota"] == 2, "hand-written calls are counted as others are: {calls:?}");
 }
 
 #[tokio::test]

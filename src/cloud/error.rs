@@ -111,6 +111,7 @@ fn kind_of(code: &str, http_status: u16, message: &str) -> Kind {
         | "ActiveInstanceRefreshNotFound"
         | "ActiveInstanceRefreshNotFoundFault" => Kind::Gone,
         "ValidationError" if names_an_absence(message) => Kind::Gone,
+        "InvalidLaunchTemplateId.VersionNotFound" | "NoSuchEntity" => Kind::Gone,
         _ if code.ends_with(".NotFoundException") || code.ends_with(".NotFound") => Kind::Gone,
         _ => match http_status {
             429 => Kind::Throttled,
@@ -167,6 +168,7 @@ mod tests {
             ("ValidationError", 400, "Currently, desiredSize equals minSize (1).", Kind::Refused),
             ("TargetGroupNotFound", 400, "", Kind::Gone),
             ("InvalidLaunchTemplateId.NotFoundException", 400, "", Kind::Gone),
+            ("InvalidLaunchTemplateId.VersionNotFound", 400, "", Kind::Gone),
             ("RequestExpired", 400, "", Kind::Denied),
             ("", 403, "", Kind::Denied),
             ("SerializationError", 200, "", Kind::Bug),

@@ -7,11 +7,17 @@
 pub mod aws;
 pub mod sim;
 
+mod compute;
 mod error;
 
 use async_trait::async_trait;
 use serde::Serialize;
 
+pub use compute::Blueprint;
+pub use compute::Compute;
+pub use compute::Image;
+pub use compute::Offer;
+pub use compute::Subnet;
 pub use error::Error;
 pub use error::Kind;
 
@@ -51,6 +57,9 @@ pub trait AutoScaling: Send + Sync + 'static {
 
     /// Pending scheduled actions of a group.
     async fn scheduled_actions(&self, group: &GroupName) -> Result<Vec<ScheduledAction>>;
+
+    /// Names of a group's scaling policies that are switched on.
+    async fn policies(&self, group: &GroupName) -> Result<Vec<String>>;
 
     /// Instance refreshes of a group that have not ended.
     async fn running_refreshes(&self, group: &GroupName) -> Result<Vec<Refresh>>;
@@ -123,6 +132,19 @@ pub trait Metadata: Send + Sync + 'static {
 pub trait Caller: Send + Sync + 'static {
     /// Account and ARN of the credentials (`sts:GetCallerIdentity`).
     async fn caller(&self) -> Result<CallerIdentity>;
+
+    /// Of these actions, those that IAM says the credentials may not do on those resources (`iam:SimulatePrincipalPolicy`). What depends on a
+    /// condition that IAM is not told of counts as allowed: nobody can say.
+    async fn forbidden(&self, asks: &[Ask]) -> Result<Vec<String>>;
+}
+
+/// What somebody wants to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// As IAM names them: `autoscaling:SuspendProcesses`.
+    pub actions: Vec<&'static str>,
+    /// ARNs.
+    pub resources: Vec<String>,
 }
 
 /// Account and ARN behind a set of credentials.

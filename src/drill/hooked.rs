@@ -91,6 +91,10 @@ impl<H: Hooks> AutoScaling for Hooked<H> {
         self.cloud.running_refreshes(group).await
     }
 
+    async fn policies(&self, group: &GroupName) -> cloud::Result<Vec<String>> {
+        self.cloud.policies(group).await
+    }
+
     async fn lower_min(&self, group: &GroupName, to: u32) -> cloud::Result<()> {
         let change = self.hooks.sent(Resize { min: Some(to), ..Resize::default() });
         self.cloud.resize(group, change).await.map(drop)

@@ -42,6 +42,18 @@ pub struct Group {
     pub launch: Option<LaunchSource>,
     /// Names of the zones.
     pub availability_zones: Vec<String>,
+    /// Subnets that instances are launched into; empty where the zones' default subnets are meant.
+    #[serde(default)]
+    pub subnets: Vec<String>,
+    /// What a mixed instances policy may launch instead of the launch source's own type, best first; `None` without such a policy.
+    #[serde(default)]
+    pub mixed: Option<Vec<Override>>,
+    /// Instances kept ready beside the group.
+    #[serde(default)]
+    pub warm_pool: Option<WarmPool>,
+    /// What AWS refuses to delete, in AWS's word (`prevent-force-deletion`, `prevent-all-deletion`); `None` where it refuses nothing.
+    #[serde(default)]
+    pub deletion_protection: Option<String>,
 }
 
 impl Group {
@@ -55,9 +67,29 @@ impl Group {
         self.instances.iter().filter(|i| i.state == LifecycleState::InService && i.health == InstanceHealth::Healthy).count()
     }
 
+    /// How much of the group's sizes those members count for: their number, unless the group weighs them.
+    pub fn healthy_weight(&self) -> u32 {
+        weight(self.instances.iter().filter(|i| i.state == LifecycleState::InService && i.health == InstanceHealth::Healthy))
+    }
+
+    /// A mixed instances policy lets instances count for more than 1 of the sizes.
+    pub fn is_weighted(&self) -> bool {
+        self.mixed.iter().flatten().any(|choice| choice.weight.is_some_and(|weight| weight != 1))
+    }
+
     /// The member with this id, in any state.
     pub fn instance(&self, id: &InstanceId) -> Option<&GroupInstance> {
         self.instances.iter().find(|i| &i.id == id)
+    }
+}
+
+impl fmt::Display for LaunchSource {
+    /// `name:version`, or the name of a launch configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.version {
+            Some(version) => write!(f, "{}:{version}", self.name),
+            None => f.write_str(&self.name),
+        }
     }
 }
 
@@ -96,10 +128,44 @@ pub struct GroupInstance {
     pub protected: bool,
     /// What it was launched from.
     pub launch: Option<LaunchSource>,
+    /// How much of the group's sizes it counts for: 1, unless a mixed instances policy weighs its type otherwise.
+    #[serde(default = "one")]
+    pub weight: u32,
+}
+
+/// How much of a group's sizes these members count for.
+pub fn weight<'a>(members: impl Iterator<Item = &'a GroupInstance>) -> u32 {
+    members.map(|member| member.weight).fold(0, u32::saturating_add)
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// One choice of a mixed instances policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Override {
+    /// EC2 type; `None` where AWS chooses by requirements.
+    pub instance_type: Option<String>,
+    /// How much of the group's sizes an instance of it counts for, where that is said.
+    pub weight: Option<u32>,
+    /// Its own launch template, where it has one.
+    pub launch: Option<LaunchSource>,
+}
+
+/// Instances that are kept ready beside a group and are none of its members.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WarmPool {
+    /// How they are kept, in AWS's word: `Stopped`, `Running`, `Hibernated`.
+    pub state: String,
+    /// Fewest of them; kept however small the group is.
+    pub min: u32,
+    /// How many there are now.
+    pub size: u32,
 }
 
 /// Launch template (or configuration) and version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LaunchSource {
     /// Template or configuration name.
     pub name: String,

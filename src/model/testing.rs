@@ -23,6 +23,7 @@ pub fn member(group: &str, id: impl Into<String>) -> GroupInstance {
         health: InstanceHealth::Healthy,
         protected: false,
         launch: None,
+        weight: 1,
     }
 }
 
@@ -44,6 +45,10 @@ pub fn group<I: Into<String>>(name: &str, created: i64, sizes: (u32, u32, u32), 
         health_check_grace_s: 0,
         launch: None,
         availability_zones: Vec::new(),
+        subnets: Vec::new(),
+        mixed: None,
+        warm_pool: None,
+        deletion_protection: None,
     }
 }
 

@@ -64,6 +64,10 @@ fn g(name: &str, sizes: &str) -> G {
         health_check_grace_s: 60,
         launch: Some(LaunchSource { name: "orca".to_owned(), version: Some("1".to_owned()) }),
         availability_zones: vec!["a".to_owned()],
+        subnets: Vec::new(),
+        mixed: None,
+        warm_pool: None,
+        deletion_protection: None,
         name,
     };
     G(group).alive(capacity.desired)
@@ -80,6 +84,7 @@ impl G {
             health: InstanceHealth::Healthy,
             protected: false,
             launch: None,
+            weight: 1,
         };
         self.0.instances = (0..count).map(member).collect();
         self

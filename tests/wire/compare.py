@@ -42,7 +42,7 @@ OLD, NEW = "orca-main-v023", "orca-main-v024"
 
 # The same small world as build_in_moto makes.
 SCENARIO = {
-    "templates": [{"name": "orca", "versions": [{}]}],
+    "templates": [{"name": "orca", "versions": [{"key_pair": "ops"}]}],
     "target_groups": [{"name": "orca-main"}],
     "load_balancers": [{"name": "orca", "internal": True, "listeners": [[80, "orca-main"]]}],
     "classic_load_balancers": [{"name": "orca-classic"}],
@@ -151,6 +151,8 @@ class Region:
             "$alb": target_group["LoadBalancerArns"][0],
             "$instance": instance,
             "$serving": self.group(NEW)["Instances"][0]["InstanceId"],
+            "$subnet": self.clients["ec2"].describe_subnets()["Subnets"][0]["SubnetId"],
+            "$security": self.clients["ec2"].describe_security_groups()["SecurityGroups"][0]["GroupId"],
             "$image": self.clients["ec2"].describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]["ImageId"],
         }
 
@@ -197,7 +199,9 @@ def build_in_moto(clients):
     elbv2.create_listener(LoadBalancerArn=balancer, Protocol="HTTP", Port=80, DefaultActions=forward)
     listener = {"Protocol": "HTTP", "LoadBalancerPort": 80, "InstancePort": 8083}
     elb.create_load_balancer(LoadBalancerName="orca-classic", Listeners=[listener], AvailabilityZones=["us-east-1a"])
-    ec2.create_launch_template(LaunchTemplateName="orca", LaunchTemplateData={"ImageId": image, "InstanceType": "m5.large"})
+    ec2.create_key_pair(KeyName="ops")
+    data = {"ImageId": image, "InstanceType": "m5.large", "KeyName": "ops", "SecurityGroupIds": security}
+    ec2.create_launch_template(LaunchTemplateName="orca", LaunchTemplateData=data)
     for name, least in ((OLD, 1), (NEW, 2)):
         asg.create_auto_scaling_group(
             AutoScalingGroupName=name, MinSize=least, MaxSize=4, DesiredCapacity=2,
@@ -239,6 +243,7 @@ def differences(call, ours, theirs):
 
 GROUP = {"AutoScalingGroupName": OLD}
 CLASSIC = {"LoadBalancerName": "orca-classic"}
+OFFERED = [{"Name": "instance-type", "Values": ["m5.large"]}, {"Name": "location", "Values": ["us-east-1a"]}]
 TAGGED = [{"Name": "tag:owner", "Values": ["delivery"]}]
 TAG = {"ResourceId": OLD, "ResourceType": "auto-scaling-group", "Key": "held", "Value": "yes", "PropagateAtLaunch": False}
 STRANGER = "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/stranger/0123456789abcdef"
@@ -273,8 +278,20 @@ CALLS = [
     ("ec2", "describe_instances", {"InstanceIds": ["i-0123456789abcdef0"]}),
     ("ec2", "describe_instance_status", {"InstanceIds": ["$instance"]}),
     ("ec2", "describe_images", {"ImageIds": ["$image"]}),
+    ("ec2", "describe_images", {"ImageIds": ["ami-00000000000000000"]}),
+    ("ec2", "describe_key_pairs", {"KeyNames": ["ops"]}),
+    ("ec2", "describe_key_pairs", {"KeyNames": ["nobody"]}),
+    ("ec2", "describe_security_groups", {"GroupIds": ["$security"]}),
+    ("ec2", "describe_security_groups", {"GroupIds": ["sg-00000000000000000"]}),
+    ("ec2", "describe_subnets", {"SubnetIds": ["$subnet"]}),
+    ("ec2", "describe_subnets", {"SubnetIds": ["subnet-00000000000000000"]}),
+    ("ec2", "describe_instance_type_offerings", {"LocationType": "availability-zone", "Filters": OFFERED}),
+    ("ec2", "describe_instance_types", {"InstanceTypes": ["m5.large"]}),
+    ("ec2", "describe_instance_types", {"InstanceTypes": ["m5.novel"]}),
     ("ec2", "describe_launch_templates", {}),
     ("ec2", "describe_launch_template_versions", {"LaunchTemplateName": "orca"}),
+    ("ec2", "describe_launch_template_versions", {"LaunchTemplateName": "orca", "Versions": ["1"]}),
+    ("ec2", "describe_launch_template_versions", {"LaunchTemplateName": "nobody", "Versions": ["1"]}),
     ("autoscaling", "create_or_update_tags", {"Tags": [TAG]}),
     ("autoscaling", "delete_tags", {"Tags": [TAG]}),
     ("autoscaling", "suspend_processes", {**GROUP, "ScalingProcesses": ["AZRebalance"]}),

@@ -103,6 +103,17 @@ impl AutoScaling for Aws {
         .await
     }
 
+    async fn policies(&self, group: &GroupName) -> Result<Vec<String>> {
+        const ACTION: &str = "DescribePolicies";
+        pages(ACTION, usize::MAX, async |token| {
+            let call = self.autoscaling.describe_policies().auto_scaling_group_name(group.as_str());
+            let answer = self.gate.pass(ACTION, call.max_records(PAGE).set_next_token(token).send()).await?;
+            let on = answer.scaling_policies().iter().filter(|policy| policy.enabled() != Some(false));
+            Ok((on.filter_map(|policy| policy.policy_name()).map(str::to_owned).collect(), answer.next_token))
+        })
+        .await
+    }
+
     async fn running_refreshes(&self, group: &GroupName) -> Result<Vec<Refresh>> {
         const ACTION: &str = "DescribeInstanceRefreshes";
         pages(ACTION, usize::MAX, async |token| {

@@ -28,9 +28,11 @@ use crate::model::InstanceHealth;
 use crate::model::InstanceId;
 use crate::model::LaunchSource;
 use crate::model::LifecycleState;
+use crate::model::Override;
 use crate::model::Process;
 use crate::model::TargetGroupArn;
 use crate::model::Timestamp;
+use crate::model::WarmPool;
 
 /// What AWS acknowledged, found again by the id of the request.
 pub(super) fn receipt(answer: &impl RequestId) -> Receipt {
@@ -78,7 +80,41 @@ pub(super) fn group(action: &'static str, from: &asg::AutoScalingGroup) -> Resul
             from.launch_configuration_name(),
         ),
         availability_zones: from.availability_zones().to_vec(),
+        subnets: from
+            .vpc_zone_identifier()
+            .into_iter()
+            .flat_map(|ids| ids.split(','))
+            .map(str::trim)
+            .filter(|id| !id.is_empty())
+            .map(str::to_owned)
+            .collect(),
+        mixed: from.mixed_instances_policy().map(|policy| overrides(action, policy)).transpose()?,
+        warm_pool: from.warm_pool_configuration().map(|pool| warm_pool(action, pool, from.warm_pool_size())).transpose()?,
+        deletion_protection: from.deletion_protection().map(|word| word.as_str()).filter(|word| *word != "none").map(str::to_owned),
         name,
+    })
+}
+
+fn overrides(action: &'static str, from: &asg::MixedInstancesPolicy) -> Result<Vec<Override>> {
+    let choice = |one: &asg::LaunchTemplateOverrides| {
+        Ok(Override {
+            instance_type: one.instance_type().map(str::to_owned),
+            weight: one.weighted_capacity().map(|weight| weight_of(action, weight)).transpose()?,
+            launch: launch(one.launch_template_specification(), None),
+        })
+    };
+    from.launch_template().map(|template| template.overrides()).unwrap_or_default().iter().map(choice).collect()
+}
+
+fn weight_of(action: &'static str, text: &str) -> Result<u32> {
+    text.parse().map_err(|_| nonsense(action, format!("WeightedCapacity is {text}")))
+}
+
+fn warm_pool(action: &'static str, from: &asg::WarmPoolConfiguration, size: Option<i32>) -> Result<WarmPool> {
+    Ok(WarmPool {
+        state: from.pool_state().map_or("Stopped", |state| state.as_str()).to_owned(),
+        min: count(action, "MinSize", from.min_size().unwrap_or(0))?,
+        size: count(action, "WarmPoolSize", size.unwrap_or(0))?,
     })
 }
 
@@ -96,6 +132,7 @@ fn member(action: &'static str, group: &GroupName, from: &asg::Instance) -> Resu
         health: health(from.health_status()),
         protected: from.protected_from_scale_in().unwrap_or(false),
         launch: launch(from.launch_template(), from.launch_configuration_name()),
+        weight: from.weighted_capacity().map_or(Ok(1), |weight| weight_of(action, weight))?,
     })
 }
 
@@ -108,6 +145,7 @@ pub(super) fn instance(action: &'static str, from: &asg::AutoScalingInstanceDeta
         health: health(from.health_status()),
         protected: from.protected_from_scale_in().unwrap_or(false),
         launch: launch(from.launch_template(), from.launch_configuration_name()),
+        weight: from.weighted_capacity().map_or(Ok(1), |weight| weight_of(action, weight))?,
     })
 }
 
@@ -285,6 +323,34 @@ mod tests {
             .build();
         let group = super::group("Any", &described().mixed_instances_policy(policy).build()).expect("a group");
         assert_eq!(group.launch, Some(LaunchSource { name: "lt".into(), version: Some("7".into()) }));
+    }
+
+    #[test]
+    fn what_a_launch_may_choose_from_is_read_and_a_weight_that_is_none_is_not_believed() {
+        let group = |weight: &str| {
+            let choice = asg::LaunchTemplateOverrides::builder().instance_type("m5.xlarge").weighted_capacity(weight).build();
+            let policy = asg::MixedInstancesPolicy::builder().launch_template(asg::LaunchTemplate::builder().overrides(choice).build());
+            let member =
+                asg::Instance::builder().instance_id("i-1").lifecycle_state(asg::LifecycleState::InService).weighted_capacity(weight);
+            let pool = asg::WarmPoolConfiguration::builder().min_size(1).pool_state(asg::WarmPoolState::Running).build();
+            let group = described().mixed_instances_policy(policy.build()).instances(member.build()).warm_pool_configuration(pool);
+            let group = group
+                .warm_pool_size(3)
+                .vpc_zone_identifier("subnet-1, subnet-2")
+                .deletion_protection(asg::DeletionProtection::from("prevent-all-deletion"));
+            super::group("Any", &group.build())
+        };
+        let found = group("4").expect("a group");
+        assert!(found.is_weighted() && found.instances[0].weight == 4);
+        assert_eq!(found.mixed, Some(vec![Override { instance_type: Some("m5.xlarge".into()), weight: Some(4), launch: None }]));
+        assert_eq!(found.warm_pool, Some(WarmPool { state: "Running".into(), min: 1, size: 3 }));
+        assert_eq!(
+            (found.subnets.as_slice(), found.deletion_protection.as_deref()),
+            (&["subnet-1".to_owned(), "subnet-2".to_owned()][..], Some("prevent-all-deletion"))
+        );
+        assert!(group("much").is_err());
+        let plain = super::group("Any", &described().deletion_protection(asg::DeletionProtection::from("none")).build()).expect("a group");
+        assert!(!plain.is_weighted() && plain.mixed.is_none() && plain.deletion_protection.is_none() && plain.subnets.is_empty());
     }
 
     #[test]

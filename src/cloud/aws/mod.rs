@@ -1,5 +1,5 @@
-//! The real cloud, over AWS's SDK: [`Aws`] for Auto Scaling, load balancers of both generations and the caller identity, [`Imds`] for
-//! instance metadata. Credentials, region and endpoints come from the SDK's standard chain (environment, profile, web identity, container,
+//! The real cloud, over AWS's SDK: [`Aws`] for Auto Scaling, load balancers of both generations, the caller identity and, by calls written by
+//! hand, what launches need of EC2; [`Imds`] for instance metadata. Credentials, region and endpoints come from the SDK's standard chain (environment, profile, web identity, container,
 //! instance metadata) unless [`Settings`] say otherwise.
 //!
 //! What must stay true:
@@ -14,7 +14,10 @@ mod autoscaling;
 mod balancing;
 mod call;
 mod convert;
+mod ec2;
+mod iam;
 mod imds;
+mod signed;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +44,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 pub use imds::Imds;
 
+use super::Ask;
 use super::Caller;
 use super::CallerIdentity;
 use super::Error;
@@ -48,6 +52,7 @@ use super::Kind;
 use super::Result;
 use call::CallCounter;
 use call::Gate;
+use signed::Signed;
 
 /// Attempts of a call that may be repeated; three back-offs between them. Four ride out a throttled second; more only feed the storm.
 const ATTEMPTS: u32 = 4;
@@ -128,6 +133,7 @@ pub struct Aws {
     elb: aws_sdk_elasticloadbalancing::Client,
     elbv2: aws_sdk_elasticloadbalancingv2::Client,
     sts: aws_sdk_sts::Client,
+    signed: Signed,
     region: String,
     gate: Gate,
     calls: Arc<CallCounter>,
@@ -161,7 +167,8 @@ impl Aws {
             elbv2: aws_sdk_elasticloadbalancingv2::Client::from_conf(
                 aws_sdk_elasticloadbalancingv2::config::Builder::from(&config).interceptor(counted.clone()).build(),
             ),
-            sts: aws_sdk_sts::Client::from_conf(aws_sdk_sts::config::Builder::from(&config).interceptor(counted).build()),
+            sts: aws_sdk_sts::Client::from_conf(aws_sdk_sts::config::Builder::from(&config).interceptor(counted.clone()).build()),
+            signed: Signed::new(config.clone(), region.clone(), counted),
             region,
             gate: Gate::new(settings.in_flight, settings.call_timeout),
             calls,
@@ -188,6 +195,10 @@ impl Caller for Aws {
             account: convert::required(ACTION, "Account", answer.account())?.to_owned(),
             arn: convert::required(ACTION, "Arn", answer.arn())?.to_owned(),
         })
+    }
+
+    async fn forbidden(&self, asks: &[Ask]) -> Result<Vec<String>> {
+        self.simulate(asks).await
     }
 }
 
@@ -231,7 +242,7 @@ fn behavior() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
 }
 
-/// One HTTP client for all four services: left to itself each would load its own copy of the root certificates. Honours the proxy variables.
+/// One HTTP client for all services: left to itself each would load its own copy of the root certificates. Honours the proxy variables.
 fn http_client() -> SharedHttpClient {
     HttpBuilder::new().build_with_connector_fn(|settings, components| {
         let mut connector = ConnectorBuilder::default()

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::cloud::AutoScaling;
+use crate::cloud::Compute;
 use crate::cloud::GroupFilter;
 use crate::cloud::LoadBalancing;
 use crate::cloud::Metadata;
@@ -418,4 +419,66 @@ fn an_address_of_metadata_that_is_none_is_refused() {
 fn keys_are_not_shown() {
     let shown = format!("{:?}", Keys { id: "AKID".into(), secret: "hidden".into() });
     assert!(shown.contains("AKID") && !shown.contains("hidden"));
+}
+
+fn images(ids: &[&str]) -> Reply {
+    let items: String = ids.iter().map(|id| format!("<item><imageId>{id}</imageId><imageState>available</imageState></item>")).collect();
+    Reply::Answer(200, format!("<DescribeImagesResponse><imagesSet>{items}</imagesSet></DescribeImagesResponse>"))
+}
+
+fn ec2_refusal(status: u16, code: &str) -> Reply {
+    let error = format!("<Errors><Error><Code>{code}</Code><Message>words</Message></Error></Errors>");
+    Reply::Answer(status, format!("<Response>{error}<RequestID>r</RequestID></Response>"))
+}
+
+#[tokio::test]
+async fn a_hand_written_read_is_signed_counted_and_repeated_as_the_sdks_are() {
+    let ids = ["ami-1".to_owned()];
+    for trouble in [ec2_refusal(503, "RequestLimitExceeded"), html(500), Reply::HangUp, Reply::Hang, Reply::CutOff] {
+        let server = Server::start([trouble, images(&["ami-1"])]).await;
+        let aws = server.aws_with(Settings { attempt_timeout: Duration::from_millis(300), ..Settings::default() }).await;
+        assert_eq!(aws.images(&ids).await.expect("the second try")[0].id, "ami-1");
+        assert_eq!((server.count("DescribeImages"), aws.calls()["DescribeImages"]), (2, 2));
+        let request = &server.requests()[1];
+        assert!(request.contains("/eu-west-1/ec2/aws4_request") && request.contains("Version=2016-11-15&ImageId.1=ami-1"), "{request}");
+        assert!(request.contains("app/bellrock"), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn a_hand_written_read_that_fails_says_what_can_be_done() {
+    let table = [
+        (ec2_refusal(400, "InvalidAMIID.NotFound"), Kind::Gone, 1),
+        (ec2_refusal(403, "UnauthorizedOperation"), Kind::Denied, 1),
+        (ec2_refusal(401, "AuthFailure"), Kind::Denied, 1),
+        (ec2_refusal(400, "InvalidParameterValue"), Kind::Refused, 1),
+        (images(&["ami-2"]), Kind::Bug, 1),
+        (Reply::Answer(200, "<html/>".to_owned()), Kind::Bug, 1),
+        (html(500), Kind::Unavailable, 4),
+        (ec2_refusal(503, "RequestLimitExceeded"), Kind::Throttled, 4),
+    ];
+    for (reply, kind, sent) in table {
+        let server = Server::start(vec![reply; 4]).await;
+        let error = server.aws().await.images(&["ami-1".to_owned()]).await.expect_err("it fails");
+        assert_eq!((error.kind, server.count("DescribeImages")), (kind, sent), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_quota_is_asked_for_in_json_and_an_odd_one_is_not_believed() {
+    let quota = |value: &str| Reply::Answer(200, format!("{{\"Quota\":{{\"Value\":{value}}}}}"));
+    let server = Server::start([
+        quota("1920.0"),
+        quota("-1"),
+        quota("\"much\""),
+        Reply::Answer(400, r#"{"__type":"NoSuchResourceException"}"#.into()),
+    ])
+    .await;
+    let aws = server.aws().await;
+    assert_eq!(aws.vcpu_quota().await, Ok(1920));
+    assert!(server.requests()[0].to_ascii_lowercase().contains("x-amz-target: servicequotasv20190624.getservicequota"));
+    for _ in 0..2 {
+        assert_eq!(aws.vcpu_quota().await.expect_err("no number").kind, Kind::Bug);
+    }
+    assert_eq!(aws.vcpu_quota().await.expect_err("refused").code, "NoSuchResourceException");
 }

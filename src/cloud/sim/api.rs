@@ -45,6 +45,11 @@ impl ApiError {
         Self { code: "ServiceUnavailable", message: "Service is unable to handle request.".into(), status: 503 }
     }
 
+    /// The caller may not; EC2 has a word of its own for it, `UnauthorizedOperation`, which means the same.
+    pub fn denied(caller: &str, action: &str) -> Self {
+        Self { code: "AccessDenied", message: format!("User: {caller} is not authorized to perform: {action}"), status: 403 }
+    }
+
     /// Another change holds the group's lock; a 500 that is not a broken server.
     pub fn contention() -> Self {
         Self {

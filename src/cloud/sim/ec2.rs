@@ -75,20 +75,10 @@ pub struct InstanceDescription {
 }
 
 impl Region {
-    /// An image comes into being.
-    pub fn add_image(&mut self, id: &str) {
-        self.images.insert(id.to_owned());
-    }
-
-    /// An image is deregistered: launches from it fail from now on (F54).
-    pub fn remove_image(&mut self, id: &str) {
-        self.images.remove(id);
-    }
-
-    /// A launch template comes into being, its images with it; answers its id.
+    /// A launch template comes into being, and what its versions name with it; answers its id.
     pub fn add_template(&mut self, spec: TemplateSpec) -> String {
         for version in &spec.versions {
-            self.images.insert(version.image.clone());
+            self.stock(version);
         }
         let id = format!("lt-{}", self.hex(17));
         let template = Template { id: id.clone(), name: spec.name.clone(), default: spec.default_version.max(1), versions: spec.versions };
@@ -99,10 +89,15 @@ impl Region {
     /// A template gets one more version; answers its number.
     pub fn add_template_version(&mut self, name: &str, version: VersionSpec) -> ApiResult<u64> {
         let name = self.template(name)?.name.clone();
-        self.images.insert(version.image.clone());
+        self.stock(&version);
         let Some(template) = self.templates.get_mut(&name) else { return Err(no_template(&name)) };
         template.versions.push(version);
         Ok(template.latest())
+    }
+
+    /// A launch template is deleted, with all its versions.
+    pub fn remove_template(&mut self, name: &str) {
+        self.templates.remove(name);
     }
 
     /// `DescribeLaunchTemplates`, by name or id; none = all.
@@ -136,14 +131,6 @@ impl Region {
             spec: spec.clone(),
         });
         Ok(shown.collect())
-    }
-
-    /// `DescribeImages` by id: those that exist; one that does not makes the call fail. None = all.
-    pub fn describe_images(&mut self, ids: &[String]) -> ApiResult<Vec<String>> {
-        if let Some(gone) = ids.iter().find(|id| !self.images.contains(*id)) {
-            return Err(ApiError::new("InvalidAMIID.NotFound", format!("The image id '[{gone}]' does not exist")));
-        }
-        Ok(if ids.is_empty() { self.images.iter().cloned().collect() } else { ids.to_vec() })
     }
 
     /// `DescribeInstances`; no ids = all, ended ones for an hour. An unknown id makes the call fail.

@@ -19,6 +19,7 @@ use super::region::Event;
 use super::region::REGION;
 use super::schedule::Scheduled;
 use super::spec::GroupSpec;
+use super::supply::subnet_of;
 use super::truth::CapacityChange;
 use super::truth::Why;
 use crate::cloud::Resize;
@@ -357,6 +358,7 @@ impl Region {
                         health: i.health.clone(),
                         protected: i.protected,
                         launch: i.launch.clone(),
+                        weight: 1,
                     })
                     .collect(),
                 suspended: g.suspended.clone(),
@@ -368,6 +370,10 @@ impl Region {
                 health_check_grace_s: g.grace_s,
                 launch: Some(LaunchSource { name: g.template.clone(), version: Some(g.version.clone()) }),
                 availability_zones: g.zones.clone(),
+                subnets: g.zones.iter().map(|zone| subnet_of(zone)).collect(),
+                mixed: None,
+                warm_pool: None,
+                deletion_protection: None,
             },
             template_id,
             cooldown_s: g.cooldown_s,

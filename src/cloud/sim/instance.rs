@@ -280,12 +280,13 @@ impl Region {
             (group.template.clone(), group.version.clone(), group.queue.clone(), group.new_protected);
         let found = self.resolve_version(&template, &version_text).map(|(n, v)| (n, v.clone()));
         let (version, spec) = match found {
-            Ok((n, spec)) if self.images.contains(&spec.image) => (n, spec),
-            Ok((_, spec)) => {
-                let message = format!("The image id '[{}]' does not exist. Launching EC2 instance failed.", spec.image);
-                self.failed_launch(name, cause, message);
-                return None;
-            }
+            Ok((n, spec)) => match self.lacking(&spec, zone) {
+                None => (n, spec),
+                Some(message) => {
+                    self.failed_launch(name, cause, message);
+                    return None;
+                }
+            },
             Err(e) => {
                 self.failed_launch(name, cause, e.message);
                 return None;

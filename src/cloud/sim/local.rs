@@ -3,6 +3,8 @@
 //! Time is the clock's that is handed in: before each call the region advances to it. Under a paused tokio runtime that is virtual time.
 //! Every call ends: one that hangs gives up after [`CALL_LIMIT`].
 
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -17,16 +19,22 @@ use super::api::ApiResult;
 use super::describe::TagFilter;
 use super::endpoints::Look;
 use super::spec::Endpoint;
+use super::spec::VersionSpec;
 use crate::cloud::ActivityStatus;
+use crate::cloud::Ask;
 use crate::cloud::AutoScaling;
+use crate::cloud::Blueprint;
 use crate::cloud::Caller;
 use crate::cloud::CallerIdentity;
 use crate::cloud::ClassicHealth;
+use crate::cloud::Compute;
 use crate::cloud::Error;
 use crate::cloud::GroupFilter;
 use crate::cloud::Identity;
+use crate::cloud::Image;
 use crate::cloud::LoadBalancing;
 use crate::cloud::Metadata;
+use crate::cloud::Offer;
 use crate::cloud::OwnInstance;
 use crate::cloud::Receipt;
 use crate::cloud::Refresh;
@@ -34,6 +42,7 @@ use crate::cloud::Resize;
 use crate::cloud::Result;
 use crate::cloud::ScalingActivity;
 use crate::cloud::ScheduledAction;
+use crate::cloud::Subnet;
 use crate::cloud::TargetGroup;
 use crate::cloud::TargetHealth;
 use crate::cloud::TargetId;
@@ -45,6 +54,7 @@ use crate::model::GroupInstance;
 use crate::model::GroupName;
 use crate::model::InstanceId;
 use crate::model::Intake;
+use crate::model::LaunchSource;
 use crate::model::LifecycleState;
 use crate::model::Process;
 use crate::model::Sample;
@@ -176,6 +186,11 @@ impl AutoScaling for SimCloud {
         .await
     }
 
+    async fn policies(&self, group: &GroupName) -> Result<Vec<String>> {
+        let found = self.call("DescribePolicies", |r| r.describe_policies(Some(group))).await?;
+        Ok(found.into_iter().map(|policy| policy.name.to_owned()).collect())
+    }
+
     async fn running_refreshes(&self, group: &GroupName) -> Result<Vec<Refresh>> {
         let found = self.call("DescribeInstanceRefreshes", |r| r.describe_instance_refreshes(group)).await?;
         Ok(found.into_iter().filter(|f| f.ended.is_none()).map(|f| Refresh { id: f.id, status: f.status.to_owned() }).collect())
@@ -274,9 +289,69 @@ impl LoadBalancing for SimCloud {
 }
 
 #[async_trait]
+impl Compute for SimCloud {
+    async fn blueprint(&self, source: &LaunchSource) -> Result<Blueprint> {
+        let versions = [source.version.clone().unwrap_or_default()];
+        let found = self.call("DescribeLaunchTemplateVersions", |r| r.describe_launch_template_versions(&source.name, &versions)).await?;
+        let ours = |spec: VersionSpec| Blueprint {
+            image: Some(spec.image),
+            instance_type: Some(spec.instance_type),
+            key_pair: spec.key_pair,
+            security_groups: spec.security_groups,
+        };
+        Ok(found.into_iter().next().map(|version| ours(version.spec)).unwrap_or_default())
+    }
+
+    async fn images(&self, ids: &[String]) -> Result<Vec<Image>> {
+        let found = self.call("DescribeImages", |r| r.describe_images(ids)).await?;
+        Ok(found.into_iter().map(|id| Image { id, state: "available".to_owned() }).collect())
+    }
+
+    async fn key_pairs(&self, names: &[String]) -> Result<()> {
+        self.call("DescribeKeyPairs", |r| r.describe_key_pairs(names)).await.map(drop)
+    }
+
+    async fn security_groups(&self, ids: &[String]) -> Result<()> {
+        self.call("DescribeSecurityGroups", |r| r.describe_security_groups(ids)).await.map(drop)
+    }
+
+    async fn subnets(&self, ids: &[String]) -> Result<Vec<Subnet>> {
+        self.call("DescribeSubnets", |r| r.describe_subnets(ids)).await
+    }
+
+    async fn offers(&self, types: &[String], zones: &[String]) -> Result<BTreeSet<Offer>> {
+        let found = self.call("DescribeInstanceTypeOfferings", |r| r.describe_instance_type_offerings(types, zones)).await?;
+        Ok(found.into_iter().collect())
+    }
+
+    async fn vcpus(&self, types: &[String]) -> Result<BTreeMap<String, u32>> {
+        Ok(self.call("DescribeInstanceTypes", |r| r.describe_instance_types(types)).await?.into_iter().collect())
+    }
+
+    async fn running(&self) -> Result<BTreeMap<String, u32>> {
+        let mut by_type = BTreeMap::new();
+        for instance in self.call("DescribeInstances", |r| r.describe_instances(&[])).await? {
+            if !instance.state.is_over() {
+                *by_type.entry(instance.instance_type).or_default() += 1;
+            }
+        }
+        Ok(by_type)
+    }
+
+    async fn vcpu_quota(&self) -> Result<u32> {
+        self.call("GetServiceQuota", Region::get_vcpu_quota).await
+    }
+}
+
+#[async_trait]
 impl Caller for SimCloud {
     async fn caller(&self) -> Result<CallerIdentity> {
         self.call("GetCallerIdentity", Region::get_caller_identity).await
+    }
+
+    async fn forbidden(&self, asks: &[Ask]) -> Result<Vec<String>> {
+        let actions: Vec<String> = asks.iter().flat_map(|ask| &ask.actions).map(|action| (*action).to_owned()).collect();
+        self.call("SimulatePrincipalPolicy", |r| r.simulate_principal_policy(&actions)).await
     }
 }
 

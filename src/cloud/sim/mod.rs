@@ -7,7 +7,7 @@
 //! What must stay true: the same seed with the same calls at the same times gives the same truth. Rules of AWS's carry the place they
 //! come from; where AWS is undocumented the region is one way or the other by seed ([`Undocumented`]).
 //!
-//! Known to differ from AWS: one default subnet per zone; weights, warm pools, mixed instances and lifecycle policies do not exist; tags are
+//! Known to differ from AWS: one subnet per zone, and a launch that fails for its zone is tried in no other; each type has the vCPUs of its size; weights, warm pools, mixed instances and lifecycle policies do not exist; tags are
 //! not propagated; reads of load balancers are never stale.
 
 mod api;
@@ -29,6 +29,7 @@ mod schedule;
 pub mod serve;
 mod span;
 mod spec;
+mod supply;
 mod trouble;
 mod truth;
 mod undocumented;

@@ -29,6 +29,7 @@ use super::group::GroupState;
 use super::instance::Instance;
 use super::spec::Incident;
 use super::spec::Pace;
+use super::supply::Supply;
 use super::trouble::Troubles;
 use super::truth::Call;
 use super::truth::Outcome;
@@ -61,7 +62,7 @@ pub struct Region {
     pub(super) context: Option<Context>,
     events: BinaryHeap<Reverse<(SimTime, u64, Event)>>,
     serial: u64,
-    pub(super) images: BTreeSet<String>,
+    pub(super) supply: Supply,
     pub(super) templates: BTreeMap<String, Template>,
     pub(super) groups: BTreeMap<GroupName, GroupState>,
     past: BTreeMap<GroupName, VecDeque<Past>>,
@@ -125,7 +126,7 @@ impl Region {
             context: None,
             events: BinaryHeap::new(),
             serial: 0,
-            images: BTreeSet::new(),
+            supply: Supply::default(),
             templates: BTreeMap::new(),
             groups: BTreeMap::new(),
             past: BTreeMap::new(),

@@ -47,6 +47,8 @@ impl Region {
         for group in &scenario.groups {
             self.add_group(group)?;
         }
+        // What is there from the start is there whatever may be launched from now on.
+        self.set_vcpu_quota(scenario.vcpu_quota);
         self.stale = scenario.stale_bound;
         self.set_bucket(scenario.bucket);
         for rule in &scenario.trouble {
@@ -145,6 +147,12 @@ impl Region {
                 }
             }
             Incident::RemoveImage(image) => self.remove_image(image),
+            Incident::RemoveKeyPair(name) => self.remove_key_pair(name),
+            Incident::RemoveSecurityGroup(id) => self.remove_security_group(id),
+            Incident::RemoveTemplate(name) => self.remove_template(name),
+            Incident::RemoveSubnet(zone) => self.remove_subnet(zone),
+            Incident::FillSubnet { zone, free } => self.fill_subnet(zone, *free),
+            Incident::WithdrawType { instance_type, zone } => self.withdraw_type(instance_type, zone),
             Incident::Trouble(rule) => self.trouble(rule.clone()),
             Incident::NoTrouble => self.no_trouble(),
         }

@@ -11,6 +11,7 @@ use super::SimTime;
 use super::span::Span;
 use super::span::opt_secs;
 use super::span::secs;
+use super::supply::SECURITY_GROUP;
 use super::trouble::Bucket;
 use super::trouble::Trouble;
 use super::undocumented::Undocumented;
@@ -26,7 +27,7 @@ pub struct Scenario {
     pub undocumented: Option<Undocumented>,
     /// How fast AWS is.
     pub pace: Option<Pace>,
-    /// Launch templates with their versions; their images come into being with them.
+    /// Launch templates with their versions; the images, key pairs and security groups that they name come into being with them.
     pub templates: Vec<TemplateSpec>,
     /// Target groups.
     pub target_groups: Vec<TargetGroupSpec>,
@@ -38,6 +39,8 @@ pub struct Scenario {
     pub groups: Vec<GroupSpec>,
     /// Rules of trouble.
     pub trouble: Vec<Trouble>,
+    /// vCPUs that the account may have; `None` = plenty.
+    pub vcpu_quota: Option<u32>,
     /// The account's request bucket.
     pub bucket: Option<Bucket>,
     /// How old a read may be, in seconds.
@@ -106,6 +109,10 @@ pub struct VersionSpec {
     pub image: String,
     /// EC2 instance type.
     pub instance_type: String,
+    /// Name of a key pair.
+    pub key_pair: Option<String>,
+    /// Ids of security groups.
+    pub security_groups: Vec<String>,
     /// How it boots.
     pub boot: Boot,
     /// The orchestrator it runs; `None` = it only answers its health checks.
@@ -117,6 +124,8 @@ impl Default for VersionSpec {
         Self {
             image: "ami-0123456789abcdef0".into(),
             instance_type: "m5.large".into(),
+            key_pair: None,
+            security_groups: vec![SECURITY_GROUP.into()],
             boot: Boot::default(),
             orchestrator: Some(Behaviour::default()),
         }
@@ -511,6 +520,28 @@ pub enum Incident {
     AlarmOver(String),
     /// An image is deregistered: launches from it fail (F54).
     RemoveImage(String),
+    /// A key pair is deleted: launches with it fail.
+    RemoveKeyPair(String),
+    /// A security group is deleted, by id: launches with it fail.
+    RemoveSecurityGroup(String),
+    /// A launch template is deleted.
+    RemoveTemplate(String),
+    /// The subnet of this zone is deleted: launches there fail.
+    RemoveSubnet(String),
+    /// The subnet of a zone has few addresses left.
+    FillSubnet {
+        /// Zone name.
+        zone: String,
+        /// How many.
+        free: u32,
+    },
+    /// A type cannot be had in a zone any more.
+    WithdrawType {
+        /// EC2 type.
+        instance_type: String,
+        /// Zone name.
+        zone: String,
+    },
     /// A rule of trouble begins.
     Trouble(Trouble),
     /// All rules of trouble end.

@@ -94,6 +94,8 @@ pub enum TroubleKind {
     ServerError,
     /// 503.
     Unavailable,
+    /// 403: the caller may not.
+    Deny,
     /// Never answered, never carried out.
     Hang,
     /// Connection broken, never carried out.
@@ -138,6 +140,21 @@ impl Region {
     /// Sets the account's request bucket, full.
     pub fn set_bucket(&mut self, bucket: Option<Bucket>) {
         self.troubles.bucket = bucket.map(|b| (b, b.size, self.now));
+    }
+
+    /// `iam:SimulatePrincipalPolicy`: of these actions those that a rule denies the caller at this time, wherever.
+    pub fn simulate_principal_policy(&mut self, actions: &[String]) -> ApiResult<Vec<String>> {
+        let who = self.who();
+        let denies = |rule: &Trouble, action: &str| {
+            let about = |list: &[String], name: &str| list.is_empty() || list.iter().any(|n| n == name);
+            let due = self.now >= rule.from && rule.until.is_none_or(|until| self.now < until);
+            due && rule.kind == TroubleKind::Deny && about(&rule.actions, action) && about(&rule.callers, &who)
+        };
+        let is_denied = |action: &&String| {
+            let name = action.split_once(':').map_or(action.as_str(), |(_, name)| name);
+            self.troubles.rules.iter().any(|(rule, _)| denies(rule, name))
+        };
+        Ok(actions.iter().filter(is_denied).cloned().collect())
     }
 
     /// How old an answer to a read may be: each read draws an age up to this, so reads may even go back in time (draining.md §4.6).
@@ -209,6 +226,7 @@ impl Region {
                 TroubleKind::Throttle => Admission::Fail(ApiError::throttling()),
                 TroubleKind::ServerError => Admission::Fail(ApiError::internal()),
                 TroubleKind::Unavailable => Admission::Fail(ApiError::unavailable()),
+                TroubleKind::Deny => Admission::Fail(ApiError::denied(caller, action)),
                 TroubleKind::Hang => Admission::Hang,
                 TroubleKind::Reset => Admission::Reset,
                 TroubleKind::LoseReply => Admission::GoButLoseReply { hang: self.rng.random() },

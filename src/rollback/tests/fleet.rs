@@ -2,6 +2,7 @@
 //! simulated region's matter; this one serves to put a fault at an exact call and to see a broken promise at the very change that breaks it.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -9,18 +10,26 @@ use async_trait::async_trait;
 
 use crate::cloud;
 use crate::cloud::ActivityStatus;
+use crate::cloud::Ask;
 use crate::cloud::AutoScaling;
+use crate::cloud::Blueprint;
+use crate::cloud::Caller;
+use crate::cloud::CallerIdentity;
 use crate::cloud::ClassicHealth;
+use crate::cloud::Compute;
 use crate::cloud::Error;
 use crate::cloud::GroupFilter;
+use crate::cloud::Image;
 use crate::cloud::Kind;
 use crate::cloud::LoadBalancing;
+use crate::cloud::Offer;
 use crate::cloud::OwnInstance;
 use crate::cloud::Receipt;
 use crate::cloud::Refresh;
 use crate::cloud::Resize;
 use crate::cloud::ScalingActivity;
 use crate::cloud::ScheduledAction;
+use crate::cloud::Subnet;
 use crate::cloud::TargetGroup;
 use crate::cloud::TargetHealth;
 use crate::cloud::TargetId;
@@ -33,6 +42,7 @@ use crate::model::GroupInstance;
 use crate::model::GroupName;
 use crate::model::HOLD_TAG;
 use crate::model::InstanceId;
+use crate::model::LaunchSource;
 use crate::model::LifecycleState;
 use crate::model::Process;
 use crate::model::TargetGroupArn;
@@ -406,6 +416,11 @@ impl AutoScaling for Fleet {
         if self.no_refreshes { Err(error(Kind::Denied)) } else { Ok(Vec::new()) }
     }
 
+    async fn policies(&self, _: &GroupName) -> cloud::Result<Vec<String>> {
+        self.read().await;
+        Ok(Vec::new())
+    }
+
     async fn terminate_own(&self, _: &OwnInstance, _: bool) -> cloud::Result<ScalingActivity> {
         unreachable!("a rollback terminates nobody")
     }
@@ -463,6 +478,57 @@ impl AutoScaling for Fleet {
         self.change(None, |state, _| state.groups.get_mut(group).unwrap().tags.retain(|k, _| !keys.contains(k)))
             .await
             .map(|()| Receipt::default())
+    }
+}
+
+#[async_trait]
+impl Caller for Fleet {
+    async fn caller(&self) -> cloud::Result<CallerIdentity> {
+        Ok(CallerIdentity { account: "1".to_owned(), arn: "arn:aws:iam::1:user/ann".to_owned() })
+    }
+
+    async fn forbidden(&self, _: &[Ask]) -> cloud::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+}
+
+/// Nothing that launches need is ever lacking; groups name no launch source, so that nobody asks.
+#[async_trait]
+impl Compute for Fleet {
+    async fn blueprint(&self, _: &LaunchSource) -> cloud::Result<Blueprint> {
+        Ok(Blueprint::default())
+    }
+
+    async fn images(&self, _: &[String]) -> cloud::Result<Vec<Image>> {
+        Ok(Vec::new())
+    }
+
+    async fn key_pairs(&self, _: &[String]) -> cloud::Result<()> {
+        Ok(())
+    }
+
+    async fn security_groups(&self, _: &[String]) -> cloud::Result<()> {
+        Ok(())
+    }
+
+    async fn subnets(&self, _: &[String]) -> cloud::Result<Vec<Subnet>> {
+        Ok(Vec::new())
+    }
+
+    async fn offers(&self, _: &[String], _: &[String]) -> cloud::Result<BTreeSet<Offer>> {
+        Ok(BTreeSet::new())
+    }
+
+    async fn vcpus(&self, _: &[String]) -> cloud::Result<BTreeMap<String, u32>> {
+        Ok(BTreeMap::new())
+    }
+
+    async fn running(&self) -> cloud::Result<BTreeMap<String, u32>> {
+        Ok(BTreeMap::new())
+    }
+
+    async fn vcpu_quota(&self) -> cloud::Result<u32> {
+        Ok(0)
     }
 }
 

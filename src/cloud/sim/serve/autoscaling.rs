@@ -103,6 +103,7 @@ pub(super) fn group(x: &mut Xml, d: &Arc<GroupDescription>) {
     launch(x, g.launch.as_ref(), &d.template_id);
     x.text("MinSize", g.capacity.min).text("MaxSize", g.capacity.max).text("DesiredCapacity", g.capacity.desired);
     x.text("DefaultCooldown", d.cooldown_s).texts("AvailabilityZones", &g.availability_zones);
+    x.maybe("VPCZoneIdentifier", Some(g.subnets.join(",")).filter(|ids| !ids.is_empty()));
     x.texts("LoadBalancerNames", &g.classic_load_balancers).texts("TargetGroupARNs", &g.target_groups);
     x.text("HealthCheckType", &g.health_check_type).text("HealthCheckGracePeriod", g.health_check_grace_s);
     x.list("Instances", &g.instances, |x, i| {

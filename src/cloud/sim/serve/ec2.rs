@@ -9,25 +9,26 @@ use crate::cloud::sim::ApiError;
 use crate::cloud::sim::ApiResult;
 use crate::cloud::sim::Ec2State;
 use crate::cloud::sim::Instance;
+use crate::cloud::sim::REGION;
 use crate::cloud::sim::Region;
 use crate::cloud::sim::SimTime;
+use crate::cloud::sim::supply::VPC;
+use crate::cloud::sim::supply::subnet_of;
 use crate::model::InstanceId;
 
 pub(super) const ACTIONS: Actions = &[
     ("DescribeInstances", describe_instances),
     ("DescribeInstanceStatus", describe_status),
     ("DescribeImages", describe_images),
+    ("DescribeKeyPairs", describe_key_pairs),
+    ("DescribeSecurityGroups", describe_security_groups),
+    ("DescribeSubnets", describe_subnets),
+    ("DescribeInstanceTypeOfferings", describe_offerings),
+    ("DescribeInstanceTypes", describe_types),
     ("DescribeLaunchTemplates", describe_templates),
     ("DescribeLaunchTemplateVersions", describe_versions),
     ("TerminateInstances", terminate),
 ];
-
-/// The one network.
-pub(super) const VPC: &str = "vpc-0123456789abcdef0";
-/// The one security group.
-pub(super) const SECURITY_GROUP: &str = "sg-0123456789abcdef0";
-/// Zones with a subnet.
-pub(super) const ZONES: [&str; 3] = ["us-east-1a", "us-east-1b", "us-east-1c"];
 
 /// Who made the templates.
 const ROOT: &str = "arn:aws:iam::123456789012:root";
@@ -79,7 +80,7 @@ fn instance(x: &mut Xml, r: &Region, i: &Instance) {
     x.nest("monitoring", |x| {
         x.text("state", "disabled");
     });
-    x.text("subnetId", subnet(&i.zone)).text("vpcId", VPC).text("privateIpAddress", &i.private_ip).text("sourceDestCheck", true);
+    x.text("subnetId", subnet_of(&i.zone)).text("vpcId", VPC).text("privateIpAddress", &i.private_ip).text("sourceDestCheck", true);
     x.text("architecture", "x86_64").text("rootDeviceType", "ebs").text("rootDeviceName", "/dev/xvda").texts("blockDeviceMapping", [""; 0]);
     x.text("virtualizationType", "hvm").text("hypervisor", "xen").text("ebsOptimized", false).texts("networkInterfaceSet", [""; 0]);
     x.texts("groupSet", [""; 0]);
@@ -99,11 +100,6 @@ fn state(x: &mut Xml, name: &str, state: Ec2State) {
     x.nest(name, |x| {
         x.text("code", state.code()).text("name", state.as_str());
     });
-}
-
-/// One subnet to a zone.
-pub(super) fn subnet(zone: &str) -> String {
-    format!("subnet-{:017x}", zone.bytes().fold(0u64, |n, b| n.wrapping_mul(131).wrapping_add(u64::from(b))))
 }
 
 fn describe_status(r: &mut Region, p: &Params, x: &mut Xml) -> ApiResult<()> {
@@ -165,6 +161,76 @@ fn describe_images(r: &mut Region, p: &Params, x: &mut Xml) -> ApiResult<()> {
     Ok(())
 }
 
+fn describe_key_pairs(r: &mut Region, p: &Params, x: &mut Xml) -> ApiResult<()> {
+    let names = r.describe_key_pairs(&p.owned("KeyName"))?;
+    let made = r.wall_at(SimTime::ZERO);
+    x.list("keySet", names, |x, name| {
+        x.text("keyPairId", format_args!("key-{:017x}", number(&name))).text("keyName", &name).text("keyType", "rsa");
+        x.text("keyFingerprint", "00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff").text("createTime", made).texts("tagSet", [""; 0]);
+    });
+    Ok(())
+}
+
+/// The same for the same name.
+fn number(name: &str) -> u64 {
+    name.bytes().fold(0, |n, b| n.wrapping_mul(131).wrapping_add(u64::from(b)))
+}
+
+fn describe_security_groups(r: &mut Region, p: &Params, x: &mut Xml) -> ApiResult<()> {
+    let page = Paging::RESULTS.cut(p, r.describe_security_groups(&p.owned("GroupId"))?)?;
+    x.list("securityGroupInfo", &page.items, |x, id| {
+        x.text("ownerId", ACCOUNT).text("groupId", id).text("groupName", "default").text("groupDescription", "default VPC security group");
+        x.text("vpcId", VPC).texts("ipPermissions", [""; 0]).texts("ipPermissionsEgress", [""; 0]).texts("tagSet", [""; 0]);
+        x.text("securityGroupArn", format_args!("arn:aws:ec2:{REGION}:{ACCOUNT}:security-group/{id}"));
+    });
+    x.maybe("nextToken", page.next);
+    Ok(())
+}
+
+fn describe_subnets(r: &mut Region, p: &Params, x: &mut Xml) -> ApiResult<()> {
+    let page = Paging::RESULTS.cut(p, r.describe_subnets(&p.owned("SubnetId"))?)?;
+    x.list("subnetSet", &page.items, |x, subnet| {
+        x.text("subnetId", &subnet.id).text("subnetArn", format_args!("arn:aws:ec2:{REGION}:{ACCOUNT}:subnet/{}", subnet.id));
+        x.text("state", "available").text("ownerId", ACCOUNT).text("vpcId", VPC).text("cidrBlock", "172.31.0.0/20");
+        x.texts("ipv6CidrBlockAssociationSet", [""; 0]).text("assignIpv6AddressOnCreation", false);
+        x.text("availableIpAddressCount", subnet.free_addresses).text("availabilityZone", &subnet.zone);
+        x.text("defaultForAz", true).text("mapPublicIpOnLaunch", false).texts("tagSet", [""; 0]);
+    });
+    x.maybe("nextToken", page.next);
+    Ok(())
+}
+
+fn describe_offerings(r: &mut Region, p: &Params, x: &mut Xml) -> ApiResult<()> {
+    if p.text("LocationType") != Some("availability-zone") {
+        return Err(ApiError::new("InvalidParameterValue", "The simulated region knows offerings by availability-zone alone"));
+    }
+    let (mut types, mut zones) = (Vec::new(), Vec::new());
+    for filter in p.list("Filter") {
+        match filter.required("Name")? {
+            "instance-type" => types = filter.owned("Value"),
+            "location" => zones = filter.owned("Value"),
+            name => return Err(ApiError::new("InvalidParameterValue", format!("The filter '{name}' is invalid"))),
+        }
+    }
+    let page = Paging::RESULTS.cut(p, r.describe_instance_type_offerings(&types, &zones)?)?;
+    x.list("instanceTypeOfferingSet", &page.items, |x, offer| {
+        x.text("instanceType", &offer.instance_type).text("locationType", "availability-zone").text("location", &offer.zone);
+    });
+    x.maybe("nextToken", page.next);
+    Ok(())
+}
+
+fn describe_types(r: &mut Region, p: &Params, x: &mut Xml) -> ApiResult<()> {
+    let page = Paging::RESULTS.cut(p, r.describe_instance_types(&p.owned("InstanceType"))?)?;
+    x.list("instanceTypeSet", &page.items, |x, (name, vcpus)| {
+        x.text("instanceType", name).text("currentGeneration", true).nest("vCpuInfo", |x| {
+            x.text("defaultVCpus", vcpus).text("defaultCores", vcpus / 2).text("defaultThreadsPerCore", 2);
+        });
+    });
+    x.maybe("nextToken", page.next);
+    Ok(())
+}
+
 fn describe_templates(r: &mut Region, p: &Params, x: &mut Xml) -> ApiResult<()> {
     let mut names = p.owned("LaunchTemplateName");
     names.extend(p.owned("LaunchTemplateId"));
@@ -186,7 +252,10 @@ fn describe_versions(r: &mut Region, p: &Params, x: &mut Xml) -> ApiResult<()> {
     x.list("launchTemplateVersionSet", &page.items, |x, v| {
         x.text("launchTemplateId", &v.id).text("launchTemplateName", &v.name).text("versionNumber", v.version).text("createTime", made);
         x.text("createdBy", ROOT).text("defaultVersion", v.is_default).nest("launchTemplateData", |x| {
-            x.text("imageId", &v.spec.image).text("instanceType", &v.spec.instance_type);
+            x.text("imageId", &v.spec.image).text("instanceType", &v.spec.instance_type).maybe("keyName", v.spec.key_pair.as_ref());
+            if !v.spec.security_groups.is_empty() {
+                x.texts("securityGroupIdSet", &v.spec.security_groups);
+            }
         });
     });
     x.maybe("nextToken", page.next);

@@ -1,16 +1,16 @@
 //! Elastic Load Balancing, the first generation: classic load balancers.
 
 use super::Actions;
-use super::ec2::SECURITY_GROUP;
-use super::ec2::VPC;
-use super::ec2::ZONES;
-use super::ec2::subnet;
 use super::query::Paging;
 use super::query::Params;
 use super::query::Xml;
 use crate::cloud::sim::ACCOUNT;
 use crate::cloud::sim::ApiResult;
 use crate::cloud::sim::Region;
+use crate::cloud::sim::supply::SECURITY_GROUP;
+use crate::cloud::sim::supply::VPC;
+use crate::cloud::sim::supply::ZONES;
+use crate::cloud::sim::supply::subnet_of;
 use crate::model::InstanceId;
 
 pub(super) const ACTIONS: Actions = &[
@@ -44,7 +44,7 @@ fn describe_load_balancers(r: &mut Region, p: &Params, x: &mut Xml) -> ApiResult
         });
         x.texts("BackendServerDescriptions", [""; 0])
             .texts("AvailabilityZones", ZONES)
-            .texts("Subnets", ZONES.map(subnet))
+            .texts("Subnets", ZONES.map(subnet_of))
             .text("VPCId", VPC);
         x.list("Instances", &b.instances, |x, id| {
             x.text("InstanceId", id);

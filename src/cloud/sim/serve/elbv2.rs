@@ -1,10 +1,6 @@
 //! Elastic Load Balancing, the second generation.
 
 use super::Actions;
-use super::ec2::SECURITY_GROUP;
-use super::ec2::VPC;
-use super::ec2::ZONES;
-use super::ec2::subnet;
 use super::query::Paging;
 use super::query::Params;
 use super::query::Xml;
@@ -13,6 +9,10 @@ use crate::cloud::TargetState;
 use crate::cloud::sim::ApiError;
 use crate::cloud::sim::ApiResult;
 use crate::cloud::sim::Region;
+use crate::cloud::sim::supply::SECURITY_GROUP;
+use crate::cloud::sim::supply::VPC;
+use crate::cloud::sim::supply::ZONES;
+use crate::cloud::sim::supply::subnet_of;
 use crate::model::InstanceId;
 use crate::model::TargetGroupArn;
 
@@ -110,7 +110,7 @@ fn describe_load_balancers(r: &mut Region, p: &Params, x: &mut Xml) -> ApiResult
             x.text("Code", "active");
         });
         x.text("Type", "application").list("AvailabilityZones", ZONES, |x, zone| {
-            x.text("ZoneName", zone).text("SubnetId", subnet(zone));
+            x.text("ZoneName", zone).text("SubnetId", subnet_of(zone));
         });
         x.texts("SecurityGroups", [SECURITY_GROUP]).text("IpAddressType", "ipv4");
     });

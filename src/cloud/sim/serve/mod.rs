@@ -1,7 +1,7 @@
 //! The simulated region over HTTP on loopback: AWS's wire protocols, instance metadata, the orchestrators and a control page, on one port.
 //!
 //! ```text
-//! POST /                                AWS: the service is told by `Version`, the action by `Action`
+//! POST /                                AWS: the service is told by `Version`, the action by `Action`; Service Quotas by `X-Amz-Target`
 //! *    /imds/{instance}/latest/…        instance metadata: the value of AWS_EC2_METADATA_SERVICE_ENDPOINT is …/imds/{instance}
 //! *    /orchestrators/{instance}/…      the orchestrator on that instance
 //! *    /control…                        scenario, trouble, time, ground truth (see `control`)
@@ -16,9 +16,11 @@ mod control;
 mod ec2;
 mod elb;
 mod elbv2;
+mod iam;
 mod imds;
 mod pace;
 mod query;
+mod quotas;
 pub mod scenario;
 mod socket;
 mod sts;
@@ -212,6 +214,9 @@ async fn aws(State(shared): State<Arc<Shared>>, ConnectInfo(cut): ConnectInfo<Cu
         world.requests += 1;
         format!("{:08x}-0000-4000-8000-{:012x}", shared.key & 0xffff_ffff, world.requests)
     };
+    if let Some(target) = request.headers().get("x-amz-target").and_then(|value| value.to_str().ok()) {
+        return quotas::answer(&shared, &caller, &request_id, &target.to_owned(), &cut).await;
+    }
     let pairs = match Form::<Vec<(String, String)>>::from_request(request, &()).await {
         Ok(Form(pairs)) => pairs,
         Err(e) => {
@@ -252,6 +257,7 @@ fn find(pairs: Vec<(String, String)>) -> Result<Found, (Service, ApiError)> {
         Service::Elb => elb::ACTIONS,
         Service::Ec2 => ec2::ACTIONS,
         Service::Sts => sts::ACTIONS,
+        Service::Iam => iam::ACTIONS,
     };
     let Some(action) = params.text("Action") else {
         return Err((service, ApiError::new("MissingAction", "The request must contain the parameter Action")));

@@ -194,6 +194,8 @@ pub(super) enum Service {
     Ec2,
     /// Security tokens.
     Sts,
+    /// Permissions.
+    Iam,
 }
 
 impl Service {
@@ -205,6 +207,7 @@ impl Service {
             "2012-06-01" => Some(Self::Elb),
             "2016-11-15" => Some(Self::Ec2),
             "2011-06-15" => Some(Self::Sts),
+            "2010-05-08" => Some(Self::Iam),
             _ => None,
         }
     }
@@ -216,6 +219,7 @@ impl Service {
             Self::Elb => "http://elasticloadbalancing.amazonaws.com/doc/2012-06-01/",
             Self::Ec2 => "http://ec2.amazonaws.com/doc/2016-11-15/",
             Self::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
+            Self::Iam => "https://iam.amazonaws.com/doc/2010-05-08/",
         }
     }
 
@@ -223,7 +227,7 @@ impl Service {
     pub(super) fn xml(self) -> Xml {
         match self {
             Self::Ec2 => Xml::ec2(),
-            Self::AutoScaling | Self::ElbV2 | Self::Elb | Self::Sts => Xml::query(),
+            Self::AutoScaling | Self::ElbV2 | Self::Elb | Self::Sts | Self::Iam => Xml::query(),
         }
     }
 
@@ -234,7 +238,7 @@ impl Service {
             Self::Ec2 => {
                 format!("{HEAD}<{action}Response xmlns=\"{ns}\"><requestId>{request_id}</requestId>{body}</{action}Response>")
             }
-            Self::AutoScaling | Self::ElbV2 | Self::Elb | Self::Sts => format!(
+            Self::AutoScaling | Self::ElbV2 | Self::Elb | Self::Sts | Self::Iam => format!(
                 "{HEAD}<{action}Response xmlns=\"{ns}\"><{action}Result>{body}</{action}Result>\
                  <ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{action}Response>"
             ),
@@ -249,7 +253,7 @@ impl Service {
                 "{HEAD}<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors>\
                  <RequestID>{request_id}</RequestID></Response>"
             ),
-            Self::AutoScaling | Self::ElbV2 | Self::Elb | Self::Sts => {
+            Self::AutoScaling | Self::ElbV2 | Self::Elb | Self::Sts | Self::Iam => {
                 let side = if failure.status < 500 { "Sender" } else { "Receiver" };
                 let ns = self.namespace();
                 format!(

@@ -32,6 +32,7 @@ fn description() -> Arc<GroupDescription> {
             health: InstanceHealth::Healthy,
             protected: true,
             launch: launch("3"),
+            weight: 1,
         }],
         suspended: BTreeMap::from([(Process::AddToLoadBalancer, "User suspended at …".to_owned())]),
         tags: BTreeMap::from([("bellrock:hold".to_owned(), "1 & <2>".to_owned())]),
@@ -42,6 +43,10 @@ fn description() -> Arc<GroupDescription> {
         health_check_grace_s: 300,
         launch: launch("$Default"),
         availability_zones: vec!["us-east-1a".into(), "us-east-1b".into()],
+        subnets: Vec::new(),
+        mixed: None,
+        warm_pool: None,
+        deletion_protection: None,
     };
     Arc::new(GroupDescription {
         group,

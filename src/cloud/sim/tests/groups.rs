@@ -214,6 +214,51 @@ fn a_launch_from_a_missing_image_fails_with_an_activity_and_is_tried_again() {
 }
 
 #[test]
+fn what_a_describe_shows_as_lacking_is_what_the_next_launch_fails_for() {
+    let spec = || VersionSpec { key_pair: Some("ops".into()), security_groups: vec!["sg-1".into()], ..VersionSpec::default() };
+    type Take = fn(&mut Region);
+    let lost: [(Take, &str); 6] = [
+        (|r| r.remove_key_pair("ops"), "key pair 'ops'"),
+        (|r| r.remove_security_group("sg-1"), "security group 'sg-1'"),
+        (|r| ["us-east-1a", "us-east-1b"].into_iter().for_each(|zone| r.remove_subnet(zone)), "subnet ID"),
+        (|r| ["us-east-1a", "us-east-1b"].into_iter().for_each(|zone| r.fill_subnet(zone, 0)), "free addresses"),
+        (|r| ["us-east-1a", "us-east-1b"].into_iter().for_each(|zone| r.withdraw_type("m5.large", zone)), "not supported"),
+        (|r| r.set_vcpu_quota(Some(1)), "vCPU limit of 1"),
+    ];
+    for (take, words) in lost {
+        let (mut r, _) = with_group(0, 5, 0);
+        let version = r.add_template_version("orca", spec()).unwrap();
+        r.update_launch_template(&name(), "orca", &version.to_string()).unwrap();
+        let subnets = r.group_now(&name()).unwrap().group.subnets;
+        let zones = ["us-east-1a", "us-east-1b"].map(str::to_owned);
+        let all_there = |r: &mut Region| {
+            r.describe_key_pairs(&["ops".into()]).is_ok()
+                && r.describe_security_groups(&["sg-1".into()]).is_ok()
+                && r.describe_subnets(&subnets).is_ok_and(|found| found.iter().all(|subnet| subnet.free_addresses > 0))
+                && r.describe_instance_type_offerings(&["m5.large".into()], &zones).unwrap().len() == 2
+                && r.get_vcpu_quota().unwrap() > 1
+        };
+        assert!(all_there(&mut r));
+        take(&mut r);
+        assert!(!all_there(&mut r), "{words}");
+        r.set_desired_capacity(&name(), 1, false).unwrap();
+        pass(&mut r, 5);
+        let message = r.describe_scaling_activities(Some(&name()), &[]).unwrap()[0].message.clone().unwrap_or_default();
+        assert!(message.contains(words) && r.members(&name()).is_empty(), "{words}: {message}");
+    }
+}
+
+#[test]
+fn a_subnet_with_one_address_left_takes_one_instance_and_no_more() {
+    let (mut r, _) = with_group(0, 5, 0);
+    r.fill_subnet("us-east-1a", 1);
+    r.fill_subnet("us-east-1b", 0);
+    r.set_desired_capacity(&name(), 3, false).unwrap();
+    pass(&mut r, 600);
+    assert_eq!(in_service(&r), 1);
+}
+
+#[test]
 fn a_boot_that_fails_leaves_the_group_and_is_replaced() {
     let (mut r, _) = with_group(0, 5, 0);
     let bad = VersionSpec { boot: Boot { failure: 1.0, ..Boot::default() }, ..VersionSpec::default() };

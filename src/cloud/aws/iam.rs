@@ -1,0 +1,184 @@
+//! IAM, asked what the credentials in use may do, by hand-written calls.
+//!
+//! What must stay true: only a plain no counts. What depends on a condition that the simulation is not told of (a tag, an address) may be
+//! allowed all the same, and session policies and those of VPC endpoints are seen by nobody here.
+
+use futures::future::try_join_all;
+use serde::Deserialize;
+
+use super::Aws;
+use super::call::nonsense;
+use super::call::pages;
+use super::signed::Service;
+use crate::cloud::Ask;
+use crate::cloud::Caller;
+use crate::cloud::Error;
+use crate::cloud::Kind;
+use crate::cloud::Result;
+
+/// Of IAM's Query API.
+const VERSION: &str = "2010-05-08";
+/// Results to a page; IAM's largest.
+const PAGE: &str = "1000";
+const SIMULATE: &str = "SimulatePrincipalPolicy";
+
+#[derive(Debug, Deserialize)]
+struct Simulated {
+    #[serde(rename = "SimulatePrincipalPolicyResult")]
+    result: Results,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Results {
+    evaluation_results: Members<Evaluation>,
+    marker: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Members<T> {
+    #[serde(rename = "member", default = "Vec::new")]
+    all: Vec<T>,
+}
+
+impl<T> Default for Members<T> {
+    fn default() -> Self {
+        Self { all: Vec::new() }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Evaluation {
+    eval_action_name: String,
+    eval_decision: String,
+    #[serde(default)]
+    missing_context_values: Members<String>,
+}
+
+impl Evaluation {
+    fn is_a_plain_no(&self) -> bool {
+        match self.eval_decision.as_str() {
+            "explicitDeny" => true,
+            "implicitDeny" => self.missing_context_values.all.is_empty(),
+            _ => false,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct RoleAnswer {
+    #[serde(rename = "GetRoleResult")]
+    result: RoleResult,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RoleResult {
+    role: Role,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Role {
+    arn: String,
+}
+
+/// Whose policies count: a user's own, or those of the role behind a session. `None` for who has none, such as the account's root.
+fn principal(caller: &str) -> Option<String> {
+    let parts: Vec<&str> = caller.splitn(6, ':').collect();
+    let [_, partition, service, _, account, rest] = parts.as_slice() else { return None };
+    match (*service, rest.split('/').collect::<Vec<_>>().as_slice()) {
+        ("iam", ["user", ..]) => Some(caller.to_owned()),
+        ("sts", ["assumed-role", role, _session]) => Some(format!("arn:{partition}:iam::{account}:role/{role}")),
+        _ => None,
+    }
+}
+
+impl Aws {
+    /// Of these actions on these resources, those that IAM says no to.
+    pub(super) async fn simulate(&self, asks: &[Ask]) -> Result<Vec<String>> {
+        let caller = self.caller().await?.arn;
+        let Some(mut source) = principal(&caller) else {
+            return Err(Error::classify(SIMULATE, "NoPrincipal", 400, &format!("{caller} has no policies that could be asked for"), None));
+        };
+        match self.simulate_as(&source, asks).await {
+            // A session's ARN does not tell its role's path.
+            Err(error) if error.kind == Kind::Gone => source = self.role(&source).await?,
+            other => return other,
+        }
+        self.simulate_as(&source, asks).await
+    }
+
+    async fn role(&self, arn: &str) -> Result<String> {
+        const ACTION: &str = "GetRole";
+        let name = arn.rsplit('/').next().unwrap_or_default().to_owned();
+        let document = self.gate.pass(ACTION, self.signed.query(Service::Iam, VERSION, ACTION, &[("RoleName".to_owned(), name)])).await?;
+        let answer: RoleAnswer = quick_xml::de::from_str(&document).map_err(|error| nonsense(ACTION, error.to_string()))?;
+        Ok(answer.result.role.arn)
+    }
+
+    async fn simulate_as(&self, source: &str, asks: &[Ask]) -> Result<Vec<String>> {
+        let one = async |ask: &Ask| {
+            pages(SIMULATE, usize::MAX, async |marker| {
+                let mut fields = vec![("PolicySourceArn".to_owned(), source.to_owned()), ("MaxItems".to_owned(), PAGE.to_owned())];
+                fields.extend(ask.actions.iter().zip(1..).map(|(action, n)| (format!("ActionNames.member.{n}"), (*action).to_owned())));
+                fields.extend(ask.resources.iter().zip(1..).map(|(arn, n)| (format!("ResourceArns.member.{n}"), arn.clone())));
+                fields.extend(marker.map(|marker| ("Marker".to_owned(), marker)));
+                let document = self.gate.pass(SIMULATE, self.signed.query(Service::Iam, VERSION, SIMULATE, &fields)).await?;
+                let answer: Simulated = quick_xml::de::from_str(&document).map_err(|error| nonsense(SIMULATE, error.to_string()))?;
+                let no = answer.result.evaluation_results.all.into_iter().filter(Evaluation::is_a_plain_no);
+                Ok((no.map(|one| one.eval_action_name).collect(), answer.result.marker))
+            })
+            .await
+        };
+        let found: Vec<Vec<String>> = try_join_all(asks.iter().map(one)).await?;
+        let mut all: Vec<String> = found.into_iter().flatten().collect();
+        all.sort();
+        all.dedup();
+        Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_are_those_of_the_user_or_of_the_role_behind_the_session() {
+        let table = [
+            ("arn:aws:sts::123456789012:assumed-role/on-call/ann", Some("arn:aws:iam::123456789012:role/on-call")),
+            ("arn:aws-cn:sts::123456789012:assumed-role/on-call/ann", Some("arn:aws-cn:iam::123456789012:role/on-call")),
+            ("arn:aws:iam::123456789012:user/ops/ann", Some("arn:aws:iam::123456789012:user/ops/ann")),
+            ("arn:aws:iam::123456789012:root", None),
+            ("arn:aws:sts::123456789012:federated-user/ann", None),
+            ("", None),
+        ];
+        for (caller, source) in table {
+            assert_eq!(principal(caller).as_deref(), source, "{caller}");
+        }
+    }
+
+    #[test]
+    fn what_depends_on_a_condition_that_nobody_told_is_no_plain_no() {
+        let document = "<SimulatePrincipalPolicyResponse xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\"><SimulatePrincipalPolicyResult>\
+             <EvaluationResults>\
+             <member><EvalActionName>a:Allowed</EvalActionName><EvalDecision>allowed</EvalDecision><MatchedStatements/></member>\
+             <member><EvalActionName>a:Denied</EvalActionName><EvalDecision>explicitDeny</EvalDecision><MissingContextValues/></member>\
+             <member><EvalActionName>a:Nowhere</EvalActionName><EvalDecision>implicitDeny</EvalDecision></member>\
+             <member><EvalActionName>a:ByTag</EvalActionName><EvalDecision>implicitDeny</EvalDecision>\
+             <MissingContextValues><member>aws:ResourceTag/team</member></MissingContextValues></member>\
+             <member><EvalActionName>a:Novel</EvalActionName><EvalDecision>perhaps</EvalDecision></member>\
+             </EvaluationResults><IsTruncated>false</IsTruncated></SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>";
+        let answer: Simulated = quick_xml::de::from_str(document).expect("a document");
+        let no: Vec<&str> = answer
+            .result
+            .evaluation_results
+            .all
+            .iter()
+            .filter(|one| one.is_a_plain_no())
+            .map(|one| one.eval_action_name.as_str())
+            .collect();
+        assert_eq!(no, ["a:Denied", "a:Nowhere"]);
+    }
+}
