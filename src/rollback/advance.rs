@@ -153,7 +153,7 @@ impl Progress {
                 let enough = if self.stage() == Stage::Canary { 1 } else { plan.count };
                 let known = |id: &InstanceId| plan.backends.iter().all(|b| facts.backends.get(b).is_some_and(|f| f.has(id)));
                 let news = group.instances.iter().any(|i| i.state == LifecycleState::InService && !known(&i.id));
-                if news || group.healthy_in_service() >= to_usize(enough) { all() } else { BTreeSet::new() }
+                if news || group.healthy_weight() >= enough { all() } else { BTreeSet::new() }
             }
             Stage::Close | Stage::Gone | Stage::Verify | Stage::Bake | Stage::PutBack => all(),
         }
@@ -324,8 +324,4 @@ impl Progress {
         let refresh = self.overdue_holds(look);
         if refresh.is_empty() { Ok(()) } else { Err(Next::Do(refresh)) }
     }
-}
-
-fn to_usize(count: u32) -> usize {
-    usize::try_from(count).unwrap_or(usize::MAX)
 }

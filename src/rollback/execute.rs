@@ -39,6 +39,7 @@ use crate::cloud;
 use crate::cloud::Kind;
 use crate::model::GroupName;
 use crate::model::Moment;
+use crate::model::weight;
 
 use call::carry_out;
 use service::Service;
@@ -330,8 +331,7 @@ impl<'a> Work<'a> {
     fn wonders(&mut self, facts: &mut Facts, at: Moment) -> Option<GroupName> {
         let name = &self.plan.restore.name;
         let group = facts.group(name)?;
-        let missing = matches!(self.progress.stage(), Stage::Canary | Stage::Await)
-            && alive(group).count() < usize::try_from(group.capacity.desired).ok()?;
+        let missing = matches!(self.progress.stage(), Stage::Canary | Stage::Await) && weight(alive(group)) < group.capacity.desired;
         if !missing {
             self.missing = None;
             facts.launch_failures.remove(name);
@@ -350,7 +350,7 @@ impl<'a> Work<'a> {
         world.sink.tell(&Event::Waiting {
             cluster: self.plan.cluster.clone(),
             stage: self.progress.stage(),
-            serving: group.map_or(0, |g| facts.serving(g).count()),
+            serving: group.map_or(0, |g| facts.serving_weight(g)),
             count: self.plan.count,
             text: text.clone(),
             usual: wait::usual(self.plan, facts, self.progress.stage(), request.settle),

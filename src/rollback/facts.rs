@@ -34,6 +34,7 @@ use crate::model::LifecycleState;
 use crate::model::Moment;
 use crate::model::TargetGroupArn;
 use crate::model::sort_by_age;
+use crate::model::weight;
 
 /// Calls in flight at once; enough to hide latency, few enough for an account's request bucket (draining.md §4.12).
 pub const IN_FLIGHT: usize = 16;
@@ -203,6 +204,13 @@ impl Facts {
             .iter()
             .filter(in_service)
             .filter(move |i| backends.iter().all(|b| self.backends.get(b).is_some_and(|facts| facts.serves(&i.id))))
+    }
+}
+
+impl Facts {
+    /// How much of the group's sizes those count for that [serve](Self::serving): their number, unless the group weighs them.
+    pub fn serving_weight(&self, group: &Group) -> u32 {
+        weight(self.serving(group))
     }
 }
 

@@ -262,9 +262,6 @@ fn seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok
     serializer.serialize_u64(time.as_secs())
 }
 
-fn to_usize(count: u32) -> usize {
-    usize::try_from(count).unwrap_or(usize::MAX)
-}
 
 #[cfg(test)]
 mod tests;

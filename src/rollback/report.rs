@@ -36,7 +36,7 @@ pub enum Event {
         /// Where it is.
         stage: Stage,
         /// Restored instances that serve.
-        serving: usize,
+        serving: u32,
         /// How many have to.
         count: u32,
         /// For what.

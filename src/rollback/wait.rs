@@ -31,8 +31,8 @@ pub fn usual(plan: &ClusterPlan, facts: &Facts, stage: Stage, settle: Duration) 
 
 /// AWS calls as many instances healthy as there have to be; what is missing is a load balancer's word.
 fn up(plan: &ClusterPlan, facts: &Facts, stage: Stage) -> bool {
-    let enough = if stage == Stage::Canary { 1 } else { plan.count as usize };
-    facts.group(&plan.restore.name).is_some_and(|group| group.healthy_in_service() >= enough)
+    let enough = if stage == Stage::Canary { 1 } else { plan.count };
+    facts.group(&plan.restore.name).is_some_and(|group| group.healthy_weight() >= enough)
 }
 
 /// The command that shows why it is late.

@@ -89,9 +89,8 @@ impl Sink for Progress {
             Event::Waiting { cluster, stage: _, serving, count, text, usual, look_at } => {
                 let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
                 let line = clusters.entry(cluster.clone()).or_default();
-                let serving = u64::try_from(*serving).unwrap_or(u64::MAX);
                 let usually = usual.map(|usual| format!(", usually {}", show_duration(usual))).unwrap_or_default();
-                self.bar(line, cluster, serving, u64::from(*count), &format!("{text}{usually}"));
+                self.bar(line, cluster, u64::from(*serving), u64::from(*count), &format!("{text}{usually}"));
                 if self.live.is_none() && line.last != *text {
                     let usually = usual.map(|usual| format!(" (usually {})", show_duration(usual))).unwrap_or_default();
                     self.print(&format!("{cluster}: waiting for {text}{usually}"));

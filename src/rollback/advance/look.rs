@@ -8,7 +8,6 @@ use super::GONE;
 use super::Next;
 use super::SURVEY_FRESH;
 use super::Stop;
-use super::to_usize;
 use crate::model::Group;
 use crate::model::GroupName;
 use crate::model::Hold;
@@ -70,9 +69,9 @@ impl<'a> Look<'a> {
         Ok(())
     }
 
-    /// Enough restored instances serve; the number that does is told too.
-    pub fn serves(&self, restored: &Group) -> (bool, usize) {
-        let serving = self.facts.serving(restored).count();
-        (serving >= to_usize(self.plan.count), serving)
+    /// Enough of the restored group serves; how much of its sizes does is told too.
+    pub fn serves(&self, restored: &Group) -> (bool, u32) {
+        let serving = self.facts.serving_weight(restored);
+        (serving >= self.plan.count, serving)
     }
 }

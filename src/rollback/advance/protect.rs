@@ -11,13 +11,13 @@ use super::Look;
 use super::Progress;
 use super::STALE;
 use super::Step;
-use super::to_usize;
 use crate::model::Group;
 use crate::model::GroupInstance;
 use crate::model::GroupName;
 use crate::model::InstanceId;
 use crate::model::LifecycleState;
 use crate::model::Moment;
+use crate::model::weight;
 
 /// What has to be done before the group may get smaller.
 pub(super) enum Guard {
@@ -77,10 +77,10 @@ impl Progress {
 }
 
 /// How many have still to end: those beyond the size that was found, or beyond who was found where that is more. Nobody where that is not known.
-pub(super) fn surplus(planned: &GroupPlan, group: &Group) -> usize {
+pub(super) fn surplus(planned: &GroupPlan, group: &Group) -> u32 {
     let Some(members) = &planned.record.members else { return 0 };
-    let found = alive(group).filter(|i| members.iter().any(|m| m.id == i.id)).count();
-    alive(group).count().saturating_sub(found.max(to_usize(planned.record.found.capacity.desired)))
+    let found = weight(alive(group).filter(|i| members.iter().any(|m| m.id == i.id)));
+    weight(alive(group)).saturating_sub(found.max(planned.record.found.capacity.desired))
 }
 
 /// Living members that were found with no protection: it is ours to set, and to take off.

@@ -10,7 +10,6 @@ use super::Next;
 use super::Progress;
 use super::Step;
 use super::Watch;
-use super::to_usize;
 use crate::model::Capacity;
 use crate::model::Group;
 use crate::model::InstanceHealth;
@@ -56,7 +55,7 @@ impl Progress {
         if !steps.is_empty() {
             return Some(Next::Do(steps));
         }
-        self.up = if group.healthy_in_service() >= to_usize(look.plan.count) { self.up.or(Some(look.at)) } else { None };
+        self.up = if group.healthy_weight() >= look.plan.count { self.up.or(Some(look.at)) } else { None };
         let (enough, serving) = look.serves(group);
         let settled = self.is_settled(look);
         if enough && settled {
@@ -70,7 +69,7 @@ impl Progress {
         if enough {
             return Some(Next::Wait("agents to see the hold".to_owned()));
         }
-        let (up, count) = (group.healthy_in_service(), look.plan.count);
+        let (up, count) = (group.healthy_weight(), look.plan.count);
         let usual = match look.plan.first_health.as_secs() {
             0 => String::new(),
             seconds => format!(" (checks take {seconds} s)"),

@@ -25,7 +25,6 @@ use super::frozen;
 use super::generation_of;
 use super::is_recorded;
 use super::record;
-use super::to_usize;
 use super::unfrozen;
 use crate::model::Capacity;
 use crate::model::Hold;
@@ -97,7 +96,7 @@ pub(super) fn lay_out(request: &Request, facts: &Facts, choice: &Choice<'_>, now
     let untouched = groups().all(|g| matches!(Hold::parse(&g.tags), Ok(None)) && !is_recorded(g));
     let emptied = choice.retire.iter().all(|v| alive(&v.group).next().is_none());
     let needed = choice.count.unwrap_or(if choice.singleton.is_some() { 1 } else { FLOOR }).max(before.capacity.desired);
-    let serves = resume.is_empty() && before.capacity.desired >= needed && facts.serving(restore).count() >= to_usize(needed);
+    let serves = resume.is_empty() && before.capacity.desired >= needed && facts.serving_weight(restore) >= needed;
     if untouched && emptied && serves && retire.iter().all(|g| g.before == g.after) {
         return None;
     }
