@@ -383,6 +383,8 @@ async fn one_restore(instances: u32) -> Result<Restored> {
     let request = Request { service_urls, canary: Canary::Never, ..Request::of("shop", "ann@laptop") };
     let world = World {
         scaling: &cloud,
+        compute: &cloud,
+        caller: &cloud,
         balancing: &cloud,
         service: &Answers,
         clock: &clock,

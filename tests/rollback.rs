@@ -10,6 +10,7 @@ use std::path::Path;
 
 use bellrock::model::Timestamp;
 use bellrock::rollback::Facts;
+use bellrock::rollback::Refusal;
 use bellrock::rollback::Request;
 use bellrock::rollback::plan::plan;
 
@@ -55,6 +56,10 @@ fn said(request: &Request, facts: &Facts, now: Timestamp) -> String {
         Err(refusals) => {
             for refusal in refusals {
                 line(format_args!("refused: {}", refusal.code()));
+                if let Refusal::CannotLaunch { causes, .. } = &refusal {
+                    let codes: Vec<&str> = causes.iter().map(|cause| cause.code().trim_start_matches("preflight-")).collect();
+                    line(format_args!("  causes: {}", codes.join(", ")));
+                }
             }
         }
     }

@@ -130,7 +130,7 @@ async fn look(finding: &mut Finding, aws: &Aws, request: &Request, service: &Htt
     finding.caller = Some(aws.caller().await?);
     let (clock, journal, cancel) = (SystemClock::start(), Journal::none(), CancellationToken::new());
     let seed = RandomState::new().hash_one(&request.owner);
-    let world = World { scaling: aws, balancing: aws, service, clock: &clock, journal: &journal, sink: &Silent, cancel: &cancel, seed };
+    let world = World { scaling: aws, compute: aws, caller: aws, balancing: aws, service, clock: &clock, journal: &journal, sink: &Silent, cancel: &cancel, seed };
     let facts = rollback::look(&world, request).await?;
     finding.groups = rows(&facts);
     match plan::plan(request, &facts, clock.now().wall) {

@@ -231,7 +231,7 @@ impl<'a> Run<'a> {
 
     fn world<'w>(&'w self, aws: &'w Aws, journal: &'w Journal, sink: &'w Timeline<'_>) -> World<'w> {
         let (service, clock, cancel, seed) = (self.service, &self.clock, self.cancel, self.seed);
-        World { scaling: aws, balancing: aws, service, clock, journal, sink, cancel, seed }
+        World { scaling: aws, compute: aws, caller: aws, balancing: aws, service, clock, journal, sink, cancel, seed }
     }
 
     fn journal(&self, n: usize) -> Result<Journal, Failure> {

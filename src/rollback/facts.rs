@@ -3,6 +3,8 @@
 //! What must stay true: reading costs one describe per fifty groups and one health call per load balancer, whatever the number of
 //! instances; facts hold what was read and judge nothing. A read may be stale (draining.md §4.6); whoever decides allows for it.
 
+pub mod supply;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -36,6 +38,10 @@ use crate::model::TargetGroupArn;
 use crate::model::sort_by_age;
 use crate::model::weight;
 
+pub use supply::Supply;
+
+use supply::Policies;
+
 /// Calls in flight at once; enough to hide latency, few enough for an account's request bucket (draining.md §4.12).
 pub const IN_FLIGHT: usize = 16;
 
@@ -62,6 +68,10 @@ pub struct Facts {
     pub refreshes_unknown: BTreeMap<GroupName, String>,
     /// Scheduled actions of the groups a rollback would touch, or why they cannot be read.
     pub scheduled: BTreeMap<GroupName, Result<Vec<ScheduledAction>, String>>,
+    /// Scaling policies of the groups to be restored, those that are switched on.
+    pub policies: Policies,
+    /// What launches of the groups to be restored need.
+    pub supply: Supply,
     /// Why AWS's last try to launch an instance of a group came to nothing; only of groups that wait for instances.
     pub launch_failures: BTreeMap<GroupName, String>,
     /// Groups that begin like the application and are named by nobody's rules.

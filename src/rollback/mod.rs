@@ -32,12 +32,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cloud;
 use crate::cloud::AutoScaling;
+use crate::cloud::Caller;
+use crate::cloud::Compute;
 use crate::cloud::LoadBalancing;
 use crate::model::Clock;
+use crate::model::Group;
 
 pub use execute::execute;
 pub use facts::Facts;
 pub use facts::IN_FLIGHT;
+
+use facts::supply::Ahead;
+
 pub use journal::Journal;
 pub use plan::Canary;
 pub use plan::Finding;
@@ -69,6 +75,10 @@ const SURVEYS: u32 = 6;
 pub struct World<'a> {
     /// Groups.
     pub scaling: &'a dyn AutoScaling,
+    /// What launches need.
+    pub compute: &'a dyn Compute,
+    /// Who asks, and what they may do.
+    pub caller: &'a dyn Caller,
     /// Load balancers.
     pub balancing: &'a dyn LoadBalancing,
     /// The service that users reach.
@@ -193,6 +203,14 @@ async fn read(world: &World<'_>, request: &Request) -> cloud::Result<Facts> {
     let mut facts = facts::survey(world.scaling, &request.application, world.seed).await?;
     facts.surveyed = Some(asked);
     let involved = plan::involved(request, &facts);
-    facts::look_closer(world.scaling, world.balancing, &mut facts, &involved, world.seed).await?;
+    let restored = plan::restored(request, &facts);
+    let held: Vec<Group> = involved.iter().filter_map(|name| facts.group(name)).cloned().collect();
+    let ahead = Ahead { scaling: world.scaling, compute: world.compute, caller: world.caller };
+    let (closer, (policies, supply)) = futures::join!(
+        facts::look_closer(world.scaling, world.balancing, &mut facts, &involved, world.seed),
+        facts::supply::look_ahead(ahead, &restored, &held, world.seed)
+    );
+    closer?;
+    (facts.policies, facts.supply) = (policies, supply);
     Ok(facts)
 }

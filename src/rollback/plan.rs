@@ -164,6 +164,12 @@ pub fn involved(request: &Request, facts: &Facts) -> BTreeSet<GroupName> {
     choices.iter().flat_map(|c| c.retire.iter().chain([&c.restore])).map(|v| v.group.name.clone()).collect()
 }
 
+/// The groups that would be restored; what launches need is looked at for these alone.
+pub fn restored(request: &Request, facts: &Facts) -> Vec<Group> {
+    let (choices, _) = choice::choose(request, facts);
+    choices.into_iter().map(|c| c.restore.group.clone()).collect()
+}
+
 /// Makes the plan.
 ///
 /// # Errors
@@ -194,6 +200,10 @@ pub fn plan(request: &Request, facts: &Facts, now: Timestamp) -> Result<Plan, Ve
         return Err(refusals);
     }
     let findings = preflight::examine(request, facts, &clusters, now);
+    refusals.extend(choices.iter().filter_map(|choice| objections::cannot_launch(choice, &findings)));
+    if !refusals.is_empty() {
+        return Err(refusals);
+    }
     Ok(Plan { request: request.clone(), clusters, findings, notes })
 }
 
@@ -261,7 +271,6 @@ fn generation_of(request: &Request, choice: &Choice<'_>, now: Timestamp) -> (u64
 fn seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(time.as_secs())
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ mod canary;
 mod fleet;
 mod others;
 mod storm;
+mod supply;
 mod undo;
 
 use std::sync::Mutex;
@@ -45,7 +46,18 @@ async fn go(fleet: &Fleet, request: &Request) -> Outcome {
 
 async fn go_with(fleet: &Fleet, request: &Request, service: &Answers, cancel: &CancellationToken, sink: &dyn Sink) -> Outcome {
     let (clock, journal) = (fleet.clock(), Journal::none());
-    let world = World { scaling: fleet, balancing: fleet, service, clock: &clock, journal: &journal, sink, cancel, seed: 7 };
+    let world = World {
+        scaling: fleet,
+        compute: fleet,
+        caller: fleet,
+        balancing: fleet,
+        service,
+        clock: &clock,
+        journal: &journal,
+        sink,
+        cancel,
+        seed: 7,
+    };
     run(&world, request).await
 }
 
@@ -232,7 +244,18 @@ async fn who_may_not_ask_for_refreshes_is_told_and_rolls_back_all_the_same() {
     let fleet = Fleet { no_refreshes: true, ..redeployed() };
     let (clock, journal, cancel, service) = (fleet.clock(), Journal::none(), CancellationToken::new(), Answers(true));
     let (scaling, balancing) = (&fleet, &fleet);
-    let world = World { scaling, balancing, service: &service, clock: &clock, journal: &journal, sink: &Silent, cancel: &cancel, seed: 7 };
+    let world = World {
+        scaling,
+        compute: &fleet,
+        caller: &fleet,
+        balancing,
+        service: &service,
+        clock: &clock,
+        journal: &journal,
+        sink: &Silent,
+        cancel: &cancel,
+        seed: 7,
+    };
     let (plan, facts) = prepare(&world, &request(600)).await.unwrap();
     let told = |group: &str| plan.clusters[0].notes.iter().any(|note| note.contains(&format!("refresh of {group} is under way cannot be")));
     assert!(told("spin-ha-v023") && told("spin-ha-v024"), "{:?}", plan.clusters[0].notes);
@@ -263,7 +286,18 @@ async fn a_version_that_appears_while_the_person_reads_the_plan_stops_it_before_
     let fleet = redeployed();
     let (clock, journal, cancel, service) = (fleet.clock(), Journal::none(), CancellationToken::new(), Answers(true));
     let (scaling, balancing) = (&fleet, &fleet);
-    let world = World { scaling, balancing, service: &service, clock: &clock, journal: &journal, sink: &Silent, cancel: &cancel, seed: 7 };
+    let world = World {
+        scaling,
+        compute: &fleet,
+        caller: &fleet,
+        balancing,
+        service: &service,
+        clock: &clock,
+        journal: &journal,
+        sink: &Silent,
+        cancel: &cancel,
+        seed: 7,
+    };
     let (plan, facts) = prepare(&world, &request(600)).await.unwrap();
     tokio::time::sleep(Duration::from_secs(60)).await;
     fleet.appear("spin-ha-v025", (3, 3, 6), false);
@@ -339,6 +373,8 @@ async fn a_dry_run_changes_nothing() {
     let (clock, journal, cancel) = (fleet.clock(), Journal::none(), CancellationToken::new());
     let world = World {
         scaling: &fleet,
+        compute: &fleet,
+        caller: &fleet,
         balancing: &fleet,
         service: &Answers(true),
         clock: &clock,

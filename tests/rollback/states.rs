@@ -1,9 +1,14 @@
 //! The states: an application's groups as a table of few words, and what is asked for.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bellrock::cloud::Blueprint;
+use bellrock::cloud::Image;
+use bellrock::cloud::Offer;
 use bellrock::cloud::ScheduledAction;
+use bellrock::cloud::Subnet;
 use bellrock::model::CAPACITY_TAG;
 use bellrock::model::Capacity;
 use bellrock::model::Group;
@@ -15,9 +20,11 @@ use bellrock::model::InstanceHealth;
 use bellrock::model::InstanceId;
 use bellrock::model::LaunchSource;
 use bellrock::model::LifecycleState;
+use bellrock::model::Override;
 use bellrock::model::Process;
 use bellrock::model::TargetGroupArn;
 use bellrock::model::Timestamp;
+use bellrock::model::WarmPool;
 use bellrock::rollback::Canary;
 use bellrock::rollback::Facts;
 use bellrock::rollback::Request;
@@ -27,7 +34,10 @@ use bellrock::rollback::facts::BackendFacts;
 use bellrock::rollback::facts::Cluster;
 use bellrock::rollback::facts::Member;
 use bellrock::rollback::facts::Standing;
+use bellrock::rollback::facts::Supply;
 use bellrock::rollback::facts::Version;
+use bellrock::rollback::facts::supply::Look;
+use bellrock::rollback::facts::supply::Unread;
 use bellrock::rollback::plan::GroupPlan;
 use bellrock::rollback::record::RECORD_TAG;
 use bellrock::rollback::record::Role;
@@ -240,6 +250,70 @@ fn but(mut facts: Facts, change: impl FnOnce(&mut Facts)) -> Facts {
     facts
 }
 
+/// A state in which everything that launches of the old group need is there, but for what is taken away. `living` of its three live.
+fn launching(living: u32, old: impl FnOnce(G) -> G, take: impl FnOnce(&mut Supply)) -> Facts {
+    let old = old(g("spin-ha-v023", "0/0/6").off().alive(living)).with(|g| {
+        g.subnets = ["subnet-a", "subnet-b"].map(str::to_owned).to_vec();
+        g.availability_zones = ["a", "b"].map(str::to_owned).to_vec();
+    });
+    let subnet = |zone: &str| Subnet { id: format!("subnet-{zone}"), zone: zone.to_owned(), free_addresses: 100 };
+    let blueprint = Blueprint {
+        image: Some("ami-1".to_owned()),
+        instance_type: Some("m5.large".to_owned()),
+        key_pair: Some("ops".to_owned()),
+        security_groups: ["sg-1", "sg-2"].map(str::to_owned).to_vec(),
+    };
+    let there = |id: &str| (id.to_owned(), Look::There(()));
+    let mut supply = Supply {
+        blueprints: [(LaunchSource { name: "orca".to_owned(), version: Some("1".to_owned()) }, Look::There(blueprint))].into(),
+        images: [("ami-1".to_owned(), Look::There(Image { id: "ami-1".to_owned(), state: "available".to_owned() }))].into(),
+        key_pairs: [there("ops")].into(),
+        security_groups: ["sg-1", "sg-2"].map(there).into(),
+        subnets: ["a", "b"].map(|zone| (format!("subnet-{zone}"), Look::There(subnet(zone)))).into(),
+        offers: Some(["a", "b"].map(|zone| Offer { instance_type: "m5.large".to_owned(), zone: zone.to_owned() }).into()),
+        vcpus: [("m5.large".to_owned(), 2), ("g5.xlarge".to_owned(), 4)].into(),
+        running: Some([("m5.large".to_owned(), 10), ("g5.xlarge".to_owned(), 10)].into()),
+        quota: Some(64),
+        forbidden: Vec::new(),
+        unread: Vec::new(),
+    };
+    take(&mut supply);
+    but(facts(vec![old, new()]), |f| f.supply = supply)
+}
+
+fn same(g: G) -> G {
+    g
+}
+
+fn gone<T>() -> Look<T> {
+    Look::Gone("it does not exist".to_owned())
+}
+
+fn full(supply: &mut Supply, free: u32) {
+    for look in supply.subnets.values_mut() {
+        if let Look::There(subnet) = look {
+            subnet.free_addresses = free;
+        }
+    }
+}
+
+fn unread(what: &'static str, permission: &'static str, denied: bool) -> Unread {
+    Unread { what, permission, denied, problem: "AWS's words".to_owned() }
+}
+
+/// Members count for 4 each.
+fn weighted(g: G) -> G {
+    let choice = |one: &str| Override { instance_type: Some(one.to_owned()), weight: Some(4), launch: None };
+    g.with(|g| {
+        g.mixed = Some(vec![choice("m5.2xlarge"), choice("m6i.2xlarge")]);
+        g.instances.iter_mut().for_each(|i| i.weight = 4);
+    })
+}
+
+fn pool(state: &str, size: u32) -> WarmPool {
+    WarmPool { state: state.to_owned(), min: 1, size }
+}
+
 fn scheduled(on: &str, minutes: i64) -> Facts {
     let due = ScheduledAction { name: "office-hours".to_owned(), due: Some(Timestamp(NOW.0 + minutes * 60_000)) };
     but(facts(vec![old(), new()]), |f| drop(f.scheduled.insert(GroupName::from(on), Ok(vec![due]))))
@@ -392,6 +466,99 @@ pub fn all() -> Vec<State> {
     state("CloudFormation's group (F61)", ask(), facts(vec![old().tag("aws:cloudformation:stack-name", "spin"), new()]));
     state("an unhealthy member", ask(), facts(vec![old().with(|g| g.instances[0].health = InstanceHealth::Unhealthy), new()]));
     state("no service to ask", Request { service_urls: Vec::new(), ..ask() }, facts(vec![old(), new()]));
+    // What launches need (F54), and what may fight.
+    let image_gone = |s: &mut Supply| drop(s.images.insert("ami-1".to_owned(), gone()));
+    state("all that launches need is there", ask(), launching(0, same, |_| {}));
+    state("the image is gone (F54)", ask(), launching(0, same, image_gone));
+    state("the image is gone, and all that is needed lives", ask(), launching(3, same, image_gone));
+    state("the image is gone, and no more than lives is asked for", only("spin-ha", Some(2)), launching(2, same, image_gone));
+    state(
+        "the image is gone, and a warm pool has enough",
+        ask(),
+        launching(1, |g| g.with(|g| g.warm_pool = Some(pool("Stopped", 2))), image_gone),
+    );
+    state(
+        "the image is disabled",
+        ask(),
+        launching(0, same, |s| {
+            drop(s.images.insert("ami-1".to_owned(), Look::There(Image { id: "ami-1".to_owned(), state: "disabled".to_owned() })))
+        }),
+    );
+    state("the key pair is gone (F54)", ask(), launching(1, same, |s| drop(s.key_pairs.insert("ops".to_owned(), gone()))));
+    state("a security group is gone (F54)", ask(), launching(1, same, |s| drop(s.security_groups.insert("sg-2".to_owned(), gone()))));
+    state("the template is gone (F54)", ask(), launching(1, same, |s| s.blueprints.values_mut().for_each(|look| *look = gone())));
+    state("one of two subnets is gone", ask(), launching(0, same, |s| drop(s.subnets.insert("subnet-a".to_owned(), gone()))));
+    state("every subnet is gone", ask(), launching(0, same, |s| s.subnets.values_mut().for_each(|look| *look = gone())));
+    state(
+        "one subnet is gone and of the other nobody knows",
+        ask(),
+        launching(0, same, |s| {
+            s.subnets.insert("subnet-a".to_owned(), gone());
+            s.subnets.remove("subnet-b");
+            s.unread.push(unread("subnets", "ec2:DescribeSubnets", false));
+        }),
+    );
+    state("subnets with too few addresses", ask(), launching(0, same, |s| full(s, 1)));
+    state("subnets with just enough addresses", ask(), launching(1, same, |s| full(s, 1)));
+    state("full subnets, and all that is needed lives", ask(), launching(3, same, |s| full(s, 0)));
+    state("the type is offered nowhere", ask(), launching(0, same, |s| s.offers = Some(BTreeSet::new())));
+    state(
+        "the type is offered in one zone of two",
+        ask(),
+        launching(0, same, |s| s.offers.as_mut().expect("offers").retain(|offer| offer.zone == "a")),
+    );
+    state("a quota that is short", ask(), launching(0, same, |s| s.quota = Some(25)));
+    state("a quota that is just enough", ask(), launching(0, same, |s| s.quota = Some(26)));
+    state(
+        "reads that are denied",
+        ask(),
+        launching(0, same, |s| {
+            *s = Supply {
+                unread: vec![unread("images", "ec2:DescribeImages", true), unread("key pairs", "ec2:DescribeKeyPairs", true)],
+                ..Supply::default()
+            };
+        }),
+    );
+    state(
+        "what IAM says no to",
+        ask(),
+        launching(0, same, |s| s.forbidden = vec!["autoscaling:SuspendProcesses".to_owned(), "autoscaling:DeleteTags".to_owned()]),
+    );
+    state("several things that launches need are gone", ask(), {
+        launching(0, same, |s| {
+            s.key_pairs.insert("ops".to_owned(), gone());
+            s.images.insert("ami-1".to_owned(), gone());
+        })
+    });
+    state(
+        "its own, before the switch, and the image is gone by now",
+        ask(),
+        but(facts(restored(ME, 5)), |f| {
+            f.supply = launching(0, same, image_gone).supply;
+            f.clusters.values_mut().flat_map(|c| &mut c.versions).for_each(|v| v.group.instances.truncate(1));
+        }),
+    );
+    state("a warm pool on the newest", ask(), facts(vec![old(), new().with(|g| g.warm_pool = Some(pool("Running", 3)))]));
+    state(
+        "weights",
+        ask(),
+        facts(vec![weighted(g("spin-ha-v023", "0/4/24").off().alive(1)), weighted(g("spin-ha-v024", "12/12/24").alive(3))]),
+    );
+    state(
+        "weights, and the restored one serves already",
+        ask(),
+        facts(vec![weighted(g("spin-ha-v023", "12/12/24").alive(3)), g("spin-ha-v024", "0/0/0")]),
+    );
+    state(
+        "deletion protection on the newest",
+        ask(),
+        facts(vec![old(), new().with(|g| g.deletion_protection = Some("prevent-all-deletion".to_owned()))]),
+    );
+    state(
+        "a scaling policy",
+        ask(),
+        but(facts(vec![old(), new()]), |f| drop(f.policies.insert(GroupName::from("spin-ha-v023"), vec!["cpu-60".to_owned()]))),
+    );
     // An unfinished one (F62).
     state("its own, before the switch", ask(), facts(restored(ME, 5)));
     state("its own, after the switch", ask(), facts(switched(ME, 5)));

@@ -274,6 +274,8 @@ impl Typed {
         let mortal = Mortal { left: AtomicU32::new(steps), dead: Notify::new() };
         let world = rollback::World {
             scaling: scaling.as_ref(),
+            compute: &cloud,
+            caller: &cloud,
             balancing: &cloud,
             service: &service,
             clock: self.clock.as_ref(),

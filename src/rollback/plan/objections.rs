@@ -4,6 +4,7 @@ use super::super::facts::Backend;
 use super::super::facts::Facts;
 use super::super::facts::backends_of;
 use super::Choice;
+use super::Finding;
 use super::Refusal;
 use super::Request;
 use super::Way;
@@ -85,4 +86,12 @@ fn cannot_end(group: &Group) -> Option<Refusal> {
     }
     let stuck = group.suspended.contains_key(&Process::Terminate) && alive(group).next().is_some() && ending_resumed(group).is_none();
     stuck.then(|| Refusal::TerminateSuspended { group: name() })
+}
+
+/// Why waiting for the restored group would come to nothing. One that has begun goes on: it has groups to put in order, and may be undone.
+pub(super) fn cannot_launch(choice: &Choice<'_>, findings: &[Finding]) -> Option<Refusal> {
+    let group = &choice.restore.group.name;
+    let causes: Vec<Finding> = findings.iter().filter(|finding| finding.blocks(group)).cloned().collect();
+    let is_fresh = choice.held().all(|version| !is_recorded(&version.group));
+    (is_fresh && !causes.is_empty()).then(|| Refusal::CannotLaunch { group: group.clone(), causes })
 }

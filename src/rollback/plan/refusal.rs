@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::Serializer;
 use serde::ser::SerializeMap;
 
+use super::Finding;
 use crate::model::GroupName;
 use crate::model::InstanceId;
 
@@ -89,6 +90,14 @@ pub enum Refusal {
         group: GroupName,
         /// Target group or classic load balancer.
         load_balancer: String,
+    },
+    /// It would wait for instances until its time was up.
+    #[error("{group} cannot be restored: {}", .causes.iter().map(|cause| format!("[{}] {cause}", cause.code())).collect::<Vec<_>>().join("; "))]
+    CannotLaunch {
+        /// The group to restore.
+        group: GroupName,
+        /// What is in the way, each with a page of its own.
+        causes: Vec<Finding>,
     },
     /// Its members would live on at 0/0/0, and somebody wanted that.
     #[error("Terminate is suspended on {group} although it is not disabled: its instances would not end")]
@@ -206,6 +215,7 @@ impl Refusal {
             Self::GroupBeingDeleted { .. } => "rollback-group-being-deleted",
             Self::RefreshInProgress { .. } => "rollback-refresh-in-progress",
             Self::LoadBalancerGone { .. } => "rollback-load-balancer-gone",
+            Self::CannotLaunch { .. } => "rollback-cannot-launch",
             Self::TerminateSuspended { .. } => "rollback-terminate-suspended",
             Self::Protected { .. } => "rollback-protected",
             Self::InStandby { .. } => "rollback-in-standby",
@@ -240,6 +250,7 @@ impl Refusal {
             Self::RefreshInProgress { group, .. } => {
                 format!("wait for it, or cancel it: aws autoscaling cancel-instance-refresh --auto-scaling-group-name {group}")
             }
+            Self::CannotLaunch { causes, .. } => causes.iter().map(Finding::next_step).collect::<Vec<_>>().join("; "),
             Self::LoadBalancerGone { group, .. } => {
                 format!(
                     "create it anew, detach it from {group} (aws autoscaling detach-traffic-sources), or choose another version with --to"

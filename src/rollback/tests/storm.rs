@@ -45,6 +45,8 @@ async fn weather(seed: u64, troubles: &[Trouble], stale: Duration) -> (Sim, Vec<
     for _ in 0..RUNS {
         let world = World {
             scaling: &cloud,
+            compute: &cloud,
+            caller: &cloud,
             balancing: &cloud,
             service: &Answers(true),
             clock: &clock,

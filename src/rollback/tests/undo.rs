@@ -185,7 +185,18 @@ async fn where_the_record_names_no_members_an_undo_makes_nothing_smaller_and_say
     });
     let (clock, journal, cancel, service) = (fleet.clock(), Journal::none(), CancellationToken::new(), Answers(true));
     let (scaling, balancing) = (&fleet, &fleet);
-    let world = World { scaling, balancing, service: &service, clock: &clock, journal: &journal, sink: &Silent, cancel: &cancel, seed: 7 };
+    let world = World {
+        scaling,
+        compute: &fleet,
+        caller: &fleet,
+        balancing,
+        service: &service,
+        clock: &clock,
+        journal: &journal,
+        sink: &Silent,
+        cancel: &cancel,
+        seed: 7,
+    };
     let (plan, facts) = prepare(&world, &undo()).await.unwrap();
     assert!(plan.clusters[0].notes.iter().any(|note| note.contains("desired stays 4")), "{:?}", plan.clusters[0].notes);
     assert!(matches!(Outcome::from(execute(&world, &plan, facts).await), Outcome::Done(_)));
