@@ -107,6 +107,21 @@ async fn doctor_says_what_a_rollback_would_do_or_what_would_stop_it_and_changes_
     assert_eq!(groups.len(), 4);
     assert_eq!((groups[0].0.as_str(), groups[0].1.as_bool()), (Some("spinnaker-main-v023"), Some(true)), "{groups:?}");
     assert_eq!(region["plan"]["clusters"][0]["restore"]["name"], "spinnaker-main-v023", "{region:#}");
+    let launches = &region["launches"][0];
+    assert_eq!((&launches["group"], &launches["from"][0]), (&"spinnaker-main-v023".into(), &"spinnaker:1".into()), "{launches:#}");
+    assert_eq!(launches["images"][0], serde_json::json!(["ami-00000000000000023", "available"]), "{launches:#}");
+    assert!(launches["free_addresses"].as_u64().is_some_and(|free| free > 100), "{launches:#}");
+    assert_eq!(launches["types"][0], serde_json::json!(["m5.large", ["us-east-1a", "us-east-1b"]]), "{launches:#}");
+    assert!(region["vcpus"]["in_use"].as_u64().is_some_and(|used| used >= 2 * 8), "{region:#}");
+
+    // All that is needed lives, so that a lost image is a warning on a calm day.
+    let lost =
+        sim.http().post(format!("{}/control/incident", sim.endpoint)).json(&serde_json::json!({ "remove_image": "ami-00000000000000023" }));
+    assert!(lost.send().await.expect("answers").status().is_success());
+    let (_, said) = sim.examined(&["spinnaker"]).await;
+    let findings = said["regions"][0]["plan"]["findings"].as_array().expect("a list");
+    let told = |code: &str| findings.iter().any(|f| f["code"] == code && f["severity"] == "warning");
+    assert!(told("preflight-image-unusable"), "{said:#}");
 
     // Restored by somebody else at this moment, in an application that does not exist, and for users who are not served.
     let hold = "generation=1 expires=2099-01-01T00:00:00Z owner=bob@desk";

@@ -1,5 +1,7 @@
 //! `bellrock doctor APPLICATION`: what a rollback would meet, on a day on which nobody needs one. Reads only.
 
+mod launches;
+
 use std::collections::hash_map::RandomState;
 use std::fmt::Write;
 use std::hash::BuildHasher;
@@ -36,6 +38,8 @@ use crate::rollback::Silent;
 use crate::rollback::World;
 use crate::rollback::plan;
 use crate::rollback::show;
+use launches::Launches;
+use launches::Vcpus;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Ends with 0 when a rollback could begin now, with 1 when something would stop it. Changes nothing.\n\n\
@@ -55,6 +59,9 @@ struct Finding {
     /// Whose credentials these are.
     caller: Option<CallerIdentity>,
     groups: Vec<Row>,
+    /// What those that would be restored are launched from.
+    launches: Vec<Launches>,
+    vcpus: Option<Vcpus>,
     /// What a rollback would do now.
     plan: Option<Plan>,
     /// Why it would not begin.
@@ -104,6 +111,8 @@ async fn examine(subject: &Subject, region: Option<String>, owner: &str, service
         region: name,
         caller: None,
         groups: Vec::new(),
+        launches: Vec::new(),
+        vcpus: None,
         plan: None,
         refusals: Vec::new(),
         blind: Vec::new(),
@@ -130,9 +139,22 @@ async fn look(finding: &mut Finding, aws: &Aws, request: &Request, service: &Htt
     finding.caller = Some(aws.caller().await?);
     let (clock, journal, cancel) = (SystemClock::start(), Journal::none(), CancellationToken::new());
     let seed = RandomState::new().hash_one(&request.owner);
-    let world = World { scaling: aws, compute: aws, caller: aws, balancing: aws, service, clock: &clock, journal: &journal, sink: &Silent, cancel: &cancel, seed };
+    let world = World {
+        scaling: aws,
+        compute: aws,
+        caller: aws,
+        balancing: aws,
+        service,
+        clock: &clock,
+        journal: &journal,
+        sink: &Silent,
+        cancel: &cancel,
+        seed,
+    };
     let facts = rollback::look(&world, request).await?;
     finding.groups = rows(&facts);
+    finding.launches = plan::restored(request, &facts).iter().map(|group| Launches::of(group, &facts.supply)).collect();
+    finding.vcpus = Vcpus::of(&facts.supply);
     match plan::plan(request, &facts, clock.now().wall) {
         Ok(plan) => finding.plan = Some(plan),
         Err(refusals) => finding.refusals = refusals,
@@ -168,6 +190,12 @@ fn text(finding: &Finding) -> String {
             cells.into_iter().chain([row.hold.clone().unwrap_or_else(|| "-".to_owned())])
         }));
         let _ = writeln!(text, "{table}");
+    }
+    for launches in &finding.launches {
+        let _ = writeln!(text, "{launches}");
+    }
+    if let Some(vcpus) = &finding.vcpus {
+        let _ = writeln!(text, "{vcpus}");
     }
     for answer in &finding.services {
         let _ = match &answer.problem {
