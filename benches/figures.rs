@@ -80,22 +80,25 @@ fn figure(what: impl Into<String>, goal: impl Into<String>, measured: impl Into<
 }
 
 fn main() -> ExitCode {
-    let Some(binary) = std::env::args().nth(1) else {
-        eprintln!("usage: figures PATH-OF-THE-BELLROCK-BINARY; benches/run builds and runs it");
+    let parts = ["idle", "calls", "look", "plan", "restore", "storm"];
+    let wanted: Vec<String> = std::env::args().skip(2).collect();
+    let (Some(binary), true) = (std::env::args().nth(1), wanted.iter().all(|part| parts.contains(&part.as_str()))) else {
+        eprintln!("usage: figures PATH-OF-THE-BELLROCK-BINARY [{}]…; benches/run builds and runs it", parts.join("|"));
         return ExitCode::from(2);
     };
     let binary = Path::new(&binary);
     println!("| | goal | measured |\n|---|---|---|");
-    let parts: [&dyn Fn() -> Result<Vec<Figure>>; 5] = [
+    let work: [&dyn Fn() -> Result<Vec<Figure>>; 6] = [
         &|| idle(binary),
         &|| in_virtual_time(calls_of_an_idle_hour()),
         &|| in_virtual_time(last_look()),
+        &|| first_plan(binary),
         &|| in_virtual_time(restore()),
         &|| storms(binary),
     ];
     let mut all_met = true;
-    for part in parts {
-        match part() {
+    for (_, work) in parts.iter().zip(work).filter(|(part, _)| wanted.is_empty() || wanted.iter().any(|wanted| wanted == *part)) {
+        match work() {
             Ok(figures) => figures.iter().for_each(|f| {
                 println!("| {} | {} | {}{} |", f.what, f.goal, f.measured, if f.met { "" } else { " **missed**" });
                 all_met &= f.met;
@@ -163,6 +166,50 @@ fn idle(binary: &Path) -> Result<Vec<Figure>> {
         figure("idle agent, resident memory", "≤ 20 MiB", format!("{now:.1} MiB (peak {peak:.1})"), peak <= 20.0),
         figure("idle agent, one core", "≤ 0.2 %", format!("{percent:.2} % over {} s", IDLE.as_secs()), percent <= 0.2),
     ])
+}
+
+/// From the start of `bellrock rollback --dry-run` to its end, with the plan of twenty clusters, against a served region.
+fn first_plan(binary: &Path) -> Result<Vec<Figure>> {
+    const RUNS: usize = 9;
+    const GOAL: Duration = Duration::from_millis(300);
+    let folder = std::env::temp_dir().join(format!("bellrock-plan-{}", std::process::id()));
+    fs::create_dir_all(&folder)?;
+    let scenario = folder.join("redeployed.json");
+    fs::write(&scenario, fleet(20, 3, true).to_string())?;
+    let sim = Command::new(binary).arg("sim").arg("--scenario").arg(&scenario).stderr(Stdio::null()).stdout(Stdio::piped()).spawn();
+    let mut sim = sim.map(Running)?;
+    let mut ready = String::new();
+    BufReader::new(sim.0.stdout.take().ok_or("no pipe")?).read_line(&mut ready)?;
+    let ready: Value = serde_json::from_str(&ready)?;
+    let mut took = Vec::new();
+    for _ in 0..RUNS {
+        let mut rollback = Command::new(binary);
+        rollback.args(["rollback", "shop", "--dry-run", "--output", "json", "--endpoint"]).arg(ready["endpoint"].as_str().ok_or("none")?);
+        rollback.env_clear().envs([("AWS_ACCESS_KEY_ID", "ann"), ("AWS_SECRET_ACCESS_KEY", "none"), ("AWS_REGION", "us-east-1")]);
+        rollback.env("XDG_STATE_HOME", &folder).env("HOME", &folder).stderr(Stdio::null());
+        let began = Instant::now();
+        let ended = rollback.output()?;
+        took.push(began.elapsed());
+        let said: Value = serde_json::from_slice(&ended.stdout)?;
+        if said["plan"]["clusters"].as_array().map(Vec::len) != Some(20) {
+            return Err(format!("the plan is another: {said}").into());
+        }
+    }
+    drop(sim);
+    fs::remove_dir_all(&folder)?;
+    took.sort();
+    let (middle, longest) = (took[RUNS / 2], took[RUNS - 1]);
+    Ok(vec![figure(
+        "rollback of 20 clusters: start of the process to the plan, preflight included",
+        format!("≤ {} ms", GOAL.as_millis()),
+        format!(
+            "{} ms in the middle, {} ms at most, of {RUNS}; a call takes {:.0} ms",
+            middle.as_millis(),
+            longest.as_millis(),
+            LATENCY_S * 1e3
+        ),
+        middle <= GOAL,
+    )])
 }
 
 /// The same seed and document give the same ids in every process.
@@ -342,20 +389,30 @@ impl Service for Answers {
     }
 }
 
-/// What a rollback of twenty clusters, all instances at once, adds to what AWS itself takes, and what its waiting costs. A canary would be one boot
-/// more, which is AWS's.
+/// What a rollback of twenty clusters, and of two hundred, all instances at once, adds to what AWS itself takes, and what its waiting costs. A
+/// canary would be one boot more, which is AWS's.
 async fn restore() -> Result<Vec<Figure>> {
     let began = Instant::now();
-    let small = one_restore(2).await?;
-    let large = one_restore(20).await?;
+    let small = one_restore(20, 2).await?;
+    let large = one_restore(20, 20).await?;
     let real = began.elapsed();
     let added = large.took - large.aws;
+    let began = Instant::now();
+    let huge = one_restore(200, 20).await?;
+    let huge_real = began.elapsed();
+    let huge_added = huge.took - huge.aws;
     Ok(vec![
         figure(
             "rollback of 20 clusters of 20: time above AWS's own (launch, boot, health checks, ends begun)",
             "≤ 2 s",
             format!("{:.2} s of {:.1} s ({:.1} s real)", added.as_secs_f64(), large.took.as_secs_f64(), real.as_secs_f64()),
             added <= Duration::from_secs(2),
+        ),
+        figure(
+            "rollback of 200 clusters of 20: the same",
+            "≤ 10 s",
+            format!("{:.2} s of {:.1} s ({:.1} s real)", huge_added.as_secs_f64(), huge.took.as_secs_f64(), huge_real.as_secs_f64()),
+            huge_added <= Duration::from_secs(10),
         ),
         figure(
             "rollback of 20 clusters: AWS calls per poll, at 2 and at 20 instances each",
@@ -374,9 +431,8 @@ struct Restored {
     per_poll: f64,
 }
 
-async fn one_restore(instances: u32) -> Result<Restored> {
-    const CLUSTERS: u32 = 20;
-    let (sim, clock) = simulate(1, fleet(CLUSTERS, instances, true))?;
+async fn one_restore(clusters: u32, instances: u32) -> Result<Restored> {
+    let (sim, clock) = simulate(1, fleet(clusters, instances, true))?;
     let cloud = sim.cloud("ann");
     let (journal, cancel) = (rollback::Journal::none(), CancellationToken::new());
     let service_urls = vec!["https://shop.example/health".to_owned()];
