@@ -403,7 +403,7 @@ impl Compute for Aws {
     async fn vcpu_quota(&self) -> Result<u32> {
         const ACTION: &str = "GetServiceQuota";
         let body = json!({ "ServiceCode": "ec2", "QuotaCode": STANDARD_QUOTA });
-        let call = self.signed.json(Service::ServiceQuotas, "ServiceQuotasV20190624", ACTION, &body);
+        let call = self.signed.json(Service::Quotas, "ServiceQuotasV20190624", ACTION, &body);
         let document = self.gate.pass(ACTION, call).await?;
         let answer: QuotaAnswer = serde_json::from_str(&document).map_err(|error| nonsense(ACTION, error.to_string()))?;
         let value = answer.quota.value;

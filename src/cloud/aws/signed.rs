@@ -46,7 +46,7 @@ pub(super) enum Service {
     /// Query protocol; one endpoint for a whole partition.
     Iam,
     /// JSON 1.1.
-    ServiceQuotas,
+    Quotas,
 }
 
 impl Service {
@@ -55,7 +55,7 @@ impl Service {
         match self {
             Self::Ec2 => "EC2",
             Self::Iam => "IAM",
-            Self::ServiceQuotas => "Service Quotas",
+            Self::Quotas => "Service Quotas",
         }
     }
 
@@ -64,14 +64,14 @@ impl Service {
         match self {
             Self::Ec2 => "ec2",
             Self::Iam => "iam",
-            Self::ServiceQuotas => "servicequotas",
+            Self::Quotas => "servicequotas",
         }
     }
 
     /// Where it is signed for.
     fn signing_region(self, region: &str) -> &str {
         match self {
-            Self::Ec2 | Self::ServiceQuotas => region,
+            Self::Ec2 | Self::Quotas => region,
             Self::Iam => Partition::of(region).home,
         }
     }
@@ -80,7 +80,7 @@ impl Service {
     fn address(self, region: &str, fips: bool) -> String {
         let (name, Partition { suffix, home, .. }) = (self.signing_name(), Partition::of(region));
         match self {
-            Self::Ec2 | Self::ServiceQuotas => format!("https://{name}{}.{region}.{suffix}", if fips { "-fips" } else { "" }),
+            Self::Ec2 | Self::Quotas => format!("https://{name}{}.{region}.{suffix}", if fips { "-fips" } else { "" }),
             Self::Iam if home == Partition::COMMERCIAL.home => format!("https://{name}{}.{suffix}", if fips { "-fips" } else { "" }),
             Self::Iam => format!("https://{name}.{home}.{suffix}"),
         }
@@ -307,7 +307,7 @@ mod tests {
             (Service::Iam, "us-east-2", true, "https://iam-fips.amazonaws.com"),
             (Service::Iam, "cn-northwest-1", false, "https://iam.cn-north-1.amazonaws.com.cn"),
             (Service::Iam, "us-gov-east-1", false, "https://iam.us-gov-west-1.amazonaws.com"),
-            (Service::ServiceQuotas, "cn-north-1", false, "https://servicequotas.cn-north-1.amazonaws.com.cn"),
+            (Service::Quotas, "cn-north-1", false, "https://servicequotas.cn-north-1.amazonaws.com.cn"),
         ];
         for (service, region, fips, address) in table {
             assert_eq!(service.address(region, fips), address);

@@ -214,8 +214,9 @@ async fn aws(State(shared): State<Arc<Shared>>, ConnectInfo(cut): ConnectInfo<Cu
         world.requests += 1;
         format!("{:08x}-0000-4000-8000-{:012x}", shared.key & 0xffff_ffff, world.requests)
     };
-    if let Some(target) = request.headers().get("x-amz-target").and_then(|value| value.to_str().ok()) {
-        return quotas::answer(&shared, &caller, &request_id, &target.to_owned(), &cut).await;
+    let target = request.headers().get("x-amz-target").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    if let Some(target) = target {
+        return quotas::answer(&shared, &caller, &request_id, &target, &cut).await;
     }
     let pairs = match Form::<Vec<(String, String)>>::from_request(request, &()).await {
         Ok(Form(pairs)) => pairs,
