@@ -40,6 +40,9 @@ fn said(request: &Request, facts: &Facts, now: Timestamp) -> String {
                     let sizes = format!("{} > {} > {}", before.capacity, group.during, after.capacity);
                     let suspended = format!("{} > {}", names(&mut before.suspended.iter()), names(&mut after.suspended.iter()));
                     line(format_args!("  {role} {}: {sizes}; {suspended}; freezes {}", group.name, names(&mut group.frozen.iter())));
+                    if !group.kept.is_empty() {
+                        line(format_args!("  keep {}", bellrock::rollback::kept::text(&group.kept)));
+                    }
                 }
                 if let Some(canary) = &cluster.canary {
                     line(format_args!("  canary: {} for {} s at most", canary.sizes, canary.within.as_secs()));

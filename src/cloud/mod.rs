@@ -85,6 +85,10 @@ pub trait AutoScaling: Send + Sync + 'static {
     /// members is neither in service nor in standby: it has been chosen to end, or is still launching (draining.md §4.3). Twice is once.
     async fn protect(&self, group: &GroupName, instances: &[InstanceId], protected: bool) -> Result<Receipt>;
 
+    /// `EnterStandby` with decrement, 20 to a call: out of the load balancers, counted and checked no more, alive. AWS refuses all of a call when one
+    /// is not in service, so that none is decremented twice, and when desired would fall below min (draining.md §4.9).
+    async fn enter_standby(&self, group: &GroupName, instances: &[InstanceId]) -> Result<Receipt>;
+
     /// Creates or overwrites group tags (not propagated at launch).
     async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> Result<Receipt>;
 

@@ -662,6 +662,7 @@ impl<'a> Step<'a> {
         self.state.target = target;
         match self.state.durable.drain.as_mut() {
             None if ends => self.start(Reason::TargetTerminated, false),
+            None if self.state.target == Some(LifecycleState::Standby) => self.start(Reason::Standby, false),
             Some(drain) if ends && matches!(drain.progress, Progress::Draining | Progress::Stopping | Progress::Stopped) => {
                 if drain.reason != Reason::TargetTerminated {
                     drain.reason = Reason::TargetTerminated;

@@ -67,6 +67,9 @@ pub fn justify(
     let Some(group) = groups.iter().find(|g| &g.name == own_group) else {
         return Justification::NoAnswer(format!("{own_group} is absent from the describe"));
     };
+    if drain.reason == Reason::Standby {
+        return in_standby(group, own);
+    }
     let superseded = matches!(drain.reason, Reason::Superseded { .. });
     let disabled = superseded && (group.is_disabled() || policy.retired);
     match hold_on(group, now) {
@@ -112,6 +115,16 @@ pub fn justify(
         return wait;
     }
     min_size(policy, drain, group, own, asked, now)
+}
+
+/// Nothing is ended because of standby, whoever holds the group: intake stays closed until the instance is back in service.
+fn in_standby(group: &Group, own: &InstanceId) -> Justification {
+    match group.instance(own).map(|entry| &entry.state) {
+        None => Justification::NoAnswer(format!("{own} is absent from {}", group.name)),
+        Some(state) if state.is_ending() => Justification::Ending,
+        Some(LifecycleState::InService) => Justification::Cancel("the instance is back in service".to_owned()),
+        Some(state) => Justification::Hold(HeldWhy::LifecycleState, format!("the instance is {state}: it takes no work, and is not ended")),
+    }
 }
 
 /// Why the group's tags forbid any step that lowers capacity; `None` when they do not.

@@ -50,7 +50,7 @@ pub fn wanted(state: &State, policy: &Policy, kind: Kind) -> Wanted {
     };
     let cluster = match state.durable.drain.as_ref().map(|d| &d.reason) {
         Some(Reason::Superseded { .. }) => true,
-        Some(Reason::Operator { .. } | Reason::TargetTerminated) => false,
+        Some(Reason::Operator { .. } | Reason::TargetTerminated | Reason::Standby) => false,
         None => policy.retired || state.group.as_ref().is_some_and(|(_, g)| g.is_disabled()),
     };
     let fresh = |every| if matches!(state.phase, Phase::Validating) { Wanted::Since(state.since, every) } else { Wanted::Every(every) };

@@ -153,6 +153,8 @@ pub enum Reason {
     },
     /// AWS set the target lifecycle state to Terminated: scale-in, refresh, or somebody's terminate call.
     TargetTerminated,
+    /// Somebody sent the instance into standby, where it has no traffic and is to take no work either; nothing is ended for it.
+    Standby,
 }
 
 /// An operator's no to a drain that would otherwise start by itself.
@@ -358,6 +360,7 @@ impl fmt::Display for Reason {
             Self::Superseded { by } => write!(f, "superseded by {by}"),
             Self::Operator { by, why } => write!(f, "{by} asked: {why}"),
             Self::TargetTerminated => f.write_str("Auto Scaling is ending this instance"),
+            Self::Standby => f.write_str("the instance is in standby"),
         }
     }
 }

@@ -656,6 +656,21 @@ fn target_terminated_drains_without_a_call_of_our_own_f33() {
 }
 
 #[test]
+fn in_standby_it_takes_no_work_and_ends_nothing_until_it_is_back_in_service() {
+    let mut rig = Rig::new();
+    rig.run_s(100);
+    let expires = rig.now.wall.plus(Duration::from_secs(3600));
+    rig.old.tags.extend(Hold { generation: 1, owner: "ann@laptop".to_owned(), expires }.to_tags());
+    (rig.target, rig.old.instances[0].state) = (Some(LifecycleState::Standby), LifecycleState::Standby);
+    rig.run_s(600);
+    assert_eq!((rig.word(), &rig.intake, rig.terminations()), ("held", &Intake::Closed, 0));
+    assert_eq!(rig.state.phase().held(), Some(HeldWhy::LifecycleState));
+    (rig.target, rig.old.instances[0].state) = (Some(LifecycleState::InService), LifecycleState::InService);
+    rig.run_s(300);
+    assert_eq!((rig.word(), &rig.intake, rig.terminations()), ("working", &Intake::Open, 0));
+}
+
+#[test]
 fn the_orchestrator_is_stopped_between_two_justifications_and_started_again_when_called_off() {
     let mut rig = Rig::superseded();
     rig.policy.stop_grace = Some(Duration::from_secs(30));

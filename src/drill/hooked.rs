@@ -116,6 +116,10 @@ impl<H: Hooks> AutoScaling for Hooked<H> {
         self.cloud.protect(group, &self.hooks.protected(instances, protected), protected).await
     }
 
+    async fn enter_standby(&self, group: &GroupName, instances: &[InstanceId]) -> cloud::Result<Receipt> {
+        self.cloud.enter_standby(group, instances).await
+    }
+
     async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> cloud::Result<Receipt> {
         self.cloud.put_tags(group, &self.hooks.tagged(tags)).await
     }

@@ -303,6 +303,9 @@ fn bad_night(play: &mut Play, rng: &mut Pcg64Mcg) {
     play.oncall.meddled_after = rng.random_bool(0.2).then(|| Duration::from_secs(rng.random_range(5..120)));
     play.oncall.meddling = pick(rng, &[Meddling::Health, Meddling::Disables]);
     play.oncall.canary = rng.random_bool(0.4);
+    if play.oncall.then == Then::Undo {
+        little_work(play);
+    }
     if rng.random_bool(0.5) {
         return;
     }
@@ -311,6 +314,19 @@ fn bad_night(play: &mut Play, rng: &mut Pcg64Mcg) {
         [TroubleKind::Throttle, TroubleKind::ServerError, TroubleKind::Reset, TroubleKind::LoseReply, TroubleKind::ResourceContention]
     {
         play.region.trouble.push(Trouble::always(kind).with_probability(pick(rng, &[0.0, 0.02, 0.08])));
+    }
+}
+
+/// Few and long executions: some of the old group are gone when it is restored, and come anew; others are busy through an undoing.
+fn little_work(play: &mut Play) {
+    let main = play.clusters[0].name.clone();
+    for timed in &mut play.region.incidents {
+        if let Incident::Work(work) = &mut timed.what
+            && timed.at < play.deploy_at
+            && work.queue == main
+        {
+            (work.count, work.length) = (2, Span::between(900, 1500));
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod bake;
 mod canary;
 mod freeze;
 mod holds;
+mod keep;
 mod look;
 mod protect;
 mod put_back;
@@ -59,8 +60,8 @@ const SURVEY_FRESH: Duration = Duration::from_secs(10);
 const AGREE: u32 = 2;
 /// Refusals of the same step in a row before a person has to look.
 const STRIKES: u32 = 3;
-/// The same of protecting members: one that has begun to end spoils the call for all until looks show it.
-const PROTECT_STRIKES: u32 = 6;
+/// The same of a step that names members: one that has begun to end spoils the call for all until looks show it.
+const MEMBER_STRIKES: u32 = 6;
 
 /// What to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +97,8 @@ pub struct Progress {
     /// Registrations that were asked for, by direction.
     asked: BTreeMap<(Backend, InstanceId, bool), Moment>,
     protections: Protections,
+    /// Sent into standby, and when.
+    standby: BTreeMap<InstanceId, Moment>,
     released: BTreeSet<GroupName>,
     /// The last write.
     wrote: Option<Moment>,
@@ -125,6 +128,7 @@ impl Progress {
             held_before: Duration::ZERO,
             asked: BTreeMap::new(),
             protections: Protections::default(),
+            standby: BTreeMap::new(),
             released: BTreeSet::new(),
             wrote: None,
             up: None,
@@ -248,7 +252,7 @@ impl Progress {
                     self.wrote(step, at, false);
                 }
                 self.strikes += 1;
-                let most = if let Step::Protect { .. } = step { PROTECT_STRIKES } else { STRIKES };
+                let most = if let Step::Protect { .. } | Step::Standby { .. } = step { MEMBER_STRIKES } else { STRIKES };
                 (self.strikes >= most).then(|| Stop::Refused { error: error.clone() })
             }
         }
@@ -271,6 +275,14 @@ impl Progress {
             Step::Protect { instances, protected, .. } => {
                 if sure {
                     self.protections.wrote(instances, *protected, at);
+                }
+            }
+            Step::Standby { group, instances, decrement } => {
+                if let Some(watch) = self.watches.get_mut(group) {
+                    watch.wrote(at, sure, |shape| shape.capacity.desired = shape.capacity.desired.saturating_sub(*decrement));
+                }
+                if sure {
+                    self.standby.extend(instances.iter().map(|id| (id.clone(), at)));
                 }
             }
             Step::Suspend { group, processes } => {

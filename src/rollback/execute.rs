@@ -27,6 +27,7 @@ use super::facts;
 use super::facts::Backend;
 use super::facts::Facts;
 use super::journal::request_id;
+use super::kept;
 use super::plan::ClusterPlan;
 use super::plan::Plan;
 use super::plan::Request;
@@ -187,7 +188,7 @@ pub async fn execute(world: &World<'_>, plan: &Plan, mut facts: Facts) -> Report
         let due = work.iter().filter(|w| w.is_open()).map(|w| w.not_before.unwrap_or(now).since(now)).min().unwrap_or_default();
         nap(world, due.max(idle)).await;
     }
-    finish(world, plan, work, &service, started)
+    finish(world, plan, work, &facts, &service, started)
 }
 
 /// Asks AWS who may have changed what somebody else has changed.
@@ -392,7 +393,7 @@ impl Trouble {
     }
 }
 
-fn finish(world: &World<'_>, plan: &Plan, work: Vec<Work<'_>>, service: &Service<'_>, started: Moment) -> Report {
+fn finish(world: &World<'_>, plan: &Plan, work: Vec<Work<'_>>, facts: &Facts, service: &Service<'_>, started: Moment) -> Report {
     let now = world.clock.now();
     let all_done = work.iter().all(|w| w.stop.is_none());
     let changes = work.iter().map(|w| w.changes).sum();
@@ -404,6 +405,7 @@ fn finish(world: &World<'_>, plan: &Plan, work: Vec<Work<'_>>, service: &Service
                 let behind = w.plan.backends.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 let behind = if behind.is_empty() { "in service".to_owned() } else { format!("healthy behind {behind}") };
                 verified.push(format!("{}: {} instances {behind}", w.plan.restore.name, w.plan.count));
+                verified.extend(w.plan.retire.iter().filter_map(|planned| kept::account(facts.group(&planned.name)?)));
             }
             let left = if w.stop.is_some() { w.progress.left(w.plan) } else { Vec::new() };
             ClusterReport { cluster: w.plan.cluster.clone(), stage: w.progress.stage(), stop: w.stop, left }

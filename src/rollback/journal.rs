@@ -99,7 +99,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/rollback.jsonl");
         let journal = Journal::open(&path).unwrap();
-        let step = Step::Release { group: GroupName::from("app-v001"), capacity: CapacityTag::Kept };
+        let step = Step::Release { group: GroupName::from("app-v001"), capacity: CapacityTag::Kept, unkept: false };
         journal.intend(Timestamp(0), "app", &step).unwrap();
         journal.result(Timestamp(1), "app", &step, &Ok(Receipt { request_id: Some("r-1".to_owned()) })).unwrap();
         let lines: Vec<Value> = std::fs::read_to_string(&path).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();

@@ -13,6 +13,7 @@ pub mod advance;
 pub mod execute;
 pub mod facts;
 pub mod journal;
+pub mod kept;
 pub mod markdown;
 pub mod plan;
 pub mod record;

@@ -4,6 +4,7 @@
 //! same end as the first one; a restored group never gets smaller (S13), unless all is put back; what is refused has changed nothing (L6).
 
 mod choice;
+mod keep;
 mod layout;
 mod objections;
 pub mod preflight;
@@ -19,6 +20,7 @@ use serde::Serialize;
 
 use super::facts::Backend;
 use super::facts::Facts;
+use super::kept;
 use super::record;
 use super::record::Member;
 use super::record::Record;
@@ -29,6 +31,7 @@ use crate::model::Group;
 use crate::model::GroupInstance;
 use crate::model::GroupName;
 use crate::model::Hold;
+use crate::model::InstanceId;
 use crate::model::LifecycleState;
 use crate::model::Process;
 use crate::model::Timestamp;
@@ -144,6 +147,8 @@ pub struct GroupPlan {
     pub frozen: Vec<Process>,
     /// As the first run found it; goes into the group's tags.
     pub record: Record,
+    /// Members of a group that goes which are left alive, in standby.
+    pub kept: Vec<InstanceId>,
 }
 
 impl ClusterPlan {
@@ -207,9 +212,10 @@ pub fn plan(request: &Request, facts: &Facts, now: Timestamp) -> Result<Plan, Ve
     Ok(Plan { request: request.clone(), clusters, findings, notes })
 }
 
-/// Members that run on, and that AWS has not begun to end.
+/// Members that run on, that AWS has not begun to end, and that no rollback keeps in standby.
 pub(super) fn alive(group: &Group) -> impl Iterator<Item = &GroupInstance> {
-    group.instances.iter().filter(|i| !i.state.is_ending() && i.state != LifecycleState::Detached)
+    let kept: Vec<&InstanceId> = kept::in_standby(group).map(|i| &i.id).collect();
+    group.instances.iter().filter(move |i| !i.state.is_ending() && i.state != LifecycleState::Detached && !kept.contains(&&i.id))
 }
 
 fn is_recorded(group: &Group) -> bool {
@@ -241,6 +247,7 @@ fn record(group: &Group, role: Role, choice: &Choice<'_>, count: u32) -> Record 
         capacity_tag: group.tags.get(CAPACITY_TAG).cloned(),
         members: members(group).filter(|_| role == Role::Restore),
         protects: false,
+        keeps: false,
     };
     let found = earlier.unwrap_or_else(now);
     let protects = found.protects || (choice.way == Way::PutBack && role == Role::Restore);

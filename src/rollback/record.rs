@@ -51,6 +51,8 @@ pub struct Record {
     pub members: Option<Vec<Member>>,
     /// An undoing may have protected those that were not.
     pub protects: bool,
+    /// Members of a group that goes are kept, those that [`KEPT_TAG`](super::kept::KEPT_TAG) names.
+    pub keeps: bool,
 }
 
 /// A member as it was found.
@@ -137,6 +139,7 @@ impl Record {
                 capacity_tag: word("recorded").map(str::to_owned),
                 members: number("members").map(|count| members(tags, count)).transpose()?,
                 protects: word("protects").is_some(),
+                keeps: word("keeps").is_some(),
             })
         };
         read().map(Some).map_err(|problem| RecordError { text: text.clone(), problem })
@@ -166,7 +169,10 @@ impl fmt::Display for Record {
             write!(f, " members={}", members.len())?;
         }
         if self.protects {
-            f.write_str(" protects=yes")?;
+            f.write_str(" protects=y")?;
+        }
+        if self.keeps {
+            f.write_str(" keeps=y")?;
         }
         if self.undoes { f.write_str(" undoes=yes") } else { Ok(()) }
     }
@@ -207,7 +213,7 @@ mod tests {
             suspended in proptest::sample::subsequence(PROCESSES.to_vec(), 0..=PROCESSES.len()),
             (count, alive, restore, undoes, recorded) in (0_u32..10_000, 0_u32..10_000, any::<bool>(), any::<bool>(), any::<bool>()),
             members in proptest::option::of(proptest::collection::vec((any::<u64>(), any::<bool>()), 0..100)),
-            protects in any::<bool>(),
+            (protects, keeps) in (any::<bool>(), any::<bool>()),
         ) {
             let member = |(id, protected)| Member { id: InstanceId::new(format!("i-0{id:016x}")), protected };
             let record = Record {
@@ -216,9 +222,10 @@ mod tests {
                 count,
                 found: Shape { capacity: Capacity { min: sizes.0, desired: sizes.1, max: sizes.2 }, suspended: suspended.into_iter().collect() },
                 alive,
-                capacity_tag: recorded.then(|| "1/3/6".to_owned()),
-                members: members.map(|members| members.into_iter().map(member).collect()),
-                protects,
+                capacity_tag: recorded.then(|| "9999/9999/9999@v999".to_owned()),
+                members: members.filter(|_| restore).map(|members| members.into_iter().map(member).collect()),
+                protects: protects && restore,
+                keeps: keeps && !restore,
             };
             let tags: BTreeMap<String, String> = record.to_tags().into_iter().collect();
             for (key, value) in &tags {

@@ -2,6 +2,7 @@
 
 mod canary;
 mod fleet;
+mod kept;
 mod others;
 mod storm;
 mod supply;

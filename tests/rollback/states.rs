@@ -576,6 +576,35 @@ pub fn all() -> Vec<State> {
     state("nothing to resume", resume(), facts(vec![old(), new()]));
     state("a record that nobody understands", ask(), facts(vec![old().found("role=other"), new()]));
     // Undone.
+    // Kept for the post-mortem.
+    let keep = |count| Request { keep_bad: count, ..ask() };
+    let standby = |g: &mut Group| g.instances.iter_mut().take(1).for_each(|i| i.state = LifecycleState::Standby);
+    state("two of the newest are kept", keep(2), facts(vec![old(), new()]));
+    state("more are to be kept than there are", keep(10), facts(vec![old(), new()]));
+    state(
+        "nobody of a polling cluster is kept",
+        keep(1),
+        facts(vec![g("spin-ha-polling-v023", "0/0/1").off(), g("spin-ha-polling-v024", "1/1/1")]),
+    );
+    state(
+        "one that an earlier rollback keeps is in nobody's way",
+        Request { to: Some(22), ..keep(1) },
+        facts(vec![
+            g("spin-ha-v022", "1/1/6").off(),
+            g("spin-ha-v023", "0/0/0").alive(1).tag("bellrock:kept", "i-spin-ha-v023-0").with(standby),
+            new(),
+        ]),
+    );
+    state(
+        "whom the first run chose is kept by its rerun, and is in standby already",
+        ask(),
+        facts({
+            let mut groups = restored(ME, 5);
+            let newest = g("spin-ha-v024", "2/2/6").alive(3).without(&FREEZE).held_by(ME, 4, 5);
+            groups[1] = newest.found(&format!("{FOUND_NEW} keeps=yes")).had("3/3/6").tag("bellrock:kept", "i-spin-ha-v024-0").with(standby);
+            groups
+        }),
+    );
     state("undone before the switch", undo(), facts(restored(ME, 5)));
     state("undone before the switch, by somebody else", undo(), facts(restored("bob@desk", -5)));
     state(

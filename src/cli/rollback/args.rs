@@ -13,6 +13,7 @@ use crate::rollback;
 use crate::rollback::Canary;
 use crate::rollback::Request;
 use crate::rollback::Wanted;
+use crate::rollback::kept::KEPT_MOST;
 
 static CANARY: LazyLock<String> = LazyLock::new(|| show_duration(rollback::CANARY_WITHIN));
 static SETTLE: LazyLock<String> = LazyLock::new(|| show_duration(rollback::SETTLE));
@@ -24,6 +25,7 @@ static TIMEOUT: LazyLock<String> = LazyLock::new(|| show_duration(rollback::TIME
     bellrock rollback spinnaker --service-url https://gate.example.com/health\n  \
     bellrock rollback spinnaker --region eu-west-1 --region us-east-1 --wait-between 10m --report incident.md\n  \
     bellrock rollback spinnaker --cluster spinnaker-ha=3 --cluster spinnaker-ha-polling --to v023 --yes\n  \
+    bellrock rollback spinnaker --keep-bad 1 --service-url https://gate.example.com/health\n  \
     bellrock rollback spinnaker --resume\n  \
     bellrock rollback spinnaker --undo --dry-run")]
 pub(in crate::cli) struct Args {
@@ -52,6 +54,10 @@ pub(in crate::cli) struct Args {
     /// For the whole run, but for the bake.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = TIMEOUT.as_str())]
     pub(super) timeout: Duration,
+    /// Leave so many instances of each newest group alive for the post-mortem, those that do not serve first: in standby, with no traffic and not counted.
+    /// The account at the end names them, and the command that lets them go. Nobody of a cluster that polls is kept.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=i64::from(KEPT_MOST)), default_value_t = 0)]
+    pub(super) keep_bad: u32,
     /// Do not ask.
     #[arg(long, short)]
     pub(super) yes: bool,
@@ -193,6 +199,7 @@ pub(super) fn request(args: &Args, context: &Context) -> Request {
         canary_within: args.canary.unwrap_or(rollback::CANARY_WITHIN),
         taken_over,
         resume: args.resume,
+        keep_bad: args.keep_bad,
         undo: args.undo,
         ..args.subject.request(owner)
     }
@@ -211,6 +218,7 @@ pub(super) fn again(args: &Args, request: &Request) -> String {
     subject.service_url.iter().for_each(|url| option("service-url", Some(format!("'{url}'"))));
     option("settle", (args.settle != rollback::SETTLE).then(|| show_duration(args.settle)));
     option("timeout", (args.timeout != rollback::TIMEOUT).then(|| show_duration(args.timeout)));
+    option("keep-bad", (args.keep_bad > 0).then(|| args.keep_bad.to_string()));
     option("bake", args.bake.map(show_duration));
     option("journal", args.journal.as_ref().map(|path| format!("'{}'", path.display())));
     subject.region.iter().for_each(|region| option("region", Some(region.clone())));

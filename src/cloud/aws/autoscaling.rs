@@ -33,6 +33,9 @@ const NAMES_PER_CALL: usize = 50;
 /// Instances that one change of their protection takes (draining.md §4.3).
 const PROTECTED_PER_CALL: usize = 50;
 
+/// Instances that one call sends into standby (draining.md §4.9).
+const STANDBY_PER_CALL: usize = 20;
+
 /// Largest page of AWS's lists; the default is 50.
 const PAGE: i32 = 100;
 
@@ -181,6 +184,17 @@ impl AutoScaling for Aws {
             let call = self.autoscaling.set_instance_protection().auto_scaling_group_name(group.as_str());
             let call = call.set_instance_ids(Some(instances.iter().map(|id| id.as_str().to_owned()).collect()));
             receipt = convert::receipt(&self.gate.pass(ACTION, call.protected_from_scale_in(protected).send()).await?);
+        }
+        Ok(receipt)
+    }
+
+    async fn enter_standby(&self, group: &GroupName, instances: &[InstanceId]) -> Result<Receipt> {
+        const ACTION: &str = "EnterStandby";
+        let mut receipt = Receipt::default();
+        for instances in instances.chunks(STANDBY_PER_CALL) {
+            let call = self.autoscaling.enter_standby().auto_scaling_group_name(group.as_str());
+            let call = call.set_instance_ids(Some(instances.iter().map(|id| id.as_str().to_owned()).collect()));
+            receipt = convert::receipt(&self.gate.pass(ACTION, call.should_decrement_desired_capacity(true).send()).await?);
         }
         Ok(receipt)
     }

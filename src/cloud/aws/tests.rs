@@ -330,6 +330,7 @@ async fn an_empty_list_makes_no_call() {
     aws.suspend(&group, &[]).await.expect("suspend");
     aws.resume(&group, &[]).await.expect("resume");
     aws.protect(&group, &[], true).await.expect("protect");
+    aws.enter_standby(&group, &[]).await.expect("enter_standby");
     aws.put_tags(&group, &[]).await.expect("put_tags");
     aws.delete_tags(&group, &[]).await.expect("delete_tags");
     aws.resize(&group, Resize::default()).await.expect("resize");

@@ -230,6 +230,13 @@ impl AutoScaling for SimCloud {
         Ok(Receipt::default())
     }
 
+    async fn enter_standby(&self, group: &GroupName, instances: &[InstanceId]) -> Result<Receipt> {
+        for page in instances.chunks(20) {
+            self.call("EnterStandby", |r| r.enter_standby(group, page, true)).await?;
+        }
+        Ok(Receipt::default())
+    }
+
     async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> Result<Receipt> {
         self.call("CreateOrUpdateTags", |r| r.create_or_update_tags(group, tags)).await.map(|_| Receipt::default())
     }

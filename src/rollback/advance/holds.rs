@@ -26,9 +26,13 @@ impl Progress {
         let capacity = match plan.way {
             Way::PutBack => None,
             Way::Rollback | Way::Forward if *group == plan.restore.name => Some(plan.restore.after.capacity),
-            Way::Rollback | Way::Forward => planned.map(|g| g.before.capacity).filter(|c| c.desired > 0),
+            // Whoever is kept has gone from these sizes by the time a rerun reads them.
+            Way::Rollback | Way::Forward => planned
+                .filter(|g| g.before.capacity.desired > 0)
+                .map(|g| if g.record.keeps { g.record.found.capacity } else { g.before.capacity }),
         };
-        Step::Hold { group: group.clone(), hold, record: planned.map(|g| g.record.clone()), capacity }
+        let kept = planned.map(|g| g.kept.clone()).unwrap_or_default();
+        Step::Hold { group: group.clone(), hold, record: planned.map(|g| g.record.clone()), capacity, kept }
     }
 
     /// A hold that we put and that is not to be seen any more, or has expired while this machine slept: agents may have gone on meanwhile,
@@ -104,7 +108,10 @@ impl Progress {
         };
         // In one breath, stopping at the first that fails: no tag goes before what it stands for is undone.
         let mut steps = if look.plan.way == Way::PutBack { self.unprotect_steps(look) } else { self.thaw_steps(look) };
-        steps.extend(order.map(|g| Step::Release { group: g.clone(), capacity: capacity(g) }));
+        let unkept = |group: &GroupName| {
+            look.plan.way == Way::PutBack && look.plan.retire.iter().any(|planned| &planned.name == group && planned.record.keeps)
+        };
+        steps.extend(order.map(|g| Step::Release { group: g.clone(), capacity: capacity(g), unkept: unkept(g) }));
         (!steps.is_empty()).then_some(Next::Do(steps))
     }
 }

@@ -11,6 +11,7 @@ use super::Step;
 use super::Watch;
 use super::protect::Guard;
 use super::protect::surplus;
+use crate::model::Capacity;
 use crate::model::Process;
 
 impl Progress {
@@ -27,6 +28,13 @@ impl Progress {
         }
         for group in look.plan.retire.iter().filter_map(|g| look.facts.group(&g.name)) {
             steps.extend(self.registrations(look, group));
+        }
+        for kept in look.plan.retire.iter().filter(|g| g.after.capacity.min != g.before.capacity.min) {
+            let Some(known) = self.watches.get(&kept.name).map(|watch| watch.known().capacity) else { continue };
+            if known.min != kept.after.capacity.min {
+                let to = Capacity { min: kept.after.capacity.min, desired: known.desired.max(kept.after.capacity.min), ..known };
+                steps.push(Step::Resize { group: kept.name.clone(), from: known, to });
+            }
         }
         let known = self.watches.get(&planned.name).map(Watch::known)?;
         let shrinks = surplus || known.capacity.desired > planned.after.capacity.desired;

@@ -24,6 +24,8 @@ pub enum Step {
         record: Option<Record>,
         /// Goes into the capacity tag.
         capacity: Option<Capacity>,
+        /// Go into the tag of the kept.
+        kept: Vec<InstanceId>,
     },
     /// Suspend these processes.
     Suspend {
@@ -40,6 +42,15 @@ pub enum Step {
         instances: Vec<InstanceId>,
         /// To be.
         protected: bool,
+    },
+    /// Send members into standby: desired goes down with them.
+    Standby {
+        /// The group.
+        group: GroupName,
+        /// None else.
+        instances: Vec<InstanceId>,
+        /// By so much: the sum of their weights.
+        decrement: u32,
     },
     /// Set the sizes.
     Resize {
@@ -77,6 +88,8 @@ pub enum Step {
         group: GroupName,
         /// What becomes of the capacity tag.
         capacity: CapacityTag,
+        /// The tag of the kept goes too: nobody was.
+        unkept: bool,
     },
 }
 
@@ -102,6 +115,7 @@ impl Step {
             Self::Deregister { .. } => matches!(other, Self::Deregister { .. }),
             Self::Suspend { .. } => matches!(other, Self::Suspend { .. }),
             Self::Protect { .. } => matches!(other, Self::Protect { .. }),
+            Self::Standby { .. } => matches!(other, Self::Standby { .. }),
             Self::Resume { group, .. } => matches!(other, Self::Resume { group: another, .. } if another != group),
             Self::Release { .. } => false,
         }
@@ -115,6 +129,7 @@ impl std::fmt::Display for Step {
             Self::Resize { group, from, to } => write!(f, "resize {group} from {from} to {to} (min/desired/max)"),
             Self::Protect { group, instances, protected: true } => write!(f, "protect {} of {group} from scale-in", members(instances)),
             Self::Protect { group, instances, protected: false } => write!(f, "protect {} of {group} no more", members(instances)),
+            Self::Standby { group, instances, .. } => write!(f, "send {} of {group} into standby", members(instances)),
             Self::Suspend { group, processes } => write!(f, "suspend {} on {group}", names(processes)),
             Self::Resume { group, processes } => write!(f, "resume {} on {group}", names(processes)),
             Self::Register { backend, targets } => write!(f, "register {} with {backend}", ids(targets)),

@@ -49,7 +49,9 @@ impl Progress {
         for planned in &look.plan.retire {
             if let Some(known) = self.watches.get(&planned.name).map(Watch::known).filter(|known| known.capacity != planned.after.capacity)
             {
-                shrink.push(Step::Resize { group: planned.name.clone(), from: known.capacity, to: planned.after.capacity });
+                let (keep, from) = self.keep_steps(look, planned, known.capacity);
+                shrink.extend(keep);
+                shrink.push(Step::Resize { group: planned.name.clone(), from, to: planned.after.capacity });
             }
             if let Some(known) = self.watches.get(&planned.name).map(Watch::known) {
                 let ended = known.suspended.difference(&planned.after.suspended);

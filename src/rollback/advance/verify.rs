@@ -29,6 +29,9 @@ impl Progress {
         if let Some(group) = look.plan.retire.iter().filter_map(|g| look.facts.group(&g.name)).find(|g| alive(g).next().is_some()) {
             return Some(Next::Wait(format!("AWS to begin to end {} of {}", alive(group).count(), group.name)));
         }
+        if let Some(id) = look.plan.retire.iter().find_map(|g| self.not_kept(look, g)) {
+            return Some(Next::Wait(format!("AWS to show {id} in standby")));
+        }
         let (enough, serving) = look.serves(group);
         if !enough {
             return Some(Next::Wait(format!("{}: {serving} of {} serve", group.name, look.plan.count)));

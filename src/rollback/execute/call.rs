@@ -4,6 +4,8 @@ use super::super::World;
 use super::super::advance::CapacityTag;
 use super::super::advance::Step;
 use super::super::facts::Backend;
+use super::super::kept;
+use super::super::kept::KEPT_TAG;
 use super::super::record;
 use super::super::record::Record;
 use crate::cloud;
@@ -20,9 +22,10 @@ pub(super) async fn carry_out(world: &World<'_>, step: &Step) -> cloud::Result<R
     };
     let ids = |list: &[(InstanceId, Option<u16>)]| -> Vec<InstanceId> { list.iter().map(|(instance, _)| instance.clone()).collect() };
     match step {
-        Step::Hold { group, hold, record, capacity } => {
+        Step::Hold { group, hold, record, capacity, kept } => {
             let mut tags = hold.to_tags().to_vec();
             tags.extend(record.iter().flat_map(Record::to_tags));
+            tags.extend((!kept.is_empty()).then(|| (KEPT_TAG.to_owned(), kept::text(kept))));
             tags.extend(capacity.map(|capacity| (CAPACITY_TAG.to_owned(), capacity.to_string())));
             world.scaling.put_tags(group, &tags).await
         }
@@ -33,6 +36,7 @@ pub(super) async fn carry_out(world: &World<'_>, step: &Step) -> cloud::Result<R
             world.scaling.resize(group, Resize { min: Some(to.min), max: Some(to.max), desired }).await
         }
         Step::Protect { group, instances, protected } => world.scaling.protect(group, instances, *protected).await,
+        Step::Standby { group, instances, .. } => world.scaling.enter_standby(group, instances).await,
         Step::Suspend { group, processes } => world.scaling.suspend(group, processes).await,
         Step::Resume { group, processes } => world.scaling.resume(group, processes).await,
         Step::Register { backend, targets: who } => match backend {
@@ -43,8 +47,9 @@ pub(super) async fn carry_out(world: &World<'_>, step: &Step) -> cloud::Result<R
             Backend::TargetGroup(arn) => world.balancing.deregister_targets(arn, &targets(who)).await,
             Backend::Classic(name) => world.balancing.deregister_classic(name, &ids(who)).await,
         },
-        Step::Release { group, capacity } => {
+        Step::Release { group, capacity, unkept } => {
             let mut keys: Vec<String> = record::keys().chain([HOLD_TAG.to_owned()]).collect();
+            keys.extend(unkept.then(|| KEPT_TAG.to_owned()));
             match capacity {
                 CapacityTag::Kept => {}
                 CapacityTag::Deleted => keys.push(CAPACITY_TAG.to_owned()),

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use super::super::facts::Cluster;
 use super::super::facts::Facts;
 use super::super::facts::Version;
+use super::super::kept;
 use super::super::record::Record;
 use super::super::record::Role;
 use super::FREEZE;
@@ -16,7 +17,9 @@ use super::Request;
 use super::Shape;
 use super::Way;
 use crate::model::Capacity;
+use crate::model::GroupInstance;
 use crate::model::GroupName;
+use crate::model::InstanceId;
 use crate::model::LifecycleState;
 use crate::model::Process;
 use crate::model::generation;
@@ -156,7 +159,9 @@ fn choose_one<'a>(request: &Request, name: &'a str, cluster: &'a Cluster, count:
     let position = cluster.versions.iter().position(|v| v.group.name == restore.group.name).unwrap_or(0);
     let others = cluster.versions.iter().enumerate().filter(|(i, _)| *i != position);
     let (retire, left): (Vec<_>, Vec<_>) = others.partition(|(i, v)| {
-        let runs = v.group.capacity.desired > 0 || v.group.instances.iter().any(|i| i.state != LifecycleState::Terminated);
+        let kept: Vec<&InstanceId> = kept::in_standby(&v.group).map(|i| &i.id).collect();
+        let lives = |i: &GroupInstance| i.state != LifecycleState::Terminated && !kept.contains(&&i.id);
+        let runs = v.group.capacity.desired > 0 || v.group.instances.iter().any(lives);
         let recorded = matches!(Record::parse(&v.group.tags), Ok(Some(_)));
         recorded
             || match way {
@@ -199,10 +204,12 @@ fn is_open(cluster: &Cluster) -> bool {
     cluster.versions.iter().any(|v| !matches!(Record::parse(&v.group.tags), Ok(None)))
 }
 
-/// Something of what was to go has been set to nothing.
+/// Something of what was to go has been set to nothing, or into standby.
 fn is_switched(cluster: &Cluster) -> bool {
     let zeroed = |v: &Version, r: &Record| v.group.capacity == Capacity::default() && r.found.capacity != Capacity::default();
-    records(cluster).any(|(version, record)| record.role == Role::Retire && zeroed(version, &record)) || is_being_released(cluster)
+    let kept = |v: &Version, r: &Record| r.keeps && kept::in_standby(&v.group).next().is_some();
+    let gone = |(version, record): (&Version, Record)| record.role == Role::Retire && (zeroed(version, &record) || kept(version, &record));
+    records(cluster).any(gone) || is_being_released(cluster)
 }
 
 /// The restored group alone is still recorded, and it is not as it was found: the end of a rollback that had done everything else.

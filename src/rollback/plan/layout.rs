@@ -24,6 +24,7 @@ use super::ending_resumed;
 use super::frozen;
 use super::generation_of;
 use super::is_recorded;
+use super::keep;
 use super::record;
 use super::unfrozen;
 use crate::model::Capacity;
@@ -80,6 +81,7 @@ pub(super) fn lay_out(request: &Request, facts: &Facts, choice: &Choice<'_>, now
         let mut after = Shape { capacity: zero, suspended: unfrozen(&v.group) };
         after.suspended.retain(|p| Some(p) != ending_resumed(&v.group).as_ref());
         let record = record(&v.group, Role::Retire, choice, count);
+        let kept = keep::kept(request, facts, choice, &v.group, &record);
         GroupPlan {
             name: v.group.name.clone(),
             before,
@@ -88,10 +90,12 @@ pub(super) fn lay_out(request: &Request, facts: &Facts, choice: &Choice<'_>, now
             during: zero,
             after,
             frozen: frozen(&v.group),
-            record,
+            record: Record { keeps: !kept.is_empty(), ..record },
+            kept,
         }
     };
     let retire: Vec<GroupPlan> = choice.retire.iter().map(gone).collect();
+    notes.extend(keep::notes(request, choice, &retire));
     let groups = || choice.held().map(|v| &v.group);
     let untouched = groups().all(|g| matches!(Hold::parse(&g.tags), Ok(None)) && !is_recorded(g));
     let emptied = choice.retire.iter().all(|v| alive(&v.group).next().is_none());
@@ -118,6 +122,7 @@ pub(super) fn lay_out(request: &Request, facts: &Facts, choice: &Choice<'_>, now
             after,
             frozen: frozen(restore),
             record: record(restore, Role::Restore, choice, count),
+            kept: Vec::new(),
         },
         retire,
         bystanders: choice.bystanders.iter().map(|v| v.group.name.clone()).collect(),

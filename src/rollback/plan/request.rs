@@ -41,6 +41,8 @@ pub struct Request {
     pub taken_over: bool,
     /// Go on with what is unfinished, and with nothing else, whoever began it; the groups' records say what that is.
     pub resume: bool,
+    /// Instances of each newest group to keep for the post-mortem, in standby.
+    pub keep_bad: u32,
     /// Put back what an unfinished rollback has changed; where the newest has gone already, roll back to it.
     pub undo: bool,
 }
@@ -64,6 +66,7 @@ impl Request {
             owner: owner.into(),
             taken_over: false,
             resume: false,
+            keep_bad: 0,
             undo: false,
         }
     }

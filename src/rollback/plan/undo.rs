@@ -16,6 +16,7 @@ use super::Setup;
 use super::Shape;
 use super::frozen;
 use super::generation_of;
+use super::keep;
 use super::record;
 use super::unfrozen;
 use crate::model::Capacity;
@@ -40,9 +41,10 @@ pub(super) fn put_back(request: &Request, facts: &Facts, choice: &Choice<'_>, no
         after,
         frozen: frozen(group),
         record: record(group, role, choice, count),
+        kept: Vec::new(),
     };
     let retire = choice.retire.iter().map(|v| &v.group);
-    let retire = retire.map(|g| group(g, Role::Retire, Shape { capacity: g.capacity, suspended: unfrozen(g) })).collect();
+    let retire = retire.map(|g| group(g, Role::Retire, Shape { capacity: keep::min_back(g), suspended: unfrozen(g) })).collect();
     let backends = backends_of(restore);
     let mut notes = vec!["undone: every group goes back to what the rollback found".to_owned()];
     if current.desired > desired {

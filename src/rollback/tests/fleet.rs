@@ -334,7 +334,8 @@ impl State {
 
     fn steer(&mut self, name: &GroupName, now: Duration, launches: bool) {
         let group = &self.groups[name];
-        let counted: Vec<InstanceId> = group.instances.iter().filter(|i| !i.state.is_ending()).map(|i| i.id.clone()).collect();
+        let counts = |i: &&GroupInstance| !i.state.is_ending() && i.state != LifecycleState::Standby;
+        let counted: Vec<InstanceId> = group.instances.iter().filter(counts).map(|i| i.id.clone()).collect();
         let desired = usize::try_from(group.capacity.desired).unwrap();
         if launches && counted.len() < desired && !group.suspended.contains_key(&Process::Launch) {
             (counted.len()..desired).for_each(|_| {
@@ -466,6 +467,25 @@ impl AutoScaling for Fleet {
             members.iter_mut().filter(|i| instances.contains(&i.id)).for_each(|i| i.protected = protected);
         };
         self.change(None, change).await.map(|()| Receipt::default())
+    }
+
+    async fn enter_standby(&self, group: &GroupName, instances: &[InstanceId]) -> cloud::Result<Receipt> {
+        let now = self.group(group.as_str());
+        let in_service = |i: &GroupInstance| i.state == LifecycleState::InService;
+        let room = now.capacity.desired.checked_sub(u32::try_from(instances.len()).unwrap()).is_some_and(|left| left >= now.capacity.min);
+        if !room || !instances.iter().all(|id| now.instance(id).is_some_and(in_service)) {
+            return Err(error(Kind::Refused));
+        }
+        let change = |state: &mut State, at| {
+            let group = state.groups.get_mut(group).unwrap();
+            group.capacity.desired -= u32::try_from(instances.len()).unwrap();
+            let kept = group.instances.iter_mut().filter(|i| instances.contains(&i.id));
+            kept.for_each(|i| i.state = LifecycleState::Standby);
+            for (backend, id) in [TARGETS, CLASSIC].into_iter().flat_map(|b| instances.iter().map(move |id| (b, id))) {
+                state.leave(backend, id, at);
+            }
+        };
+        self.change(Some(group.as_str()), change).await.map(|()| Receipt::default())
     }
 
     async fn put_tags(&self, group: &GroupName, tags: &[(String, String)]) -> cloud::Result<Receipt> {
