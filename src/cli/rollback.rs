@@ -50,10 +50,11 @@ use timeline::Timeline;
 
 pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let state = here::state_dir(context);
-    let request = args::request(&args, context);
+    let notifier = Notifier::new(&args, context)?;
+    let request = Request { notifies: notifier.tells(), ..args::request(&args, context) };
     let clock = SystemClock::start();
     let account = Account::open(&args, &request, clock.now().wall)?;
-    let (notifier, service) = (Notifier::new(&args, context)?, Http::new()?);
+    let service = Http::new()?;
     let _lock = if args.dry_run { None } else { Some(here::lock(&state, &args.subject.application)?) };
     let (cancel, progress, parts) = (CancellationToken::new(), Progress::new(), Mutex::default());
     let (runtime, seed) = (super::runtime()?, RandomState::new().hash_one(&request.owner));

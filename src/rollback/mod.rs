@@ -22,6 +22,7 @@ pub mod show;
 #[cfg(test)]
 mod tests;
 pub mod wait;
+pub mod wishes;
 
 use std::time::Duration;
 

@@ -8,6 +8,7 @@ mod keep;
 mod layout;
 mod objections;
 pub mod preflight;
+mod recover;
 mod refusal;
 mod request;
 mod shape;
@@ -182,6 +183,12 @@ pub fn restored(request: &Request, facts: &Facts) -> Vec<Group> {
 pub fn plan(request: &Request, facts: &Facts, now: Timestamp) -> Result<Plan, Vec<Refusal>> {
     let (choices, mut refusals) = choice::choose(request, facts);
     let mut notes = choice::skipped(request, facts);
+    let mut recovered = request.clone();
+    match recover::recover(&mut recovered, &choices) {
+        Ok(lines) => notes.extend(lines),
+        Err(refusal) => refusals.push(refusal),
+    }
+    let request = &recovered;
     let mut clusters = Vec::new();
     for choice in &choices {
         let found = objections::objections(request, facts, choice, now);
@@ -237,10 +244,12 @@ fn unfrozen(group: &Group) -> BTreeSet<Process> {
 /// What the group's tag is to say of it: what an unfinished run has written there, or how it is now.
 fn record(group: &Group, role: Role, choice: &Choice<'_>, count: u32) -> Record {
     let undoes = choice.way == Way::Forward;
+    let singleton = Some(choice.singleton.is_some());
     let earlier = Record::parse(&group.tags).ok().flatten();
     let now = || Record {
         role,
         undoes,
+        singleton,
         count,
         found: Shape::of(group),
         alive: u32::try_from(alive(group).count()).unwrap_or(u32::MAX),
@@ -251,7 +260,7 @@ fn record(group: &Group, role: Role, choice: &Choice<'_>, count: u32) -> Record 
     };
     let found = earlier.unwrap_or_else(now);
     let protects = found.protects || (choice.way == Way::PutBack && role == Role::Restore);
-    Record { role, undoes, count, protects, ..found }
+    Record { role, undoes, singleton, count, protects, ..found }
 }
 
 /// Who lives in the group; `None` when its tags could not say so.

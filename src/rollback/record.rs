@@ -2,7 +2,8 @@
 //!
 //! What must stay true: it is written by the same call as the hold, before anything else is changed, and goes by the same call as the hold.
 //! A rerun copies what it finds and never writes over it with what it sees; one that cannot be read stops everything. Members stand in tags of
-//! their own, by name: an undoing has to know which were added. Words that this build does not know are passed over.
+//! their own, by name: an undoing has to know which were added. A word that this build does not know may mean
+//! something that must not be left out: it stops everything too.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -11,6 +12,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::plan::Shape;
+use super::wishes::WISHES_TAGS;
 use crate::model::Capacity;
 use crate::model::InstanceId;
 use crate::model::Process;
@@ -20,17 +22,24 @@ use crate::model::TAG_VALUE_MAX;
 pub const RECORD_TAG: &str = "bellrock:found";
 /// The group tags with the members of a [`Record`], from 1 on.
 const MEMBERS_TAG: &str = "bellrock:found-members-";
+/// Whether the cluster is a singleton. A tag of its own: the record's has no room for it when all processes were suspended.
+const SINGLETON_TAG: &str = "bellrock:found-singleton";
 /// So many of them at most: AWS takes 50 tags on a group, and most of these are other people's. Each has room for twelve instances.
 const MEMBERS_TAGS_MAX: usize = 10;
 /// Tags that AWS takes on one group.
 const TAGS_MAX: usize = 50;
-/// The tags of a hold, of a record and of a capacity.
-const OTHER_TAGS: usize = 4;
+/// The tags of a hold, of a record, of a capacity, of who is kept, and of wishes.
+const OTHER_TAGS: usize = 6 + WISHES_TAGS.len();
 /// Behind a member that somebody else had protected from scale-in.
 const PROTECTED: &str = "/p";
 /// Between processes; AWS takes it in a tag's value everywhere, and no process has it in its name.
 const AND: char = '+';
 const NONE: &str = "-";
+const YES: &str = "yes";
+const NO: &str = "no";
+
+/// The words of a record.
+const WORDS: [&str; 10] = ["role", "undoes", "count", "sizes", "suspended", "alive", "recorded", "members", "protects", "keeps"];
 
 /// A group as an unfinished rollback found it, and what that rollback is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,6 +48,8 @@ pub struct Record {
     pub role: Role,
     /// The rollback undoes an earlier one.
     pub undoes: bool,
+    /// Its cluster is handed over, never two at once; `None` where an older version has not written it.
+    pub singleton: Option<bool>,
     /// Instances the restored group of its cluster is to have.
     pub count: u32,
     /// Sizes and suspended processes as found.
@@ -73,7 +84,11 @@ pub fn listed(members: Vec<Member>, tags: &BTreeMap<String, String>) -> Option<V
 
 /// The keys of every tag that a record may have.
 pub fn keys() -> impl Iterator<Item = String> {
-    std::iter::once(RECORD_TAG.to_owned()).chain((1..=MEMBERS_TAGS_MAX).map(|n| format!("{MEMBERS_TAG}{n}")))
+    [RECORD_TAG, SINGLETON_TAG].map(str::to_owned).into_iter().chain(members_keys())
+}
+
+fn members_keys() -> impl Iterator<Item = String> {
+    (1..=MEMBERS_TAGS_MAX).map(|n| format!("{MEMBERS_TAG}{n}"))
 }
 
 /// Members in words, as many to a tag as it takes.
@@ -101,8 +116,10 @@ pub enum Role {
 
 /// A record is there and makes no sense to us.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the tag {RECORD_TAG} is not intelligible: {text:?}: {problem}")]
+#[error("the tag {tag} is not intelligible: {text:?}: {problem}")]
 pub struct RecordError {
+    /// The tag's key.
+    pub tag: &'static str,
     /// The tag's value.
     pub text: String,
     /// What is missing or wrong.
@@ -118,6 +135,10 @@ impl Record {
         let Some(text) = tags.get(RECORD_TAG) else { return Ok(None) };
         let read = || {
             let words: BTreeMap<&str, &str> = text.split_whitespace().filter_map(|word| word.split_once('=')).collect();
+            // A newer version may have meant something by it that an older one must not leave out.
+            if words.keys().any(|key| !WORDS.contains(key)) {
+                return Err("a word that this version does not know");
+            }
             let word = |key: &'static str| words.get(key).copied();
             let number = |key: &'static str| word(key).and_then(|text| text.parse().ok());
             let role = match word("role") {
@@ -133,6 +154,12 @@ impl Record {
             Ok(Self {
                 role,
                 undoes: word("undoes").is_some(),
+                singleton: match tags.get(SINGLETON_TAG).map(String::as_str) {
+                    Some(YES) => Some(true),
+                    Some(NO) => Some(false),
+                    Some(_) => return Err("singleton is neither yes nor no"),
+                    None => None,
+                },
                 count: number("count").ok_or("no count")?,
                 found: Shape { capacity, suspended },
                 alive: number("alive").ok_or("no number of members")?,
@@ -142,13 +169,15 @@ impl Record {
                 keeps: word("keeps").is_some(),
             })
         };
-        read().map(Some).map_err(|problem| RecordError { text: text.clone(), problem })
+        read().map(Some).map_err(|problem| RecordError { tag: RECORD_TAG, text: text.clone(), problem })
     }
 
     /// The group tags that carry it.
     pub fn to_tags(&self) -> Vec<(String, String)> {
+        let singleton = self.singleton.map(|is| (SINGLETON_TAG.to_owned(), (if is { YES } else { NO }).to_owned()));
         let members = pages(self.members.as_deref().unwrap_or_default());
-        keys().zip(std::iter::once(self.to_string()).chain(members)).collect()
+        let tags = [(RECORD_TAG.to_owned(), self.to_string())].into_iter().chain(singleton);
+        tags.chain(members_keys().zip(members)).collect()
     }
 }
 
@@ -184,7 +213,7 @@ fn members(tags: &BTreeMap<String, String>, count: u32) -> Result<Vec<Member>, &
         Some(id) => Member { id: InstanceId::from(id), protected: true },
         None => Member { id: InstanceId::from(word), protected: false },
     };
-    let pages = keys().skip(1).map_while(|key| tags.get(&key));
+    let pages = members_keys().map_while(|key| tags.get(&key));
     let found: Vec<Member> = pages.flat_map(|page| page.split_whitespace()).map(member).collect();
     if u32::try_from(found.len()) == Ok(count) { Ok(found) } else { Err("not all of its members are there") }
 }
@@ -219,6 +248,7 @@ mod tests {
             let record = Record {
                 role: if restore { Role::Restore } else { Role::Retire },
                 undoes,
+                singleton: Some(!undoes),
                 count,
                 found: Shape { capacity: Capacity { min: sizes.0, desired: sizes.1, max: sizes.2 }, suspended: suspended.into_iter().collect() },
                 alive,
@@ -238,10 +268,11 @@ mod tests {
     #[test]
     fn members_are_listed_as_long_as_the_group_has_tags_to_spare() {
         let members = |count: u64| (0..count).map(|n| Member { id: InstanceId::new(format!("i-0{n:016x}")), protected: false }).collect();
-        let others = |count: usize| (0..count).map(|n| (format!("team-{n}"), String::new())).collect::<BTreeMap<_, _>>();
-        assert!(listed(members(120), &others(36)).is_some());
-        assert_eq!((listed(members(121), &others(0)), listed(members(13), &others(45))), (None, None));
-        assert_eq!(listed(members(12), &others(45)).map(|listed| listed.len()), Some(12));
+        let tags = |count: usize| (0..count).map(|n| (format!("team-{n}"), String::new())).collect::<BTreeMap<_, _>>();
+        let room_for = |pages: usize| tags(TAGS_MAX - OTHER_TAGS - pages);
+        assert!(listed(members(120), &room_for(10)).is_some());
+        assert_eq!((listed(members(121), &tags(0)), listed(members(13), &room_for(1))), (None, None));
+        assert_eq!(listed(members(12), &room_for(1)).map(|listed| listed.len()), Some(12));
     }
 
     #[test]

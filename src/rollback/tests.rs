@@ -4,6 +4,7 @@ mod canary;
 mod fleet;
 mod kept;
 mod others;
+mod resume;
 mod storm;
 mod supply;
 mod undo;

@@ -1,5 +1,6 @@
 //! What a person may say to `bellrock rollback`, and how it is said again to go on.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -14,10 +15,9 @@ use crate::rollback::Canary;
 use crate::rollback::Request;
 use crate::rollback::Wanted;
 use crate::rollback::kept::KEPT_MOST;
+use crate::rollback::wishes::Wish;
 
 static CANARY: LazyLock<String> = LazyLock::new(|| show_duration(rollback::CANARY_WITHIN));
-static SETTLE: LazyLock<String> = LazyLock::new(|| show_duration(rollback::SETTLE));
-static TIMEOUT: LazyLock<String> = LazyLock::new(|| show_duration(rollback::TIMEOUT));
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -31,7 +31,8 @@ static TIMEOUT: LazyLock<String> = LazyLock::new(|| show_duration(rollback::TIME
 pub(in crate::cli) struct Args {
     #[command(flatten)]
     pub(super) subject: Subject,
-    /// Go on with an unfinished rollback, from this machine or any other, whoever began it; its groups' tags say what it is.
+    /// Go on with an unfinished rollback, from this machine or any other, whoever began it; its groups' tags say what it is and how it was asked to go.
+    /// What is given beside it (--bake, --timeout, --settle, --canary, --service-url) comes first.
     #[arg(long, conflicts_with_all = ["to", "undo"])]
     pub(super) resume: bool,
     /// Take an unfinished rollback back: before the newest groups are set to nothing all is put back as it was found, afterwards (and after its
@@ -45,19 +46,19 @@ pub(in crate::cli) struct Args {
     /// Launch all restored instances at once, however many they are.
     #[arg(long, conflicts_with = "canary")]
     pub(super) no_canary: bool,
-    /// How long agents may take to see the hold: as often as they read their group, and a stale read more.
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = SETTLE.as_str())]
-    pub(super) settle: Duration,
+    /// How long agents may take to see the hold: as often as they read their group, and a stale read more [default: 45s].
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(super) settle: Option<Duration>,
     /// How long what was verified has to stay true, with everything still held, before it counts as done.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(super) bake: Option<Duration>,
-    /// For the whole run, but for the bake.
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = TIMEOUT.as_str())]
-    pub(super) timeout: Duration,
+    /// For the whole run, but for the bake [default: 30m].
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(super) timeout: Option<Duration>,
     /// Leave so many instances of each newest group alive for the post-mortem, those that do not serve first: in standby, with no traffic and not counted.
-    /// The account at the end names them, and the command that lets them go. Nobody of a cluster that polls is kept.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=i64::from(KEPT_MOST)), default_value_t = 0)]
-    pub(super) keep_bad: u32,
+    /// The account at the end names them, and the command that lets them go. Nobody of a cluster that polls is kept [default: 0].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=i64::from(KEPT_MOST)))]
+    pub(super) keep_bad: Option<u32>,
     /// Do not ask.
     #[arg(long, short)]
     pub(super) yes: bool,
@@ -103,7 +104,7 @@ pub(in crate::cli) struct Subject {
     #[arg(long, value_name = "CLUSTER")]
     pub(in crate::cli) not_polling: Vec<String>,
     /// What users open: has to answer 2xx or 3xx in the end; may be repeated.
-    #[arg(long, value_name = "URL", value_parser = url)]
+    #[arg(long, value_name = "URL", value_parser = open_url)]
     pub(in crate::cli) service_url: Vec<String>,
     /// AWS region [default: as the AWS CLI finds it]; may be repeated: all are planned first, then gone through in this order.
     #[arg(long)]
@@ -174,6 +175,12 @@ fn url(text: &str) -> Result<String, String> {
     }
 }
 
+/// One that is shown, and goes into tags.
+fn open_url(text: &str) -> Result<String, String> {
+    let secret = reqwest::Url::parse(text).is_ok_and(|url| !url.username().is_empty() || url.password().is_some());
+    if secret { Err("no user and no password in it: it is shown, and kept in the groups' tags".to_owned()) } else { url(text) }
+}
+
 fn role(text: &str) -> Result<String, String> {
     let is_role = text.starts_with("arn:") && text.split(':').nth(5).is_some_and(|name| name.starts_with("role/"));
     if is_role { Ok(text.to_owned()) } else { Err("a role looks like arn:aws:iam::123456789012:role/on-call".to_owned()) }
@@ -188,8 +195,9 @@ pub(super) fn request(args: &Args, context: &Context) -> Request {
     let owner = args.owner.as_deref().map_or_else(|| us.clone(), here::plain);
     let taken_over = owner != us;
     Request {
-        settle: args.settle,
-        timeout: args.timeout,
+        settle: args.settle.unwrap_or(rollback::SETTLE),
+        timeout: args.timeout.unwrap_or(rollback::TIMEOUT),
+        said: said(args),
         bake: args.bake.unwrap_or_default(),
         canary: match args.canary {
             _ if args.no_canary => Canary::Never,
@@ -199,10 +207,23 @@ pub(super) fn request(args: &Args, context: &Context) -> Request {
         canary_within: args.canary.unwrap_or(rollback::CANARY_WITHIN),
         taken_over,
         resume: args.resume,
-        keep_bad: args.keep_bad,
+        keep_bad: args.keep_bad.unwrap_or(0),
         undo: args.undo,
         ..args.subject.request(owner)
     }
+}
+
+/// What is not left to what is on record.
+fn said(args: &Args) -> BTreeSet<Wish> {
+    let said = [
+        (Wish::Settle, args.settle.is_some()),
+        (Wish::Timeout, args.timeout.is_some()),
+        (Wish::Bake, args.bake.is_some()),
+        (Wish::Canary, args.canary.is_some() || args.no_canary),
+        (Wish::KeepBad, args.keep_bad.is_some()),
+        (Wish::ServiceUrls, !args.subject.service_url.is_empty()),
+    ];
+    said.into_iter().filter(|(_, is)| *is).map(|(wish, _)| wish).collect()
 }
 
 /// The command that takes this run up again, also from another machine.
@@ -216,9 +237,9 @@ pub(super) fn again(args: &Args, request: &Request) -> String {
     subject.polling.iter().for_each(|c| option("polling", Some(c.clone())));
     subject.not_polling.iter().for_each(|c| option("not-polling", Some(c.clone())));
     subject.service_url.iter().for_each(|url| option("service-url", Some(format!("'{url}'"))));
-    option("settle", (args.settle != rollback::SETTLE).then(|| show_duration(args.settle)));
-    option("timeout", (args.timeout != rollback::TIMEOUT).then(|| show_duration(args.timeout)));
-    option("keep-bad", (args.keep_bad > 0).then(|| args.keep_bad.to_string()));
+    option("settle", args.settle.map(show_duration));
+    option("timeout", args.timeout.map(show_duration));
+    option("keep-bad", args.keep_bad.map(|count| count.to_string()));
     option("bake", args.bake.map(show_duration));
     option("journal", args.journal.as_ref().map(|path| format!("'{}'", path.display())));
     subject.region.iter().for_each(|region| option("region", Some(region.clone())));

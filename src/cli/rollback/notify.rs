@@ -39,6 +39,11 @@ impl Notifier {
         Ok(Self(Some((client.map_err(|e| unusable("no HTTP client can be made".to_owned()).because(&e))?, url))))
     }
 
+    /// There is somebody to tell.
+    pub(super) fn tells(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Tells it, or says on stderr that it could not.
     pub(super) async fn tell(&self, event: &str, text: &str) {
         let Some((client, url)) = &self.0 else { return };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::plan::Way;
+use super::super::wishes::Wishes;
 use super::CapacityTag;
 use super::Look;
 use super::Next;
@@ -32,7 +33,9 @@ impl Progress {
                 .map(|g| if g.record.keeps { g.record.found.capacity } else { g.before.capacity }),
         };
         let kept = planned.map(|g| g.kept.clone()).unwrap_or_default();
-        Step::Hold { group: group.clone(), hold, record: planned.map(|g| g.record.clone()), capacity, kept }
+        // An undoing that stops may be thought better of: then the rollback goes on as it was begun.
+        let asked = planned.filter(|_| plan.way != Way::PutBack).map(|_| Box::new(Wishes::of(look.request)));
+        Step::Hold { group: group.clone(), hold, record: planned.map(|g| g.record.clone()), asked, capacity, kept }
     }
 
     /// A hold that we put and that is not to be seen any more, or has expired while this machine slept: agents may have gone on meanwhile,

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::super::facts::Backend;
 use super::super::record::Record;
+use super::super::wishes::Wishes;
 use crate::model::Capacity;
 use crate::model::GroupName;
 use crate::model::Hold;
@@ -22,6 +23,8 @@ pub enum Step {
         hold: Hold,
         /// As the group was found; none for one that is only held.
         record: Option<Record>,
+        /// How the rollback was asked to go; none where that is on record already.
+        asked: Option<Box<Wishes>>,
         /// Goes into the capacity tag.
         capacity: Option<Capacity>,
         /// Go into the tag of the kept.

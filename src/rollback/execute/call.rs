@@ -8,6 +8,7 @@ use super::super::kept;
 use super::super::kept::KEPT_TAG;
 use super::super::record;
 use super::super::record::Record;
+use super::super::wishes::WISHES_TAGS;
 use crate::cloud;
 use crate::cloud::Receipt;
 use crate::cloud::Resize;
@@ -22,9 +23,10 @@ pub(super) async fn carry_out(world: &World<'_>, step: &Step) -> cloud::Result<R
     };
     let ids = |list: &[(InstanceId, Option<u16>)]| -> Vec<InstanceId> { list.iter().map(|(instance, _)| instance.clone()).collect() };
     match step {
-        Step::Hold { group, hold, record, capacity, kept } => {
+        Step::Hold { group, hold, record, asked, capacity, kept } => {
             let mut tags = hold.to_tags().to_vec();
             tags.extend(record.iter().flat_map(Record::to_tags));
+            tags.extend(asked.iter().flat_map(|asked| asked.to_tags()));
             tags.extend((!kept.is_empty()).then(|| (KEPT_TAG.to_owned(), kept::text(kept))));
             tags.extend(capacity.map(|capacity| (CAPACITY_TAG.to_owned(), capacity.to_string())));
             world.scaling.put_tags(group, &tags).await
@@ -48,7 +50,7 @@ pub(super) async fn carry_out(world: &World<'_>, step: &Step) -> cloud::Result<R
             Backend::Classic(name) => world.balancing.deregister_classic(name, &ids(who)).await,
         },
         Step::Release { group, capacity, unkept } => {
-            let mut keys: Vec<String> = record::keys().chain([HOLD_TAG.to_owned()]).collect();
+            let mut keys: Vec<String> = record::keys().chain(WISHES_TAGS.map(str::to_owned)).chain([HOLD_TAG.to_owned()]).collect();
             keys.extend(unkept.then(|| KEPT_TAG.to_owned()));
             match capacity {
                 CapacityTag::Kept => {}

@@ -11,6 +11,7 @@ use super::super::facts::Version;
 use super::super::kept;
 use super::super::record::Record;
 use super::super::record::Role;
+use super::super::wishes::Wishes;
 use super::FREEZE;
 use super::Refusal;
 use super::Request;
@@ -106,7 +107,9 @@ fn contradictions(request: &Request) -> Vec<String> {
     let twice = names.iter().enumerate().filter(|(i, name)| names[..*i].contains(name)).map(|(_, name)| format!("--cluster {name} twice"));
     let both = request.polling.iter().filter(|c| request.not_polling.contains(c)).map(|c| format!("{c} is --polling and --not-polling"));
     let idle = request.polling.iter().chain(&request.not_polling).filter(|c| !selected(request, c));
-    twice.chain(both).chain(idle.map(|c| format!("{c} is said to be polling or not, and is not selected"))).collect()
+    let excess = Some(Wishes::of(request).excess()).filter(|excess| *excess > 0);
+    let long = excess.map(|n| format!("the URLs of --service-url are {n} characters longer than the groups' tags take"));
+    twice.chain(both).chain(long).chain(idle.map(|c| format!("{c} is said to be polling or not, and is not selected"))).collect()
 }
 
 fn selected(request: &Request, name: &str) -> bool {
@@ -150,8 +153,11 @@ fn choose_one<'a>(request: &Request, name: &'a str, cluster: &'a Cluster, count:
         None if request.undo => return Err(Refusal::NothingToUndo { cluster: owned() }),
         None => (Way::Rollback, previous()?),
     };
+    let recorded = records(cluster).find_map(|(_, record)| record.singleton);
     let singleton = if request.polling.iter().any(|p| p == name) {
         Some("named by --polling")
+    } else if let Some(recorded) = recorded.filter(|_| !request.not_polling.iter().any(|p| p == name)) {
+        recorded.then_some("the unfinished rollback has it so")
     } else {
         let by_detail = cluster.role.as_deref() == Some(POLLING) && !request.not_polling.iter().any(|p| p == name);
         by_detail.then_some("its name says `polling`; --not-polling says otherwise")

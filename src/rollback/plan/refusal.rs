@@ -157,6 +157,16 @@ pub enum Refusal {
         /// What is wrong with it.
         problem: String,
     },
+    /// Two that are unfinished were asked different things.
+    #[error("{cluster} was begun with {other}, another unfinished one with {was}")]
+    WishesDiffer {
+        /// One of them.
+        cluster: String,
+        /// What the other was asked.
+        was: String,
+        /// What this one was asked.
+        other: String,
+    },
     /// Nothing is unfinished.
     #[error("no rollback of {application} is unfinished")]
     NothingToResume {
@@ -222,6 +232,7 @@ impl Refusal {
             Self::Held { .. } => "rollback-held",
             Self::Unfinished { .. } => "rollback-unfinished",
             Self::AnotherUnfinished { .. } => "rollback-another-unfinished",
+            Self::WishesDiffer { .. } => "rollback-wishes-differ",
             Self::RecordUnreadable { .. } => "rollback-record-unreadable",
             Self::NothingToResume { .. } => "rollback-nothing-to-resume",
             Self::NothingToUndo { .. } => "rollback-nothing-to-undo",
@@ -272,6 +283,7 @@ impl Refusal {
             Self::Held { .. } => "talk to the holder; a dead holder's hold ends by itself at that time".to_owned(),
             Self::Unfinished { .. } => "finish it with --resume, or take it back with --undo".to_owned(),
             Self::AnotherUnfinished { .. } => "finish that one first with --resume, or take it back with --undo".to_owned(),
+            Self::WishesDiffer { .. } => "say which with the option itself, or resume one cluster at a time with --cluster".to_owned(),
             Self::RecordUnreadable { group, .. } => {
                 format!("use the newer bellrock that wrote it, or bring {group} in order by hand and delete the tag")
             }

@@ -1,5 +1,6 @@
 //! What the person asked for.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -7,6 +8,7 @@ use serde::Serialize;
 use super::super::CANARY_WITHIN;
 use super::super::SETTLE;
 use super::super::TIMEOUT;
+use super::super::wishes::Wish;
 
 /// What the person asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -33,6 +35,10 @@ pub struct Request {
     pub canary: Canary,
     /// How long that one may take.
     pub canary_within: Duration,
+    /// Somebody elsewhere is told of it.
+    pub notifies: bool,
+    /// What the person has said now. What is not said is taken from the groups where an unfinished rollback is gone on with.
+    pub said: BTreeSet<Wish>,
     /// Must answer 2xx or 3xx in the end.
     pub service_urls: Vec<String>,
     /// `user@host`; a live hold of the same owner is taken up again.
@@ -62,6 +68,8 @@ impl Request {
             bake: Duration::ZERO,
             canary: Canary::ForMany,
             canary_within: CANARY_WITHIN,
+            notifies: false,
+            said: BTreeSet::new(),
             service_urls: Vec::new(),
             owner: owner.into(),
             taken_over: false,
