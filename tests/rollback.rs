@@ -24,7 +24,7 @@ fn read(text: &str) -> BTreeMap<String, String> {
 fn said(request: &Request, facts: &Facts, now: Timestamp) -> String {
     let mut text = String::new();
     let mut line = |words: std::fmt::Arguments<'_>| writeln!(text, "{words}").expect("a string takes it");
-    match plan(request, facts, now) {
+    let findings = match plan(request, facts, now) {
         Ok(plan) => {
             for cluster in &plan.clusters {
                 let way = serde_json::to_value(cluster.way).expect("a word");
@@ -51,20 +51,22 @@ fn said(request: &Request, facts: &Facts, now: Timestamp) -> String {
                     line(format_args!("  hold {group}"));
                 }
             }
-            let codes: Vec<&str> = plan.findings.iter().map(|f| f.code().trim_start_matches("preflight-")).collect();
-            if !codes.is_empty() {
-                line(format_args!("  findings: {}", codes.join(", ")));
-            }
+            plan.findings
         }
-        Err(refusals) => {
-            for refusal in refusals {
+        Err(refused) => {
+            for refusal in &refused.refusals {
                 line(format_args!("refused: {}", refusal.code()));
                 if let Refusal::CannotLaunch { causes, .. } = &refusal {
                     let codes: Vec<&str> = causes.iter().map(|cause| cause.code().trim_start_matches("preflight-")).collect();
                     line(format_args!("  causes: {}", codes.join(", ")));
                 }
             }
+            refused.findings
         }
+    };
+    if !findings.is_empty() {
+        let codes: Vec<&str> = findings.iter().map(|f| f.code().trim_start_matches("preflight-")).collect();
+        line(format_args!("  findings: {}", codes.join(", ")));
     }
     text.trim().to_owned()
 }
@@ -108,7 +110,7 @@ fn what_is_planned_anew_in_the_middle_leads_to_the_same_end() {
                 });
             }
         }
-        let again = plan(&state.request, &facts, states::NOW).unwrap_or_else(|refusals| panic!("{}: {refusals:?}", state.name));
+        let again = plan(&state.request, &facts, states::NOW).unwrap_or_else(|refused| panic!("{}: {refused:?}", state.name));
         for (one, other) in first.clusters.iter().zip(&again.clusters) {
             // A singleton's newest group that has gone cannot be put back any more: its undoing is a rollback by then.
             if one.way != other.way {

@@ -66,6 +66,8 @@ struct Finding {
     plan: Option<Plan>,
     /// Why it would not begin.
     refusals: Vec<Refusal>,
+    /// What may spoil it besides.
+    findings: Vec<rollback::Finding>,
     /// Calls that were not answered.
     blind: Vec<String>,
     services: Vec<Answer>,
@@ -115,6 +117,7 @@ async fn examine(subject: &Subject, region: Option<String>, owner: &str, service
         vcpus: None,
         plan: None,
         refusals: Vec::new(),
+        findings: Vec::new(),
         blind: Vec::new(),
         services: Vec::new(),
         is_ready: false,
@@ -157,7 +160,7 @@ async fn look(finding: &mut Finding, aws: &Aws, request: &Request, service: &Htt
     finding.vcpus = Vcpus::of(&facts.supply);
     match plan::plan(request, &facts, clock.now().wall) {
         Ok(plan) => finding.plan = Some(plan),
-        Err(refusals) => finding.refusals = refusals,
+        Err(refused) => (finding.refusals, finding.findings) = (refused.refusals, refused.findings),
     }
     Ok(())
 }
@@ -214,6 +217,7 @@ fn text(finding: &Finding) -> String {
                 let code = refusal.code();
                 let _ = writeln!(text, "[{code}] {refusal}\n  next: {} (runbooks/{code}.md)", refusal.next_step());
             }
+            text.push_str(&show::findings(&finding.findings));
         }
     }
     text

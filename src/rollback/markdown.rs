@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use super::Outcome;
 use super::advance::Stage;
+use super::plan::Finding;
 use super::plan::Plan;
 use super::report::Event;
 use super::show;
@@ -64,9 +65,10 @@ pub fn document(account: &Account<'_>) -> String {
 fn tell(text: &mut String, part: &Part<'_>, again: &str) {
     let _ = writeln!(text, "\n## {}: {}", part.region, outcome_word(part.outcome));
     match part.outcome {
-        Some(Outcome::Refused(refusals)) => {
+        Some(Outcome::Refused(refused)) => {
             text.push('\n');
-            refusals.iter().for_each(|r| item(text, &format!("`{}` {r}; next: {}", r.code(), r.next_step())));
+            refused.refusals.iter().for_each(|r| item(text, &format!("`{}` {r}; next: {}", r.code(), r.next_step())));
+            found(text, &refused.findings);
         }
         Some(Outcome::Blind(error)) => item(text, &format!("`rollback-blind` {error}")),
         Some(Outcome::Done(_) | Outcome::Paused(_) | Outcome::Failed(_)) | None => {}
@@ -110,9 +112,11 @@ fn planned(text: &mut String, plan: &Plan) {
         cluster.notes.iter().for_each(|note| item(text, &format!("{}: {note}", cluster.cluster)));
     }
     plan.notes.iter().for_each(|note| item(text, note));
-    plan.findings
-        .iter()
-        .for_each(|finding| item(text, &format!("{}: `{}` {finding}; next: {}", finding.severity(), finding.code(), finding.next_step())));
+    found(text, &plan.findings);
+}
+
+fn found(text: &mut String, findings: &[Finding]) {
+    findings.iter().for_each(|f| item(text, &format!("{}: `{}` {f}; next: {}", f.severity(), f.code(), f.next_step())));
 }
 
 fn moment(text: &mut String, at: Timestamp, event: &Event) {

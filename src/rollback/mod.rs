@@ -51,6 +51,7 @@ pub use plan::Canary;
 pub use plan::Finding;
 pub use plan::Plan;
 pub use plan::Refusal;
+pub use plan::Refused;
 pub use plan::Request;
 pub use plan::Severity;
 pub use plan::Wanted;
@@ -110,7 +111,7 @@ pub enum Outcome {
     /// All promises were seen to hold.
     Done(Report),
     /// Nothing was changed.
-    Refused(Vec<Refusal>),
+    Refused(Refused),
     /// Stopped at something that passes; the same command goes on.
     Paused(Report),
     /// Stopped at something a person has to mend first; then the same command goes on.
@@ -148,7 +149,7 @@ impl From<Report> for Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoPlan {
     /// There should be none.
-    Refused(Vec<Refusal>),
+    Refused(Refused),
     /// The facts could not be read.
     Blind(cloud::Error),
 }
@@ -156,7 +157,7 @@ pub enum NoPlan {
 impl From<NoPlan> for Outcome {
     fn from(none: NoPlan) -> Self {
         match none {
-            NoPlan::Refused(refusals) => Self::Refused(refusals),
+            NoPlan::Refused(refused) => Self::Refused(refused),
             NoPlan::Blind(error) => Self::Blind(error),
         }
     }

@@ -41,6 +41,7 @@ use crate::model::generation;
 pub use preflight::Finding;
 pub use preflight::Severity;
 pub use refusal::Refusal;
+pub use refusal::Refused;
 pub use request::Canary;
 pub use request::Request;
 pub use request::Wanted;
@@ -179,8 +180,8 @@ pub fn restored(request: &Request, facts: &Facts) -> Vec<Group> {
 /// Makes the plan.
 ///
 /// # Errors
-/// All reasons not to, together.
-pub fn plan(request: &Request, facts: &Facts, now: Timestamp) -> Result<Plan, Vec<Refusal>> {
+/// All reasons not to, together, and what may spoil it besides.
+pub fn plan(request: &Request, facts: &Facts, now: Timestamp) -> Result<Plan, Refused> {
     let (choices, mut refusals) = choice::choose(request, facts);
     let mut notes = choice::skipped(request, facts);
     let mut recovered = request.clone();
@@ -192,29 +193,27 @@ pub fn plan(request: &Request, facts: &Facts, now: Timestamp) -> Result<Plan, Ve
     let mut clusters = Vec::new();
     for choice in &choices {
         let found = objections::objections(request, facts, choice, now);
-        if found.is_empty() {
-            let laid_out = match choice.way {
-                Way::PutBack => Some(undo::put_back(request, facts, choice, now)),
-                Way::Rollback | Way::Forward => layout::lay_out(request, facts, choice, now),
-            };
-            match laid_out {
-                Some(cluster) => clusters.push(cluster),
-                None => notes
-                    .push(format!("{}: {} serves already and nothing else runs: left alone", choice.cluster, choice.restore.group.name)),
+        let laid_out = match choice.way {
+            Way::PutBack => Some(undo::put_back(request, facts, choice, now)),
+            Way::Rollback | Way::Forward => layout::lay_out(request, facts, choice, now),
+        };
+        match laid_out {
+            Some(cluster) => clusters.push(cluster),
+            None if found.is_empty() => {
+                notes.push(format!("{}: {} serves already and nothing else runs: left alone", choice.cluster, choice.restore.group.name));
             }
+            None => {}
         }
         refusals.extend(found);
     }
     if refusals.is_empty() && clusters.is_empty() {
         refusals.push(Refusal::NothingToDo { application: request.application.clone() });
     }
-    if !refusals.is_empty() {
-        return Err(refusals);
-    }
-    let findings = preflight::examine(request, facts, &clusters, now);
+    // What is refused is examined as well as it can be laid out.
+    let findings = if clusters.is_empty() { Vec::new() } else { preflight::examine(request, facts, &clusters, now) };
     refusals.extend(choices.iter().filter_map(|choice| objections::cannot_launch(choice, &findings)));
     if !refusals.is_empty() {
-        return Err(refusals);
+        return Err(Refused { refusals, findings });
     }
     Ok(Plan { request: request.clone(), clusters, findings, notes })
 }

@@ -8,6 +8,7 @@ use comfy_table::presets;
 
 use super::Outcome;
 use super::plan::ClusterPlan;
+use super::plan::Finding;
 use super::plan::GroupPlan;
 use super::plan::Plan;
 use super::plan::Refusal;
@@ -55,11 +56,16 @@ pub fn plan(plan: &Plan) -> String {
     for note in &plan.notes {
         let _ = writeln!(text, "{note}");
     }
-    for finding in &plan.findings {
+    text + &findings(&plan.findings)
+}
+
+/// What may spoil it, and what to do about each.
+pub fn findings(findings: &[Finding]) -> String {
+    let of = |finding: &Finding| {
         let (code, severity) = (finding.code(), finding.severity());
-        let _ = writeln!(text, "{severity}: [{code}] {finding}\n  next: {} (runbooks/{code}.md)", finding.next_step());
-    }
-    text
+        format!("{severity}: [{code}] {finding}\n  next: {} (runbooks/{code}.md)\n", finding.next_step())
+    };
+    findings.iter().map(of).collect()
 }
 
 /// Each group before → after: cluster, server group, what, sizes, suspended processes, instances.
@@ -103,7 +109,7 @@ pub fn refusals(refusals: &[Refusal]) -> String {
 pub fn outcome(outcome: &Outcome, again: &str) -> String {
     match outcome {
         Outcome::Done(report) => format!("Done{}", report_text(report)),
-        Outcome::Refused(list) => refusals(list),
+        Outcome::Refused(refused) => refusals(&refused.refusals) + &findings(&refused.findings),
         Outcome::Paused(report) => format!("Paused{}To go on: {again}\n", report_text(report)),
         Outcome::Failed(report) => format!("Failed{}When that is mended: {again}\n", report_text(report)),
         Outcome::Blind(error) => {

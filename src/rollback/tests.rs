@@ -4,6 +4,7 @@ mod canary;
 mod fleet;
 mod kept;
 mod others;
+mod refused;
 mod resume;
 mod storm;
 mod supply;
@@ -219,8 +220,8 @@ async fn a_deleted_target_group_is_a_refusal_that_names_the_group() {
     let fleet = Fleet { no_targets: true, ..redeployed() };
     let outcome = go(&fleet, &request(600)).await;
     let Outcome::Refused(why) = &outcome else { panic!("{outcome:?}") };
-    assert_eq!((why[0].code(), fleet.changes()), ("rollback-load-balancer-gone", 0));
-    assert!(why[0].to_string().contains("spin-ha-v023"), "{why:?}");
+    assert_eq!((why.refusals[0].code(), fleet.changes()), ("rollback-load-balancer-gone", 0));
+    assert!(why.refusals[0].to_string().contains("spin-ha-v023"), "{why:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -337,7 +338,7 @@ async fn a_rerun_finishes_whatever_change_the_first_run_died_at() {
         let again = go(&fleet, &request).await;
         let finished = match &again {
             Outcome::Done(_) => true,
-            Outcome::Refused(why) => why.iter().all(|r| r.code() == "rollback-nothing-to-do"),
+            Outcome::Refused(why) => why.refusals.iter().all(|r| r.code() == "rollback-nothing-to-do"),
             Outcome::Paused(_) | Outcome::Failed(_) | Outcome::Blind(_) => false,
         };
         assert!(finished, "died at {at}: {again:?}");

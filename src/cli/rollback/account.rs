@@ -139,7 +139,7 @@ pub(super) fn has_no_plan(parts: &[Part<'_>]) -> bool {
 
 /// There is nothing to roll back, or not any more.
 pub(super) fn is_idle(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Refused(why) if why.iter().all(|r| matches!(r, Refusal::NothingToDo { .. })))
+    matches!(outcome, Outcome::Refused(why) if why.refusals.iter().all(|r| matches!(r, Refusal::NothingToDo { .. })))
 }
 
 /// What will be done, region by region.
@@ -184,7 +184,7 @@ fn lines(parts: &[Part<'_>]) -> String {
             format!("{}: {}.", part.region, stops.collect::<Vec<_>>().join("; "))
         }
         Some(Outcome::Refused(why)) => {
-            format!("{}: refused: {}.", part.region, why.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+            format!("{}: refused: {}.", part.region, why.refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         }
         Some(Outcome::Blind(error)) => format!("{}: {error}.", part.region),
         None => format!("{}: not begun.", part.region),
@@ -224,11 +224,15 @@ fn document(word: &str, parts: &[Part<'_>], again: Option<&str>) -> Value {
     let of = |part: &Part<'_>| {
         let (report, reasons) = match &part.outcome {
             Some(Outcome::Done(report) | Outcome::Failed(report) | Outcome::Paused(report)) => (Some(report), Value::Null),
-            Some(Outcome::Refused(refusals)) => (None, json!(refusals)),
+            Some(Outcome::Refused(refused)) => (None, json!(refused.refusals)),
             Some(Outcome::Blind(error)) => (None, json!([{ "code": "rollback-blind", "message": error.to_string() }])),
             None => (None, Value::Null),
         };
-        json!({ "region": part.region, "plan": part.plan, "report": report, "reasons": reasons, "journal": part.journal })
+        let mut region = json!({ "region": part.region, "plan": part.plan, "report": report, "reasons": reasons, "journal": part.journal });
+        if let Some(Outcome::Refused(refused)) = &part.outcome {
+            region["findings"] = json!(refused.findings);
+        }
+        region
     };
     let mut document = match parts {
         [part] => of(part),

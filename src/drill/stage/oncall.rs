@@ -194,7 +194,7 @@ impl Director<'_> {
         run.to = now;
         match (run.asks, &outcome) {
             // It had died before its first change, or after its last: then the plain command has the last word.
-            (Asks::Resume | Asks::Undo, Outcome::Refused(why)) if why.iter().all(|r| NOTHING.contains(&r.code())) => {
+            (Asks::Resume | Asks::Undo, Outcome::Refused(why)) if why.refusals.iter().all(|r| NOTHING.contains(&r.code())) => {
                 run.asks = Asks::RollBack;
                 run.starts = run.starts.max(2);
                 run.undone = None;
@@ -328,7 +328,7 @@ impl rollback::Service for Front {
 fn describe(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Done(report) => format!("rollback done in {} s, {} changes", report.took.as_secs(), report.changes),
-        Outcome::Refused(refusals) => format!("rollback refused: {refusals:?}"),
+        Outcome::Refused(refused) => format!("rollback refused: {:?}", refused.refusals),
         Outcome::Paused(_) => "rollback paused".to_owned(),
         Outcome::Failed(report) => {
             let stops: Vec<String> = report.clusters.iter().filter_map(|c| c.stop.as_ref()).map(ToString::to_string).collect();

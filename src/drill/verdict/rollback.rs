@@ -60,7 +60,7 @@ impl Judge<'_> {
     pub(super) fn is_done(&self) -> bool {
         match self.after.rollback.as_ref().and_then(|run| run.outcome.as_ref()) {
             Some(Outcome::Done(_)) => true,
-            Some(Outcome::Refused(refusals)) => matches!(refusals.as_slice(), [Refusal::NothingToDo { .. }]),
+            Some(Outcome::Refused(refused)) => matches!(refused.refusals.as_slice(), [Refusal::NothingToDo { .. }]),
             Some(Outcome::Paused(_) | Outcome::Failed(_) | Outcome::Blind(_)) | None => false,
         }
     }

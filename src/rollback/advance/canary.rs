@@ -26,7 +26,7 @@ impl Progress {
     }
 
     pub(super) fn canary(&mut self, look: &Look<'_>) -> Option<Next> {
-        let Some(canary) = look.plan.canary.as_ref().filter(|_| !self.canary_serves) else { return None };
+        let canary = look.plan.canary.as_ref().filter(|_| !self.canary_serves)?;
         let group = match look.group(&look.plan.restore.name) {
             Ok(group) => group,
             Err(next) => return Some(next),

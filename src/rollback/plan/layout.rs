@@ -153,7 +153,7 @@ fn canary(request: &Request, facts: &Facts, choice: &Choice<'_>, count: u32, aft
     let alone = restore.capacity.desired.max(1);
     let serves = facts.serving(restore).next().is_some();
     (has_canary(request, choice, count) && !serves && alone < count)
-        .then(|| CanaryPlan { sizes: Capacity { min: alone, desired: alone, max: after.max }, within: request.canary_within })
+        .then_some(CanaryPlan { sizes: Capacity { min: alone, desired: alone, max: after.max }, within: request.canary_within })
 }
 
 fn canary_note(request: &Request, facts: &Facts, choice: &Choice<'_>, count: u32, canary: Option<&CanaryPlan>) -> Option<String> {

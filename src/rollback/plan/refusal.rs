@@ -211,6 +211,15 @@ pub enum Refusal {
     },
 }
 
+/// Why there is no plan, and what would have spoilt it besides: all of it at once, so that nobody mends one thing and meets the next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// Reasons not to.
+    pub refusals: Vec<Refusal>,
+    /// What may spoil a rollback once those are out of the way.
+    pub findings: Vec<Finding>,
+}
+
 impl Refusal {
     /// For programs, and the name of the page in `runbooks/`.
     pub fn code(&self) -> &'static str {

@@ -33,7 +33,7 @@ fn wanted(name: &str, count: Option<u32>) -> Vec<Wanted> {
 }
 
 fn decide(request: &Request, groups: Vec<Group>) -> Result<Plan, Vec<Refusal>> {
-    plan(request, &sort_out(groups, &request.application), NOW)
+    plan(request, &sort_out(groups, &request.application), NOW).map_err(|refused| refused.refusals)
 }
 
 /// One line per group: `name before>during>after`, singletons with `!`, then what is resumed.
@@ -274,7 +274,7 @@ fn a_refresh_is_refused_and_all_obstacles_are_told_together() {
         "spin",
     );
     facts.refreshing.insert(GroupName::from("spin-ha-v024"), "InProgress".to_owned());
-    let found = codes(plan(&request, &facts, NOW));
+    let found = codes(plan(&request, &facts, NOW).map_err(|refused| refused.refusals));
     assert_eq!(found, ["rollback-one-group", "rollback-refresh-in-progress", "rollback-group-being-deleted"]);
 }
 

@@ -41,7 +41,8 @@ async fn a_restored_group_that_is_disabled_again_is_not_enabled_against_somebody
 
 #[tokio::test(start_paused = true)]
 async fn what_a_rollback_relies_on_and_never_changes_is_watched_too() {
-    let fields: [(&str, fn(&mut Group)); 5] = [
+    type Change = fn(&mut Group);
+    let fields: [(&str, Change); 5] = [
         ("created 1970", |g| g.created = Timestamp(7)),
         ("launched from", |g| g.launch = Some(LaunchSource { name: "orca".to_owned(), version: Some("8".to_owned()) })),
         ("target groups", |g| g.target_groups = vec![TargetGroupArn::from("arn:aws:elasticloadbalancing:us-east-1:1:targetgroup/other/1")]),

@@ -45,7 +45,7 @@ async fn planned(fleet: &Fleet, request: &Request) -> Result<Plan, Vec<&'static 
     };
     match prepare(&world, request).await {
         Ok((plan, _)) => Ok(plan),
-        Err(NoPlan::Refused(why)) => Err(why.iter().map(Refusal::code).collect()),
+        Err(NoPlan::Refused(why)) => Err(why.refusals.iter().map(Refusal::code).collect()),
         Err(NoPlan::Blind(error)) => panic!("{error}"),
     }
 }

@@ -81,9 +81,10 @@ fn calls(sim: &Sim) -> u64 {
 async fn a_cluster_that_could_launch_nothing_is_refused_by_name_with_nothing_changed() {
     let (sim, clock) = region(3);
     sim.with(|r| r.remove_security_group("sg-shop-c01"));
-    let Err(NoPlan::Refused(refusals)) = with_world(&sim, &clock, async |world| prepare(world, &wanted()).await).await else {
+    let Err(NoPlan::Refused(refused)) = with_world(&sim, &clock, async |world| prepare(world, &wanted()).await).await else {
         panic!("it has to be refused");
     };
+    let refusals = refused.refusals;
     let [Refusal::CannotLaunch { group, causes }] = refusals.as_slice() else { panic!("{refusals:?}") };
     assert_eq!((group.as_str(), causes[0].code()), ("shop-c01-v001", "preflight-security-group-gone"));
     assert!(refusals[0].to_string().contains("sg-shop-c01") && refusals[0].next_step().contains("--to"), "{}", refusals[0]);

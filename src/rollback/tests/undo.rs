@@ -223,7 +223,8 @@ async fn an_undo_that_dies_at_any_change_is_finished_by_the_next_one() {
             let first = tokio::time::timeout(Duration::from_secs(300), go(&fleet, &undo)).await;
             if first.is_err() {
                 let outcome = go(&fleet, &again).await;
-                let nothing = matches!(&outcome, Outcome::Refused(why) if why.iter().all(|r| r.code() == "rollback-nothing-to-undo"));
+                let nothing =
+                    matches!(&outcome, Outcome::Refused(why) if why.refusals.iter().all(|r| r.code() == "rollback-nothing-to-undo"));
                 assert!(matches!(outcome, Outcome::Done(_)) || nothing, "{fault:?} at {at}: {outcome:?}");
             }
             tokio::time::sleep(ENDING * 2).await;
@@ -272,16 +273,16 @@ async fn any_machine_resumes_what_another_began_once_its_hold_has_ended() {
         let fleet = fleet(3);
         dies_at(&fleet, at, 300).await;
         let early = go(&fleet, &resume()).await;
-        if matches!(&early, Outcome::Refused(why) if why.iter().all(|r| r.code() == "rollback-nothing-to-resume")) {
+        if matches!(&early, Outcome::Refused(why) if why.refusals.iter().all(|r| r.code() == "rollback-nothing-to-resume")) {
             assert!(at + 2 >= last, "died at {at}, its last change");
             assert_rolled_back_to(&fleet, "1/3/6");
             continue;
         }
-        let held = |outcome: &Outcome| matches!(outcome, Outcome::Refused(why) if why.iter().any(|r| r.code() == "rollback-held"));
+        let held = |outcome: &Outcome| matches!(outcome, Outcome::Refused(why) if why.refusals.iter().any(|r| r.code() == "rollback-held"));
         assert!(held(&early), "died at {at}: {early:?}");
         tokio::time::sleep(Duration::from_secs(600)).await;
         let begun_anew = go(&fleet, &Request { owner: "bob@desk".to_owned(), ..request(900) }).await;
-        let refused = matches!(&begun_anew, Outcome::Refused(why) if why.iter().all(|r| r.code() == "rollback-unfinished"));
+        let refused = matches!(&begun_anew, Outcome::Refused(why) if why.refusals.iter().all(|r| r.code() == "rollback-unfinished"));
         assert!(refused, "died at {at}: only when told to: {begun_anew:?}");
         let outcome = go(&fleet, &resume()).await;
         assert!(matches!(outcome, Outcome::Done(_)), "died at {at}: {outcome:?}");
@@ -289,7 +290,7 @@ async fn any_machine_resumes_what_another_began_once_its_hold_has_ended() {
         assert_rolled_back_to(&fleet, "1/3/6");
     }
     let outcome = go(&fleet(0), &resume()).await;
-    let nothing = matches!(&outcome, Outcome::Refused(why) if why[0].code() == "rollback-nothing-to-resume");
+    let nothing = matches!(&outcome, Outcome::Refused(why) if why.refusals[0].code() == "rollback-nothing-to-resume");
     assert!(nothing, "{outcome:?}");
 }
 
@@ -297,6 +298,6 @@ async fn any_machine_resumes_what_another_began_once_its_hold_has_ended() {
 async fn nothing_is_undone_where_nothing_was_rolled_back() {
     let fleet = fleet(0);
     let outcome = go(&fleet, &undo()).await;
-    assert!(matches!(&outcome, Outcome::Refused(why) if why[0].code() == "rollback-nothing-to-undo"), "{outcome:?}");
+    assert!(matches!(&outcome, Outcome::Refused(why) if why.refusals[0].code() == "rollback-nothing-to-undo"), "{outcome:?}");
     assert_eq!(fleet.changes(), 0);
 }
