@@ -71,6 +71,10 @@ struct Line {
     weather: Mutex<(Pcg32, f64)>,
     /// Calls that stay ill for so many tries more: the client's own retries must not hide every loss from whoever decides.
     ill: Mutex<BTreeMap<Bytes, (Fate, u32)>>,
+    /// The next call of this action never arrives, however often the client tries.
+    lost: Mutex<Option<String>>,
+    /// Calls of this action are neither carried out nor answered.
+    held: Mutex<Option<String>>,
     seen: Mutex<Vec<Seen>>,
     changes: watch::Sender<usize>,
 }
@@ -97,6 +101,8 @@ impl Proxy {
             http: super::process::client(),
             weather: Mutex::new((Pcg32::seed_from_u64(seed), bad)),
             ill: Mutex::default(),
+            lost: Mutex::default(),
+            held: Mutex::default(),
             seen: Mutex::default(),
             changes: watch::Sender::new(0),
         });
@@ -119,6 +125,26 @@ impl Proxy {
         changes.wait_for(|seen| *seen >= wanted).await.expect("the proxy lives");
     }
 
+    /// The next call of this action is lost on its way, each time that the client tries: whoever decides is told so, and has to see to it.
+    #[allow(dead_code, reason = "the other tests use the rest")]
+    pub fn lose(&self, action: &str) {
+        *self.line.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(action.to_owned());
+    }
+
+    /// From now on calls of this action get no answer; of none with `None`.
+    #[allow(dead_code, reason = "the other tests use the rest")]
+    pub fn hold(&self, action: Option<&str>) {
+        *self.line.held.lock().unwrap_or_else(PoisonError::into_inner) = action.map(str::to_owned);
+    }
+
+    /// Resolves when a change of this action has been asked for in this region.
+    #[allow(dead_code, reason = "the other tests use the rest")]
+    pub async fn until_asked(&self, region: &str, action: &str) {
+        let mut changes = self.line.changes.subscribe();
+        let asked = |_: &usize| self.seen().iter().any(|seen| seen.region == region && seen.action == action);
+        changes.wait_for(asked).await.expect("the proxy lives");
+    }
+
     /// Everything so far.
     pub fn seen(&self) -> Vec<Seen> {
         self.line.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -126,8 +152,12 @@ impl Proxy {
 }
 
 impl Line {
-    fn fate_of(&self, body: &Bytes) -> Fate {
+    fn fate_of(&self, action: &str, body: &Bytes) -> Fate {
         let mut ill = self.ill.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner).take_if(|lost| lost == action).is_some();
+        if is_lost {
+            ill.insert(body.clone(), (Fate::NeverArrived, TRIES));
+        }
         if let Some((fate, left)) = ill.get_mut(body) {
             let fate = *fate;
             *left -= 1;
@@ -166,12 +196,17 @@ async fn carry(State(line): State<Arc<Line>>, method: Method, uri: Uri, headers:
     let action = form.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap_or_default().to_owned();
     let scope = headers.get("authorization").and_then(|scope| scope.to_str().ok()).unwrap_or_default();
     let to = line.to.iter().find(|(region, _)| scope.contains(&format!("/{region}/"))).or(line.to.first()).expect("a region");
-    let fate = line.fate_of(&body);
+    let fate = line.fate_of(&action, &body);
+    let is_held = line.held.lock().unwrap_or_else(PoisonError::into_inner).as_ref() == Some(&action);
     let seen = Seen { region: to.0.clone(), action, path: uri.path().to_owned(), fate };
-    if seen.is_change() {
+    let is_change = seen.is_change();
+    line.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+    if is_change {
         line.changes.send_modify(|seen| *seen += 1);
     }
-    line.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+    if is_held {
+        std::future::pending::<()>().await;
+    }
     match fate {
         Fate::NeverArrived => return broken(),
         Fate::Throttled => return error(StatusCode::BAD_REQUEST, "Throttling", "Rate exceeded"),

@@ -137,9 +137,10 @@ pub(super) fn has_no_plan(parts: &[Part<'_>]) -> bool {
     parts.iter().all(|part| part.plan.is_none()) || parts.iter().filter_map(|part| part.outcome.as_ref()).any(|outcome| !is_idle(outcome))
 }
 
-/// There is nothing to roll back, or not any more.
+/// There is nothing to roll back, to go on with or to undo, or not any more.
 pub(super) fn is_idle(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Refused(why) if why.refusals.iter().all(|r| matches!(r, Refusal::NothingToDo { .. })))
+    let nothing = |r: &Refusal| matches!(r, Refusal::NothingToDo { .. } | Refusal::NothingToResume { .. } | Refusal::NothingToUndo { .. });
+    matches!(outcome, Outcome::Refused(why) if why.refusals.iter().all(nothing))
 }
 
 /// What will be done, region by region.
