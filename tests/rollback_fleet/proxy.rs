@@ -60,7 +60,7 @@ pub struct Seen {
 
 impl Seen {
     pub fn is_change(&self) -> bool {
-        !["Describe", "Get", "AssumeRole"].iter().any(|read| self.action.starts_with(read))
+        !["Describe", "Get", "Simulate", "AssumeRole"].iter().any(|read| self.action.starts_with(read))
     }
 }
 
@@ -193,7 +193,8 @@ impl Line {
 
 async fn carry(State(line): State<Arc<Line>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let form = String::from_utf8_lossy(&body);
-    let action = form.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap_or_default().to_owned();
+    let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()?.split('.').nth(1));
+    let action = form.split('&').find_map(|pair| pair.strip_prefix("Action=")).or(target).unwrap_or_default().to_owned();
     let scope = headers.get("authorization").and_then(|scope| scope.to_str().ok()).unwrap_or_default();
     let to = line.to.iter().find(|(region, _)| scope.contains(&format!("/{region}/"))).or(line.to.first()).expect("a region");
     let fate = line.fate_of(&action, &body);
@@ -216,7 +217,7 @@ async fn carry(State(line): State<Arc<Line>>, method: Method, uri: Uri, headers:
         Fate::Passed | Fate::AnswerLost | Fate::AnswerSpoiled => {}
     }
     let mut request = line.http.request(method, format!("{}{uri}", to.1)).body(body);
-    for name in ["authorization", "content-type", "x-amz-date", "x-amz-security-token"] {
+    for name in ["authorization", "content-type", "x-amz-date", "x-amz-security-token", "x-amz-target"] {
         request = headers.get(name).into_iter().fold(request, |request, value| request.header(name, value));
     }
     let Ok(answer) = request.send().await else { return error(StatusCode::BAD_GATEWAY, "BadGateway", "the region does not answer") };
