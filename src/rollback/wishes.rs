@@ -163,7 +163,7 @@ impl Wishes {
             match key {
                 "url" => service_urls.push(unescape(value).ok_or_else(|| fail("a URL that makes no sense"))?),
                 "parts" | "settle_ms" | "timeout_ms" | "bake_ms" | "canary" | "canary_ms" | "keep_bad" | "notifies" => {
-                    drop(words.insert(key, value))
+                    words.insert(key, value);
                 }
                 _ => return Err(fail("a word that this version does not know")),
             }
