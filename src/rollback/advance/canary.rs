@@ -12,6 +12,7 @@ use super::Progress;
 use super::Stop;
 use crate::model::Capacity;
 use crate::model::Group;
+use crate::model::GroupInstance;
 
 /// Members that a stop names with what is wrong with them: enough to look at, few enough for a line.
 const NAMED: usize = 3;
@@ -31,9 +32,7 @@ impl Progress {
             Ok(group) => group,
             Err(next) => return Some(next),
         };
-        let mut steps = self.freeze_steps(look);
-        steps.extend(self.restore_steps(look));
-        steps.extend(self.registrations(look, group));
+        let steps = self.steps_to_serve(look, group);
         if !steps.is_empty() {
             return Some(Next::Do(steps));
         }
@@ -59,7 +58,7 @@ impl Progress {
 /// What is wrong with the members there are, in Auto Scaling's and the load balancers' words.
 fn problem(look: &Look<'_>, group: &Group) -> String {
     let backends = backends_of(group);
-    let of = |instance: &crate::model::GroupInstance| {
+    let of = |instance: &GroupInstance| {
         let facts = backends.iter().filter_map(|b| Some((b, look.facts.backends.get(b)?))).filter(|(_, facts)| !facts.serves(&instance.id));
         let behind = facts.map(|(backend, facts)| {
             let reason = facts.members.get(&instance.id).into_iter().flatten().find_map(|m| m.reason.as_deref());

@@ -39,6 +39,14 @@ impl Progress {
         steps
     }
 
+    /// All that the restored group still wants before it is only waited for.
+    pub(super) fn steps_to_serve(&self, look: &Look<'_>, group: &Group) -> Vec<Step> {
+        let mut steps = self.freeze_steps(look);
+        steps.extend(self.restore_steps(look));
+        steps.extend(self.registrations(look, group));
+        steps
+    }
+
     pub(super) fn restore(&mut self, look: &Look<'_>) -> Option<Next> {
         let steps = self.restore_steps(look);
         (!steps.is_empty()).then_some(Next::Do(steps))
@@ -49,9 +57,7 @@ impl Progress {
             Ok(group) => group,
             Err(next) => return Some(next),
         };
-        let mut steps = self.freeze_steps(look);
-        steps.extend(self.restore_steps(look));
-        steps.extend(self.registrations(look, group));
+        let steps = self.steps_to_serve(look, group);
         if !steps.is_empty() {
             return Some(Next::Do(steps));
         }
