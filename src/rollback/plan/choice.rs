@@ -197,8 +197,20 @@ impl<'a> Open<'a> {
         }
         let restores = records(cluster).filter(|(_, record)| record.role == Role::Restore);
         // An undoing that has not yet written all of its own records stands beside what it undoes.
-        Ok(restores.map(|(restore, record)| Self { restore, undoes: record.undoes }).max_by_key(|open| open.undoes))
+        let open = restores.map(|(restore, record)| Self { restore, undoes: record.undoes }).max_by_key(|open| open.undoes);
+        let marked = records(cluster).any(|(_, record)| record.undoes) && open.as_ref().is_none_or(|open| !open.undoes);
+        let undoing = if marked { comes_back_again(cluster).map(|restore| Self { restore, undoes: true }) } else { None };
+        Ok(undoing.or(open))
     }
+}
+
+/// What an undoing restores that has marked nothing yet but what it takes away: the newest of those that the rollback took away.
+fn comes_back_again(cluster: &Cluster) -> Option<&Version> {
+    cluster.versions.iter().rfind(|version| match Record::parse(&version.group.tags) {
+        Ok(Some(record)) => record.role == Role::Retire && !record.undoes,
+        Ok(None) => version.group.capacity == Capacity::default(),
+        Err(_) => false,
+    })
 }
 
 fn records(cluster: &Cluster) -> impl Iterator<Item = (&Version, Record)> {

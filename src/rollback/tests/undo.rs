@@ -266,6 +266,38 @@ async fn after_the_switch_undo_is_a_rollback_to_the_newest_and_says_so() {
     assert_eq!((sizes(&fleet, "spin-ha-v023"), sizes(&fleet, "spin-ha-v024")), ("0/0/0".to_owned(), "3/3/6".to_owned()));
 }
 
+/// The first change after which nothing of either newest group is left.
+async fn switched_for_good() -> usize {
+    for at in 1.. {
+        let fleet = fleet(0);
+        dies_at(&fleet, at, 300).await;
+        if ["spin-ha-v024", "spin-ha-polling-v024"].iter().all(|name| fleet.group(name).capacity == Capacity::default()) {
+            return at;
+        }
+    }
+    unreachable!("a rollback ends")
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_dies_when_it_has_marked_one_group_alone_is_still_one_after_the_switch() {
+    let switched = switched_for_good().await;
+    let marks = 4;
+    for marked in 1..=marks {
+        let fleet = Fleet { undone: true, ..fleet(3) };
+        dies_at(&fleet, switched, 300).await;
+        for mark in 1..=marks {
+            fleet.fault(switched + mark, if mark == marked { Fault::Dies } else { Fault::RequestLost });
+        }
+        let (first, again) = (undo(), undo());
+        assert!(tokio::time::timeout(Duration::from_secs(300), go(&fleet, &first)).await.is_err(), "it dies at its mark {marked}");
+        let outcome = go(&fleet, &again).await;
+        assert!(matches!(outcome, Outcome::Done(_)), "mark {marked}: {outcome:?}");
+        let left = ["spin-ha-v023", "spin-ha-v024", "spin-ha-polling-v023", "spin-ha-polling-v024"].map(|name| sizes(&fleet, name));
+        assert_eq!(left, ["0/0/0", "3/3/6", "0/0/0", "1/1/1"], "mark {marked}");
+        assert_eq!(fleet.broken(), Vec::<String>::new(), "mark {marked}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn any_machine_resumes_what_another_began_once_its_hold_has_ended() {
     let last = changes_of_a_clean_run().await;
