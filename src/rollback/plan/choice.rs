@@ -12,7 +12,6 @@ use super::super::kept;
 use super::super::record::Record;
 use super::super::record::Role;
 use super::super::wishes::Wishes;
-use super::FREEZE;
 use super::Refusal;
 use super::Request;
 use super::Shape;
@@ -230,12 +229,16 @@ fn is_switched(cluster: &Cluster) -> bool {
     records(cluster).any(gone) || is_being_released(cluster)
 }
 
-/// The restored group alone is still recorded, and it is not as it was found: the end of a rollback that had done everything else.
+/// The restored group alone is still recorded, it is not as it was found, and the newest is at nothing: the end of a rollback that had done everything
+/// else. At the end of an undoing the newest has what it had; what somebody else has changed of the restored one meanwhile says nothing.
 fn is_being_released(cluster: &Cluster) -> bool {
     let [(version, record)] = &records(cluster).collect::<Vec<_>>()[..] else { return false };
     let now = Shape::of(&version.group);
-    let unfrozen = |shape: &Shape| shape.suspended.iter().filter(|p| !FREEZE.contains(p)).cloned().collect::<BTreeSet<Process>>();
-    record.role == Role::Restore && (now.capacity != record.found.capacity || unfrozen(&now) != unfrozen(&record.found))
+    let disabling =
+        |shape: &Shape| shape.suspended.iter().filter(|p| Process::DISABLING.contains(p)).cloned().collect::<BTreeSet<Process>>();
+    let is_changed = now.capacity != record.found.capacity || disabling(&now) != disabling(&record.found);
+    let newest_is_gone = cluster.versions.last().is_some_and(|newest| newest.group.capacity == Capacity::default());
+    record.role == Role::Restore && is_changed && newest_is_gone
 }
 
 /// A finished rollback has left it at nothing, with what it had on record.

@@ -299,6 +299,27 @@ async fn an_undo_that_dies_when_it_has_marked_one_group_alone_is_still_one_after
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_somebody_changes_at_the_very_end_of_an_undo_does_not_turn_it_round() {
+    let died_at = RESTORED;
+    let clean = with_work();
+    dies_at(&clean, died_at, 300).await;
+    assert_eq!(go(&clean, &undo()).await.exit_code(), 0);
+    let last = clean.changes();
+    let fleet = with_work();
+    let before = found(&fleet).await;
+    dies_at(&fleet, died_at, 300).await;
+    fleet.fault(last, Fault::RequestLost);
+    fleet.fault(last - 1, Fault::Dies);
+    let first = undo();
+    assert!(tokio::time::timeout(Duration::from_secs(300), go(&fleet, &first)).await.is_err(), "it dies with one group left");
+    assert!(!fleet.group("spin-ha-v024").tags.contains_key(RECORD_TAG) && fleet.group("spin-ha-v023").tags.contains_key(RECORD_TAG));
+    fleet.meddle("spin-ha-v023", |g| drop(g.suspended.insert(Process::HealthCheck, String::new())));
+    let outcome = go(&fleet, &undo()).await;
+    assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+    assert_eq!(found(&fleet).await, before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn any_machine_resumes_what_another_began_once_its_hold_has_ended() {
     let last = changes_of_a_clean_run().await;
     for at in 1..last {
