@@ -54,6 +54,26 @@ fn rollback_restores_what_was() {
     }
 }
 
+/// Nights that went wrong once: an undo that had marked one group alone (464, 500) or whose laptop died after its last change (932, 1180), a process
+/// suspended by somebody at its very end (1649).
+#[test]
+fn nights_that_went_wrong_once_do_not_again() {
+    for seed in [464, 500, 932, 1180, 1649] {
+        assert_pass(&run_alone(Scenario::Rollback, seed, None).unwrap());
+    }
+}
+
+#[test]
+fn an_undo_whose_laptop_dies_is_judged_all_the_same() {
+    for (plant, by) in
+        [(plants::Plant::RecordForgotten, "S12"), (plants::Plant::ProtectsNobody, "S13"), (plants::Plant::ProtectsForGood, "S16")]
+    {
+        let report = run_alone(Scenario::Rollback, 932, Some(plant)).unwrap();
+        let broken: Vec<&str> = report.invariants.iter().filter(|i| !i.held).map(|i| i.id).collect();
+        assert_eq!(broken, [by], "{plant:?}");
+    }
+}
+
 #[test]
 fn bad_nights_have_every_kind_of_trouble_in_them() {
     let plays: Vec<_> = (0..40).map(|seed| scenario::play(Scenario::Rollback, seed)).collect();

@@ -197,7 +197,10 @@ impl Director<'_> {
             (Asks::Resume | Asks::Undo, Outcome::Refused(why)) if why.refusals.iter().all(|r| NOTHING.contains(&r.code())) => {
                 run.asks = Asks::RollBack;
                 run.starts = run.starts.max(2);
-                run.undone = None;
+                // Either way all is to be as an undoing promises it.
+                if let Some(undone) = &mut run.undone {
+                    (undone.to, undone.after) = (now, groups);
+                }
             }
             // What had ended already is undone by itself, after what had not.
             (Asks::Undo, Outcome::Done(_)) if groups.iter().any(|g| new.contains(&g.name) && g.capacity == Capacity::default()) => {}
