@@ -55,10 +55,10 @@ fn rollback_restores_what_was() {
 }
 
 /// Nights that went wrong once: an undo that had marked one group alone (464, 500) or whose laptop died after its last change (932, 1180), a process
-/// suspended by somebody at its very end (1649).
+/// suspended by somebody at its very end (1649), a rollback that died before it had marked the second cluster (the others).
 #[test]
 fn nights_that_went_wrong_once_do_not_again() {
-    for seed in [464, 500, 932, 1180, 1649] {
+    for seed in [464, 500, 716, 837, 932, 1180, 1211, 1397, 1649] {
         assert_pass(&run_alone(Scenario::Rollback, seed, None).unwrap());
     }
 }

@@ -29,6 +29,7 @@ use super::facts::Facts;
 use super::journal::request_id;
 use super::kept;
 use super::plan::ClusterPlan;
+use super::plan::LeftOut;
 use super::plan::Plan;
 use super::plan::Request;
 use super::plan::alive;
@@ -398,19 +399,17 @@ fn finish(world: &World<'_>, plan: &Plan, work: Vec<Work<'_>>, facts: &Facts, se
     let all_done = work.iter().all(|w| w.stop.is_none());
     let changes = work.iter().map(|w| w.changes).sum();
     let mut verified: Vec<String> = Vec::new();
-    let clusters: Vec<ClusterReport> = work
-        .into_iter()
-        .map(|w| {
-            if w.stop.is_none() {
-                let behind = w.plan.backends.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                let behind = if behind.is_empty() { "in service".to_owned() } else { format!("healthy behind {behind}") };
-                verified.push(format!("{}: {} instances {behind}", w.plan.restore.name, w.plan.count));
-                verified.extend(w.plan.retire.iter().filter_map(|planned| kept::account(facts.group(&planned.name)?)));
-            }
-            let left = if w.stop.is_some() { w.progress.left(w.plan) } else { Vec::new() };
-            ClusterReport { cluster: w.plan.cluster.clone(), stage: w.progress.stage(), stop: w.stop, left }
-        })
-        .collect();
+    let begun = work.into_iter().map(|w| {
+        if w.stop.is_none() {
+            let behind = w.plan.backends.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let behind = if behind.is_empty() { "in service".to_owned() } else { format!("healthy behind {behind}") };
+            verified.push(format!("{}: {} instances {behind}", w.plan.restore.name, w.plan.count));
+            verified.extend(w.plan.retire.iter().filter_map(|planned| kept::account(facts.group(&planned.name)?)));
+        }
+        let left = if w.stop.is_some() { w.progress.left(w.plan) } else { Vec::new() };
+        ClusterReport { cluster: w.plan.cluster.clone(), stage: w.progress.stage(), stop: w.stop, left }
+    });
+    let clusters: Vec<ClusterReport> = begun.chain(plan.left_out.iter().map(|left| left_alone(world, left))).collect();
     if all_done && service.answered {
         verified.extend(plan.request.service_urls.iter().map(|url| format!("{url} answers")));
     }
@@ -419,6 +418,14 @@ fn finish(world: &World<'_>, plan: &Plan, work: Vec<Work<'_>>, facts: &Facts, se
         world.sink.tell(&Event::Trouble { text: format!("the journal's last line could not be written: {problem}") });
     }
     report
+}
+
+/// What was asked for and is left alone keeps the run from being done.
+fn left_alone(world: &World<'_>, left: &LeftOut) -> ClusterReport {
+    let cluster = left.cluster.clone();
+    let stop = Stop::NotBegun { why: left.why.clone(), next: left.next.clone() };
+    world.sink.tell(&Event::Stopped { cluster: cluster.clone(), code: stop.code(), text: stop.to_string() });
+    ClusterReport { cluster, stage: Stage::Hold, stop: Some(stop), left: Vec::new() }
 }
 
 /// Sleeps, or wakes early when asked to stop.

@@ -18,11 +18,13 @@ pub mod markdown;
 pub mod plan;
 pub mod record;
 pub mod report;
+pub mod share;
 pub mod show;
 #[cfg(test)]
 mod tests;
 pub mod wait;
 pub mod wishes;
+mod words;
 
 use std::time::Duration;
 

@@ -12,6 +12,7 @@ mod recover;
 mod refusal;
 mod request;
 mod shape;
+mod unbegun;
 mod undo;
 
 use std::collections::BTreeSet;
@@ -26,6 +27,8 @@ use super::record;
 use super::record::Member;
 use super::record::Record;
 use super::record::Role;
+use super::share::Share;
+use super::share::Shares;
 use crate::model::CAPACITY_TAG;
 use crate::model::Capacity;
 use crate::model::Group;
@@ -48,8 +51,10 @@ pub use request::Wanted;
 pub use shape::Difference;
 pub use shape::Setup;
 pub use shape::Shape;
+pub use unbegun::LeftOut;
 
 use choice::Choice;
+use choice::Chosen;
 
 /// Processes that would fight a rollback (F58): suspended while it works, where they are not already, and put back exactly as found.
 pub(super) const FREEZE: [Process; 4] =
@@ -66,6 +71,8 @@ pub struct Plan {
     pub request: Request,
     /// Each cluster that has something to do, by name.
     pub clusters: Vec<ClusterPlan>,
+    /// Clusters that the interrupted run was asked for, has never begun, and that are left alone now.
+    pub left_out: Vec<LeftOut>,
     /// What may spoil it, the worst first.
     pub findings: Vec<Finding>,
     /// What a person should know besides, a line each.
@@ -90,6 +97,12 @@ pub struct ClusterPlan {
     pub bystanders: Vec<GroupName>,
     /// Every version of the cluster; another one that appears meanwhile is somebody else's doing (F59).
     pub versions: BTreeSet<GroupName>,
+    /// What its groups' tags tell whoever goes on; nothing where all is put back.
+    #[serde(skip)]
+    pub share: Option<Share>,
+    /// What they tell of the clusters beside it, this one first.
+    #[serde(skip)]
+    pub shares: Shares,
     /// Healthy instances the restored group must have before anything is taken from the others.
     pub count: u32,
     /// Nobody has said how many, nor is it on record: the newest group's number, or the least there should be.
@@ -167,13 +180,13 @@ impl ClusterPlan {
 
 /// The groups that a plan would touch, as far as the survey can tell. The rest of the facts is needed about these alone.
 pub fn involved(request: &Request, facts: &Facts) -> BTreeSet<GroupName> {
-    let (choices, _) = choice::choose(request, facts);
+    let choices = choice::choose(request, facts).choices;
     choices.iter().flat_map(|c| c.retire.iter().chain([&c.restore])).map(|v| v.group.name.clone()).collect()
 }
 
 /// The groups that would be restored; what launches need is looked at for these alone.
 pub fn restored(request: &Request, facts: &Facts) -> Vec<Group> {
-    let (choices, _) = choice::choose(request, facts);
+    let choices = choice::choose(request, facts).choices;
     choices.into_iter().map(|c| c.restore.group.clone()).collect()
 }
 
@@ -182,7 +195,7 @@ pub fn restored(request: &Request, facts: &Facts) -> Vec<Group> {
 /// # Errors
 /// All reasons not to, together, and what may spoil it besides.
 pub fn plan(request: &Request, facts: &Facts, now: Timestamp) -> Result<Plan, Refused> {
-    let (choices, mut refusals) = choice::choose(request, facts);
+    let Chosen { choices, mut refusals, left_out } = choice::choose(request, facts);
     let mut notes = choice::skipped(request, facts);
     let mut recovered = request.clone();
     match recover::recover(&mut recovered, &choices) {
@@ -215,7 +228,17 @@ pub fn plan(request: &Request, facts: &Facts, now: Timestamp) -> Result<Plan, Re
     if !refusals.is_empty() {
         return Err(Refused { refusals, findings });
     }
-    Ok(Plan { request: request.clone(), clusters, findings, notes })
+    notes.extend(left_out.iter().map(|left| format!("{}: {}: left alone; to roll it back: {}", left.cluster, left.why, left.next)));
+    tell_of_each_other(&mut clusters);
+    Ok(Plan { request: request.clone(), clusters, left_out, findings, notes })
+}
+
+/// Each cluster's tags tell of those beside it.
+fn tell_of_each_other(clusters: &mut [ClusterPlan]) {
+    let shares: Vec<Share> = clusters.iter().filter_map(|cluster| cluster.share.clone()).collect();
+    for (at, cluster) in clusters.iter_mut().filter(|cluster| cluster.share.is_some()).enumerate() {
+        cluster.shares = Shares::from(&shares, at);
+    }
 }
 
 /// Members that run on, that AWS has not begun to end, and that no rollback keeps in standby.

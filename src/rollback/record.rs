@@ -24,6 +24,8 @@ pub const RECORD_TAG: &str = "bellrock:found";
 const MEMBERS_TAG: &str = "bellrock:found-members-";
 /// Whether the cluster is a singleton. A tag of its own: the record's has no room for it when all processes were suspended.
 const SINGLETON_TAG: &str = "bellrock:found-singleton";
+/// How every key of ours begins.
+const OURS: &str = "bellrock:";
 /// So many of them at most: AWS takes 50 tags on a group, and most of these are other people's. Each has room for twelve instances.
 const MEMBERS_TAGS_MAX: usize = 10;
 /// Tags that AWS takes on one group.
@@ -80,6 +82,13 @@ pub fn listed(members: Vec<Member>, tags: &BTreeMap<String, String>) -> Option<V
     let ours = |key: &&String| key.starts_with(MEMBERS_TAG);
     let room = TAGS_MAX.saturating_sub(OTHER_TAGS + tags.keys().filter(|key| !ours(key)).count());
     (pages(&members).len() <= room.min(MEMBERS_TAGS_MAX)).then_some(members)
+}
+
+/// How many tags a group that has these already, and gets this record, has left for wishes.
+pub fn room_for_wishes(tags: &BTreeMap<String, String>, record: &Record) -> usize {
+    let others = tags.keys().filter(|key| !key.starts_with(OURS)).count();
+    let members = pages(record.members.as_deref().unwrap_or_default()).len();
+    TAGS_MAX.saturating_sub(others + OTHER_TAGS - WISHES_TAGS.len() + members).min(WISHES_TAGS.len())
 }
 
 /// The keys of every tag that a record may have.
@@ -273,6 +282,28 @@ mod tests {
         assert!(listed(members(120), &room_for(10)).is_some());
         assert_eq!((listed(members(121), &tags(0)), listed(members(13), &room_for(1))), (None, None));
         assert_eq!(listed(members(12), &room_for(1)).map(|listed| listed.len()), Some(12));
+    }
+
+    #[test]
+    fn wishes_get_the_tags_that_other_people_and_the_members_leave() {
+        let record = |count: u64| Record {
+            role: Role::Restore,
+            undoes: false,
+            singleton: Some(false),
+            count: 3,
+            found: Shape { capacity: Capacity::default(), suspended: BTreeSet::new() },
+            alive: 3,
+            capacity_tag: None,
+            members: Some((0..count).map(|n| Member { id: InstanceId::new(format!("i-0{n:016x}")), protected: false }).collect()),
+            protects: false,
+            keeps: false,
+        };
+        let tags = |others: usize| {
+            let ours = record(24).to_tags().into_iter().map(|(key, _)| key);
+            (0..others).map(|n| format!("team-{n}")).chain(ours).map(|key| (key, String::new())).collect::<BTreeMap<_, _>>()
+        };
+        let room = |others: usize, members: u64| room_for_wishes(&tags(others), &record(members));
+        assert_eq!((room(0, 0), room(36, 0), room(36, 24), room(43, 0), room(44, 0), room(50, 24)), (8, 8, 6, 1, 0, 0));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod refused;
 mod resume;
 mod storm;
 mod supply;
+mod unbegun;
 mod undo;
 
 use std::sync::Mutex;

@@ -1,4 +1,5 @@
-//! How a rollback was asked to go, as tags of its groups: another machine that goes on with it needs to be told nothing again. Pure.
+//! How a rollback was asked to go, and with which clusters, as tags of its groups: another machine that goes on with it needs to be told nothing again.
+//! Pure.
 //!
 //! What must stay true: written by the same call as the hold and the record, gone with them; a word that this version does not know is refused and
 //! never guessed; no secret is in them: the URL that is notified is not, that there is one is.
@@ -11,6 +12,9 @@ use serde::Serialize;
 use super::plan::Canary;
 use super::plan::Request;
 use super::record::RecordError;
+use super::share::Share;
+use super::share::Shares;
+use super::words;
 use crate::model::TAG_VALUE_MAX;
 
 /// The group tags that carry [`Wishes`], in order; as many as it takes. Service URLs are what is long.
@@ -24,8 +28,13 @@ pub const WISHES_TAGS: [&str; 8] = [
     "bellrock:asked-7",
     "bellrock:asked-8",
 ];
-/// Before a character that tags do not take everywhere, as two digits.
-const ESCAPE: char = '_';
+
+/// What a tag holds at least when it is cut off: a cut may fall a little short of the longest value.
+const TAG_LEAST: usize = TAG_VALUE_MAX - 2;
+/// Characters of `parts=N `.
+const PARTS: usize = 8;
+/// Characters of ` of=N` at most: AWS has no more than a few hundred groups in a region, and this is for a million.
+const OF: usize = 11;
 
 /// Something that can be wished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -62,6 +71,9 @@ pub struct Wishes {
     service_urls: Vec<String>,
     /// Somebody elsewhere was told.
     pub notifies: bool,
+    /// Which clusters were asked for together.
+    #[serde(skip)]
+    pub shares: Shares,
 }
 
 impl Wishes {
@@ -76,7 +88,15 @@ impl Wishes {
             keep_bad: request.keep_bad,
             service_urls: request.service_urls.clone(),
             notifies: request.notifies,
+            shares: Shares::default(),
         }
+    }
+
+    /// With these clusters, as many as so many tags have room for beside the rest.
+    pub fn among(mut self, shares: Shares, tags: usize) -> Self {
+        self.shares.of = shares.of;
+        let room = (tags.min(WISHES_TAGS.len()) * TAG_LEAST).saturating_sub(self.words().len() + PARTS);
+        Self { shares: shares.within(room), ..self }
     }
 
     /// One of them goes into this request.
@@ -109,8 +129,7 @@ impl Wishes {
 
     /// Characters by which they are too long for the tags; zero where they fit.
     pub fn excess(&self) -> usize {
-        // Each cut may fall a little short of the longest value.
-        (self.words().len() + 8).saturating_sub(WISHES_TAGS.len() * (TAG_VALUE_MAX - 2))
+        (self.words().len() + PARTS + OF).saturating_sub(WISHES_TAGS.len() * TAG_LEAST)
     }
 
     /// The tags that say so.
@@ -138,7 +157,14 @@ impl Wishes {
         );
         for url in &self.service_urls {
             text.push_str(" url=");
-            text.push_str(&escape(url));
+            text.push_str(&words::escape(url));
+        }
+        if self.shares.of > 0 {
+            text.push_str(&format!(" of={}", self.shares.of));
+        }
+        for share in &self.shares.listed {
+            text.push_str(" share=");
+            text.push_str(&share.word());
         }
         text
     }
@@ -158,11 +184,12 @@ impl Wishes {
         }
         let text = text.concat();
         let mut words: BTreeMap<&str, &str> = BTreeMap::new();
-        let mut service_urls = Vec::new();
+        let (mut service_urls, mut listed) = (Vec::new(), Vec::new());
         for (key, value) in text.split_whitespace().filter_map(|word| word.split_once('=')) {
             match key {
-                "url" => service_urls.push(unescape(value).ok_or_else(|| fail("a URL that makes no sense"))?),
-                "parts" | "settle_ms" | "timeout_ms" | "bake_ms" | "canary" | "canary_ms" | "keep_bad" | "notifies" => {
+                "url" => service_urls.push(words::unescape(value).ok_or_else(|| fail("a URL that makes no sense"))?),
+                "share" => listed.push(Share::parse(value).ok_or_else(|| fail("a cluster's share that makes no sense"))?),
+                "parts" | "of" | "settle_ms" | "timeout_ms" | "bake_ms" | "canary" | "canary_ms" | "keep_bad" | "notifies" => {
                     words.insert(key, value);
                 }
                 _ => return Err(fail("a word that this version does not know")),
@@ -187,6 +214,7 @@ impl Wishes {
                 Some(&"no") => false,
                 Some(_) | None => return Err(fail("notifies")),
             },
+            shares: Shares { of: words.get("of").map_or(Ok(0), |text| text.parse().map_err(|_| fail("of")))?, listed },
         }))
     }
 }
@@ -205,21 +233,6 @@ fn cut(text: &str) -> Vec<String> {
     }
     parts.push(String::from_utf8_lossy(rest).into_owned());
     parts
-}
-
-fn escape(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"+-=.:/@".contains(&b);
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("{ESCAPE}{b:02x}") }).collect()
-}
-
-fn unescape(text: &str) -> Option<String> {
-    let mut parts = text.split(ESCAPE);
-    let mut bytes = parts.next()?.as_bytes().to_vec();
-    for part in parts {
-        bytes.push(u8::from_str_radix(part.get(..2)?, 16).ok()?);
-        bytes.extend(part.get(2..)?.as_bytes());
-    }
-    String::from_utf8(bytes).ok()
 }
 
 fn show(time: Duration) -> String {
@@ -243,6 +256,46 @@ mod tests {
         Wishes::of(&Request { service_urls, ..Request::of("spin", "ann@laptop") })
     }
 
+    fn share() -> impl Strategy<Value = Share> {
+        let numbers = (0_u64..1000, 0_u32..1000, any::<bool>(), any::<bool>());
+        ("[a-z0-9._^~:-]{1,60}", "v[0-9]{3}", "v[0-9]{3,4}", numbers).prop_map(
+            |(cluster, restore, newest, (generation, count, undoes, singleton))| Share {
+                cluster,
+                restore,
+                newest,
+                generation,
+                count,
+                undoes,
+                singleton,
+            },
+        )
+    }
+
+    #[test]
+    fn of_many_clusters_as_many_are_named_as_the_tags_take_and_their_number_always() {
+        let one = |n: u32| Share {
+            cluster: format!("spinnaker-main-worker{n:03}"),
+            restore: "v023".to_owned(),
+            newest: "v024".to_owned(),
+            generation: 7,
+            count: 3,
+            undoes: false,
+            singleton: false,
+        };
+        let all: Vec<Share> = (0..200).map(one).collect();
+        let named = |at: usize, room: usize| wishes(Vec::new()).among(Shares::from(&all, at), room);
+        for room in 0..=WISHES_TAGS.len() {
+            let wishes = named(190, room);
+            assert_eq!((wishes.shares.of, wishes.to_tags().len().max(1)), (200, room.max(1)), "{room} tags are used and no more");
+            let names: Vec<&String> = wishes.shares.listed.iter().map(|share| &share.cluster).collect();
+            assert!(
+                names.is_empty() == (room == 0) && names.iter().zip(190..).all(|(name, n)| **name == all[n % 200].cluster),
+                "{names:?}"
+            );
+        }
+        assert!(named(0, 8).shares.listed.len() >= 40);
+    }
+
     proptest! {
         #[test]
         fn wishes_survive_their_tags(
@@ -250,13 +303,16 @@ mod tests {
             canary in proptest::sample::select(vec![Canary::ForMany, Canary::Always, Canary::Never]),
             (notifies, keep_bad) in (any::<bool>(), 0_u32..100),
             urls in proptest::collection::vec("https://[a-z0-9.]{1,40}/[ -~äß]{0,120}", 0..6),
+            shares in proptest::collection::vec(share(), 1..90),
+            (at, room) in (any::<proptest::sample::Index>(), 0..=WISHES_TAGS.len()),
         ) {
             let ms = Duration::from_millis;
             let wishes = Wishes {
                 settle: ms(times.0), timeout: ms(times.1), bake: ms(times.2), canary, canary_within: ms(times.3), keep_bad, notifies,
-                service_urls: urls,
+                service_urls: urls, shares: Shares::default(),
             };
             prop_assume!(wishes.excess() == 0);
+            let wishes = wishes.among(Shares::from(&shares, at.index(shares.len())), room);
             let tags = tags(&wishes);
             for text in tags.values() {
                 prop_assert!(text.len() <= TAG_VALUE_MAX && text.trim() == text, "{text:?}");

@@ -24,6 +24,7 @@ use crate::rollback::Plan;
 use crate::rollback::Refusal;
 use crate::rollback::Report;
 use crate::rollback::Request;
+use crate::rollback::advance::Stop;
 use crate::rollback::markdown;
 use crate::rollback::show;
 
@@ -82,7 +83,8 @@ impl<'a> Account<'a> {
             Ending::DryRun => ("dry_run", Exit::Done),
             Ending::NoPlan | Ending::Ran => verdict(ending, parts),
         };
-        let again = (ending == Ending::Ran && exit != Exit::Done).then_some(self.again.as_str());
+        let goes_on = self.goes_on(parts);
+        let again = (ending == Ending::Ran && exit != Exit::Done).then_some(goes_on.as_str());
         if ending != Ending::DryRun {
             self.write(parts, ended);
         }
@@ -96,9 +98,27 @@ impl<'a> Account<'a> {
         Ok(Told { exit, notice })
     }
 
+    /// The command that does what is left to do.
+    fn goes_on(&self, parts: &[Part<'_>]) -> String {
+        let reports = parts.iter().filter_map(|part| match &part.outcome {
+            Some(Outcome::Paused(report) | Outcome::Failed(report)) => Some(report),
+            Some(Outcome::Done(_) | Outcome::Refused(_) | Outcome::Blind(_)) | None => None,
+        });
+        let stops: Vec<&Stop> = reports.flat_map(|report| &report.clusters).filter_map(|cluster| cluster.stop.as_ref()).collect();
+        let next = |stop: &&Stop| if let Stop::NotBegun { next, .. } = stop { Some(next.clone()) } else { None };
+        // What goes on with the unfinished finds nothing where nothing is.
+        stops
+            .iter()
+            .map(next)
+            .collect::<Option<Vec<_>>>()
+            .filter(|all| !all.is_empty())
+            .map_or_else(|| self.again.clone(), |all| all.join(" && "))
+    }
+
     fn text(&self, ending: Ending, parts: &[Part<'_>]) -> String {
+        let again = self.goes_on(parts);
         let of = |part: &Part<'_>| match (&part.outcome, &part.plan) {
-            (Some(outcome), _) => show::outcome(outcome, &self.again),
+            (Some(outcome), _) => show::outcome(outcome, &again),
             (None, Some(plan)) if ending == Ending::DryRun => show::plan(plan),
             (None, _) => format!("Not begun. To go on: {}\n", self.again),
         };
@@ -115,6 +135,7 @@ impl<'a> Account<'a> {
     /// What was done is done: that it cannot be written down is said, and changes nothing.
     fn write(&self, parts: &[Part<'_>], ended: Timestamp) {
         let Some(mut file) = self.report.as_ref() else { return };
+        let again = self.goes_on(parts);
         let timelines: Vec<_> = parts.iter().map(|part| part.timeline.events()).collect();
         let parts = parts.iter().zip(&timelines).map(|(part, timeline)| markdown::Part {
             region: &part.region,
@@ -124,7 +145,7 @@ impl<'a> Account<'a> {
             journal: part.journal.as_ref().map(|path| path.display().to_string()),
         });
         let (application, owner) = (self.request.application.as_str(), self.request.owner.as_str());
-        let account = markdown::Account { application, owner, begun: self.begun, ended, parts: parts.collect(), again: &self.again };
+        let account = markdown::Account { application, owner, begun: self.begun, ended, parts: parts.collect(), again: &again };
         let text = markdown::document(&account) + "\n";
         if let Err(e) = file.write_all(text.as_bytes()).and_then(|()| file.sync_data()) {
             let _ = writeln!(anstream::stderr(), "[rollback-report] the report cannot be written: {e} (runbooks/rollback-report.md)");

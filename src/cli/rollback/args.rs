@@ -32,7 +32,8 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     pub(super) subject: Subject,
     /// Go on with an unfinished rollback, from this machine or any other, whoever began it; its groups' tags say what it is and how it was asked to go.
-    /// What is given beside it (--bake, --timeout, --settle, --canary, --keep-bad, --service-url) comes first.
+    /// Clusters that it was to take along and had not begun are begun, unless they have a newer version by now. What is given beside it (--bake,
+    /// --timeout, --settle, --canary, --keep-bad, --service-url) comes first.
     #[arg(long, conflicts_with_all = ["to", "undo"])]
     pub(super) resume: bool,
     /// Take an unfinished rollback back: before the newest groups are set to nothing all is put back as it was found, afterwards (and after its

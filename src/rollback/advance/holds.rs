@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::plan::Way;
+use super::super::record;
 use super::super::wishes::Wishes;
 use super::CapacityTag;
 use super::Look;
@@ -34,7 +35,10 @@ impl Progress {
         };
         let kept = planned.map(|g| g.kept.clone()).unwrap_or_default();
         // An undoing that stops may be thought better of: then the rollback goes on as it was begun.
-        let asked = planned.filter(|_| plan.way != Way::PutBack).map(|_| Box::new(Wishes::of(look.request)));
+        let asked = planned.filter(|_| plan.way != Way::PutBack).map(|planned| {
+            let room = look.facts.group(group).map_or(0, |group| record::room_for_wishes(&group.tags, &planned.record));
+            Box::new(Wishes::of(look.request).among(plan.shares.clone(), room))
+        });
         Step::Hold { group: group.clone(), hold, record: planned.map(|g| g.record.clone()), asked, capacity, kept }
     }
 

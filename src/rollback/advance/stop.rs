@@ -83,6 +83,14 @@ pub enum Stop {
         /// What is not as it was verified.
         problem: String,
     },
+    /// An interrupted run was asked for it and never began it, and whoever went on has left it alone.
+    #[error("asked for, and never begun: {why}; to roll it back: {next}")]
+    NotBegun {
+        /// Why it was left alone.
+        why: String,
+        /// The command.
+        next: String,
+    },
     /// The journal cannot be written, so nothing more may be changed.
     #[error("the journal cannot be written: {problem}")]
     Journal {
@@ -105,6 +113,7 @@ impl Stop {
             Self::CanaryUnhealthy { .. } => "rollback-canary-unhealthy",
             Self::ServiceSilent { .. } => "rollback-service-silent",
             Self::Regressed { .. } => "rollback-regressed",
+            Self::NotBegun { .. } => "rollback-not-begun",
             Self::Journal { .. } => "rollback-journal",
         }
     }
@@ -119,6 +128,7 @@ impl Stop {
             | Self::CanaryUnhealthy { .. }
             | Self::ServiceSilent { .. }
             | Self::Regressed { .. }
+            | Self::NotBegun { .. }
             | Self::Journal { .. } => false,
         }
     }

@@ -11,11 +11,15 @@ use super::super::facts::Version;
 use super::super::kept;
 use super::super::record::Record;
 use super::super::record::Role;
+use super::super::share::Share;
 use super::super::wishes::Wishes;
 use super::Refusal;
 use super::Request;
 use super::Shape;
 use super::Way;
+use super::unbegun;
+use super::unbegun::Asked;
+use super::unbegun::LeftOut;
 use crate::model::Capacity;
 use crate::model::GroupInstance;
 use crate::model::GroupName;
@@ -37,6 +41,15 @@ pub(super) struct Choice<'a> {
     pub retire: Vec<&'a Version>,
     pub bystanders: Vec<&'a Version>,
     pub versions: &'a [Version],
+    /// As the interrupted run had it that is gone on with.
+    pub share: Option<Share>,
+}
+
+/// What is chosen, why some cannot be, and what is left alone although it was asked for.
+pub(super) struct Chosen<'a> {
+    pub choices: Vec<Choice<'a>>,
+    pub refusals: Vec<Refusal>,
+    pub left_out: Vec<LeftOut>,
 }
 
 impl<'a> Choice<'a> {
@@ -45,7 +58,7 @@ impl<'a> Choice<'a> {
     }
 }
 
-pub(super) fn choose<'a>(request: &'a Request, facts: &'a Facts) -> (Vec<Choice<'a>>, Vec<Refusal>) {
+pub(super) fn choose<'a>(request: &'a Request, facts: &'a Facts) -> Chosen<'a> {
     let application = request.application.clone();
     let mut refusals: Vec<Refusal> = Vec::new();
     let named = request.clusters.iter().map(|w| &w.name).chain(&request.polling).chain(&request.not_polling);
@@ -55,7 +68,7 @@ pub(super) fn choose<'a>(request: &'a Request, facts: &'a Facts) -> (Vec<Choice<
             [] => Refusal::NoSuchApplication { application },
             strange => Refusal::NamesNotSpinnakers { cluster: application, groups: strange.to_vec() },
         });
-        return (Vec::new(), refusals);
+        return Chosen { choices: Vec::new(), refusals, left_out: Vec::new() };
     }
     refusals.extend(
         unknown.into_iter().map(|c| Refusal::NoSuchCluster { cluster: c.clone(), known: facts.clusters.keys().cloned().collect() }),
@@ -64,17 +77,18 @@ pub(super) fn choose<'a>(request: &'a Request, facts: &'a Facts) -> (Vec<Choice<
     let mut choices = Vec::new();
     let (mut seen, mut passed) = (false, false);
     let any_open = facts.clusters.iter().any(|(name, cluster)| selected(request, name) && is_open(cluster));
+    let asked = if request.resume { Asked::find(facts.clusters.values()) } else { Asked::default() };
     for (name, cluster) in facts.clusters.iter().filter(|(name, _)| selected(request, name)) {
         let wanted = request.clusters.iter().find(|w| &w.name == name);
         if cluster.versions.is_empty() && wanted.is_none() {
             continue;
         }
-        if is_passed_by(request, cluster, wanted.is_some(), any_open) {
+        if is_passed_by(request, cluster, wanted.is_some(), any_open) && !asked.may_begin(name, cluster) {
             passed = true;
             continue;
         }
         seen = true;
-        match choose_one(request, name, cluster, wanted.and_then(|w| w.count)) {
+        match choose_one(request, name, cluster, wanted.and_then(|w| w.count), asked.share(name)) {
             Ok(choice) => choices.push(choice),
             Err(refusal) => refusals.push(refusal),
         }
@@ -90,7 +104,8 @@ pub(super) fn choose<'a>(request: &'a Request, facts: &'a Facts) -> (Vec<Choice<
             None => Refusal::NamesNotSpinnakers { cluster: application, groups },
         });
     }
-    (choices, refusals)
+    let left_out = if any_open { asked.left_out(request, facts, |name| selected(request, name)) } else { Vec::new() };
+    Chosen { choices, refusals, left_out }
 }
 
 /// Going on and undoing concern what is unfinished. Where nothing is, a finished rollback can be undone.
@@ -116,7 +131,13 @@ fn selected(request: &Request, name: &str) -> bool {
     asked && request.prefix.as_deref().is_none_or(|prefix| name.starts_with(prefix))
 }
 
-fn choose_one<'a>(request: &Request, name: &'a str, cluster: &'a Cluster, count: Option<u32>) -> Result<Choice<'a>, Refusal> {
+fn choose_one<'a>(
+    request: &Request,
+    name: &'a str,
+    cluster: &'a Cluster,
+    count: Option<u32>,
+    share: Option<&Share>,
+) -> Result<Choice<'a>, Refusal> {
     let owned = || name.to_owned();
     if !cluster.unversioned.is_empty() {
         return Err(Refusal::NamesNotSpinnakers { cluster: owned(), groups: cluster.unversioned.clone() });
@@ -135,6 +156,10 @@ fn choose_one<'a>(request: &Request, name: &'a str, cluster: &'a Cluster, count:
                 version: to,
                 known: older.iter().map(|v| v.push.clone()).collect(),
             })?,
+            // Of what was asked, before the record of what comes back was written.
+            None if let Some(restore) = share.filter(|share| !share.undoes).and_then(|share| unbegun::version(cluster, &share.restore)) => {
+                restore
+            }
             None => older.last().ok_or_else(|| Refusal::OneGroup { cluster: owned(), groups: vec![newest.group.name.clone()] })?,
         })
     };
@@ -144,15 +169,18 @@ fn choose_one<'a>(request: &Request, name: &'a str, cluster: &'a Cluster, count:
         Some(open) if request.to.is_some_and(|to| to != open.restore.sequence) => return Err(another(open)),
         Some(open) if open.undoes => (Way::Forward, open.restore),
         Some(_) if request.undo && is_switched(cluster) => (Way::Forward, newest),
+        // Its neighbours were marked as undone already.
+        Some(_) if request.resume && share.is_some_and(|share| share.undoes) && is_switched(cluster) => (Way::Forward, newest),
         Some(open) if request.undo => (Way::PutBack, open.restore),
         Some(open) => (Way::Rollback, open.restore),
         // Holds without the restored group's record: the first write of all was under way, and nothing else had been changed.
         None if request.undo && records(cluster).next().is_some() => (Way::PutBack, previous()?),
         None if request.undo && was_rolled_back(newest) => (Way::Forward, newest),
         None if request.undo => return Err(Refusal::NothingToUndo { cluster: owned() }),
+        None if share.is_some_and(|share| share.undoes) => (Way::Forward, newest),
         None => (Way::Rollback, previous()?),
     };
-    let recorded = records(cluster).find_map(|(_, record)| record.singleton);
+    let recorded = records(cluster).find_map(|(_, record)| record.singleton).or(share.map(|share| share.singleton));
     let singleton = if request.polling.iter().any(|p| p == name) {
         Some("named by --polling")
     } else if let Some(recorded) = recorded.filter(|_| !request.not_polling.iter().any(|p| p == name)) {
@@ -180,7 +208,8 @@ fn choose_one<'a>(request: &Request, name: &'a str, cluster: &'a Cluster, count:
     });
     let strip = |versions: Vec<(usize, &'a Version)>| versions.into_iter().map(|(_, v)| v).collect::<Vec<_>>();
     let bystanders = strip(left).into_iter().filter(|v| v.group.capacity.desired > 0 || !v.group.instances.is_empty()).collect();
-    Ok(Choice { cluster: name, way, count, singleton, restore, retire: strip(retire), bystanders, versions: &cluster.versions })
+    let share = share.filter(|share| share.undoes == (way == Way::Forward)).cloned();
+    Ok(Choice { cluster: name, way, count, singleton, restore, retire: strip(retire), bystanders, versions: &cluster.versions, share })
 }
 
 /// A rollback that was begun and has not ended, as the groups' records tell.
@@ -217,7 +246,7 @@ fn records(cluster: &Cluster) -> impl Iterator<Item = (&Version, Record)> {
 }
 
 /// An unfinished rollback of the cluster is there to be gone on with.
-fn is_open(cluster: &Cluster) -> bool {
+pub(super) fn is_open(cluster: &Cluster) -> bool {
     cluster.versions.iter().any(|v| !matches!(Record::parse(&v.group.tags), Ok(None)))
 }
 
@@ -242,7 +271,7 @@ fn is_being_released(cluster: &Cluster) -> bool {
 }
 
 /// A finished rollback has left it at nothing, with what it had on record.
-fn was_rolled_back(newest: &Version) -> bool {
+pub(super) fn was_rolled_back(newest: &Version) -> bool {
     let group = &newest.group;
     group.capacity == Capacity::default() && generation(&group.tags) > 0 && recorded_capacity(&group.tags).is_some()
 }

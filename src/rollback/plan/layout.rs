@@ -9,6 +9,8 @@ use super::super::facts::Version;
 use super::super::facts::backends_of;
 use super::super::record::Record;
 use super::super::record::Role;
+use super::super::share::Share;
+use super::super::share::Shares;
 use super::CANARY_ABOVE;
 use super::Canary;
 use super::CanaryPlan;
@@ -105,6 +107,9 @@ pub(super) fn lay_out(request: &Request, facts: &Facts, choice: &Choice<'_>, now
         return None;
     }
     let generation = generation_of(request, choice, now);
+    if untouched && request.resume {
+        notes.push("was asked for together with the others and never begun: begun now".to_owned());
+    }
     if generation.1 {
         notes.push("takes up its own interrupted rollback".to_owned());
     }
@@ -127,6 +132,16 @@ pub(super) fn lay_out(request: &Request, facts: &Facts, choice: &Choice<'_>, now
         retire,
         bystanders: choice.bystanders.iter().map(|v| v.group.name.clone()).collect(),
         versions: choice.versions.iter().map(|v| v.group.name.clone()).collect(),
+        share: Some(Share {
+            cluster: choice.cluster.to_owned(),
+            restore: choice.restore.push.clone(),
+            newest: choice.versions.last().map_or_else(String::new, |newest| newest.push.clone()),
+            generation: generation.0,
+            count,
+            undoes: choice.way == Way::Forward,
+            singleton: choice.singleton.is_some(),
+        }),
+        shares: Shares::default(),
         count,
         is_guess,
         generation: generation.0,
@@ -187,6 +202,7 @@ fn sizes(choice: &Choice<'_>) -> (u32, Capacity, String, bool) {
     let own = recorded_capacity(&restore.tags);
     let earlier = Record::parse(&restore.tags).ok().flatten();
     let earlier = earlier.filter(|r| r.role == Role::Restore && r.undoes == (choice.way == Way::Forward)).map(|r| r.count);
+    let earlier = earlier.or(choice.share.as_ref().map(|share| share.count));
     let newest = choice.retire.last().map_or_else(Capacity::default, |newest| {
         let now = newest.group.capacity;
         if now.desired > 0 { now } else { recorded_capacity(&newest.group.tags).unwrap_or(now) }

@@ -8,6 +8,7 @@ use super::super::facts::Facts;
 use super::super::facts::backends_of;
 use super::super::record::Record;
 use super::super::record::Role;
+use super::super::share::Shares;
 use super::Choice;
 use super::ClusterPlan;
 use super::GroupPlan;
@@ -66,6 +67,8 @@ pub(super) fn put_back(request: &Request, facts: &Facts, choice: &Choice<'_>, no
         retire,
         bystanders: choice.bystanders.iter().map(|v| v.group.name.clone()).collect(),
         versions: choice.versions.iter().map(|v| v.group.name.clone()).collect(),
+        share: None,
+        shares: Shares::default(),
         count,
         is_guess: false,
         generation: generation_of(request, choice, now).0,
