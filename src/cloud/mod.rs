@@ -24,8 +24,11 @@ pub use error::Kind;
 use crate::model::Group;
 use crate::model::GroupInstance;
 use crate::model::GroupName;
+use crate::model::Hook;
+use crate::model::HookResult;
 use crate::model::InstanceId;
 use crate::model::LifecycleState;
+use crate::model::Notices;
 use crate::model::Process;
 use crate::model::TargetGroupArn;
 use crate::model::Timestamp;
@@ -67,6 +70,15 @@ pub trait AutoScaling: Send + Sync + 'static {
     /// `TerminateInstanceInAutoScalingGroup` for our own instance. Sent once, never retried inside: there is no client token, so a lost
     /// answer leaves the outcome unknown (draining.md §4.1).
     async fn terminate_own(&self, own: &OwnInstance, decrement: bool) -> Result<ScalingActivity>;
+
+    /// The hook of this name; `None` when the group has none of that name.
+    async fn hook(&self, group: &GroupName, name: &str) -> Result<Option<Hook>>;
+
+    /// `RecordLifecycleActionHeartbeat` for our own instance. Refused when no action of the hook waits for it: it is over, or not visible yet (F67).
+    async fn heartbeat(&self, group: &GroupName, hook: &str, own: &OwnInstance) -> Result<Receipt>;
+
+    /// `CompleteLifecycleAction` for our own instance and this hook alone (F40). Refused as a heartbeat is; a second one does nothing.
+    async fn complete(&self, group: &GroupName, hook: &str, own: &OwnInstance, result: HookResult) -> Result<Receipt>;
 
     /// `UpdateAutoScalingGroup` with a smaller min and nothing else. Sent once and at once, like the termination it makes room for: a repetition
     /// that arrives after a sibling has ended would find min above desired, and AWS would raise desired to it (S7).
@@ -129,6 +141,9 @@ pub trait Metadata: Send + Sync + 'static {
 
     /// `autoscaling/target-lifecycle-state`; `None` while AWS has not set one (404). Tells the target only.
     async fn target_state(&self) -> Result<Option<LifecycleState>>;
+
+    /// What AWS says of our future beside it: spot interruption, rebalance recommendation, maintenance. A path that is absent (404) says nothing.
+    async fn notices(&self) -> Result<Notices>;
 }
 
 /// Who asks for a call on a person's behalf: the caller identity of the credentials in use.

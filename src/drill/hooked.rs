@@ -16,6 +16,8 @@ use crate::cloud::ScheduledAction;
 use crate::model::Group;
 use crate::model::GroupInstance;
 use crate::model::GroupName;
+use crate::model::Hook;
+use crate::model::HookResult;
 use crate::model::InstanceId;
 use crate::model::Process;
 
@@ -93,6 +95,18 @@ impl<H: Hooks> AutoScaling for Hooked<H> {
 
     async fn policies(&self, group: &GroupName) -> cloud::Result<Vec<String>> {
         self.cloud.policies(group).await
+    }
+
+    async fn hook(&self, group: &GroupName, name: &str) -> cloud::Result<Option<Hook>> {
+        self.cloud.hook(group, name).await
+    }
+
+    async fn heartbeat(&self, group: &GroupName, hook: &str, own: &OwnInstance) -> cloud::Result<Receipt> {
+        self.cloud.heartbeat(group, hook, own).await
+    }
+
+    async fn complete(&self, group: &GroupName, hook: &str, own: &OwnInstance, result: HookResult) -> cloud::Result<Receipt> {
+        self.cloud.complete(group, hook, own, result).await
     }
 
     async fn lower_min(&self, group: &GroupName, to: u32) -> cloud::Result<()> {

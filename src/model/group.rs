@@ -54,6 +54,10 @@ pub struct Group {
     /// What AWS refuses to delete, in AWS's word (`prevent-force-deletion`, `prevent-all-deletion`); `None` where it refuses nothing.
     #[serde(default)]
     pub deletion_protection: Option<String>,
+    /// The group's instance lifecycle policy keeps an instance whose terminating hook is abandoned: `Terminating:Retained`, running and billed, counted no
+    /// more (draining.md §4.7).
+    #[serde(default)]
+    pub retains_abandoned: bool,
 }
 
 impl Group {
@@ -256,6 +260,11 @@ open_enum!(
 );
 
 impl LifecycleState {
+    /// In the group's warm pool, or on the way there; `Warmed:Stopped`, `Warmed:Pending:Wait`, … (F19).
+    pub fn is_warmed(&self) -> bool {
+        self.as_str().starts_with("Warmed:")
+    }
+
     /// On the way out for good: nothing more is to be asked of AWS for this instance.
     pub fn is_ending(&self) -> bool {
         matches!(self, Self::Terminating | Self::TerminatingWait | Self::TerminatingProceed | Self::TerminatingRetained | Self::Terminated)

@@ -49,6 +49,7 @@ pub fn group<I: Into<String>>(name: &str, created: i64, sizes: (u32, u32, u32), 
         mixed: None,
         warm_pool: None,
         deletion_protection: None,
+        retains_abandoned: false,
     }
 }
 

@@ -78,6 +78,7 @@ fn g(name: &str, sizes: &str) -> G {
         mixed: None,
         warm_pool: None,
         deletion_protection: None,
+        retains_abandoned: false,
         name,
     };
     G(group).alive(capacity.desired)

@@ -24,6 +24,8 @@ use crate::cloud::ScheduledAction;
 use crate::model::Group;
 use crate::model::GroupInstance;
 use crate::model::GroupName;
+use crate::model::Hook;
+use crate::model::HookResult;
 use crate::model::InstanceId;
 use crate::model::Process;
 
@@ -137,6 +139,28 @@ impl AutoScaling for Aws {
         let answer = answered(ACTION, call.customize().config_override(once()).send()).await?;
         let activity = answer.activity().ok_or_else(|| nonsense(ACTION, "the answer lacks Activity"))?;
         convert::activity(ACTION, activity)
+    }
+
+    async fn hook(&self, group: &GroupName, name: &str) -> Result<Option<Hook>> {
+        const ACTION: &str = "DescribeLifecycleHooks";
+        let call = self.autoscaling.describe_lifecycle_hooks().auto_scaling_group_name(group.as_str()).lifecycle_hook_names(name);
+        let answer = self.gate.pass(ACTION, call.send()).await?;
+        let ours = answer.lifecycle_hooks().iter().find(|hook| hook.lifecycle_hook_name() == Some(name));
+        ours.map(|hook| convert::hook(ACTION, hook)).transpose()
+    }
+
+    async fn heartbeat(&self, group: &GroupName, hook: &str, own: &OwnInstance) -> Result<Receipt> {
+        const ACTION: &str = "RecordLifecycleActionHeartbeat";
+        let call = self.autoscaling.record_lifecycle_action_heartbeat().auto_scaling_group_name(group.as_str());
+        let call = call.lifecycle_hook_name(hook).instance_id(own.id().as_str());
+        self.gate.pass(ACTION, call.send()).await.map(|answer| convert::receipt(&answer))
+    }
+
+    async fn complete(&self, group: &GroupName, hook: &str, own: &OwnInstance, result: HookResult) -> Result<Receipt> {
+        const ACTION: &str = "CompleteLifecycleAction";
+        let call = self.autoscaling.complete_lifecycle_action().auto_scaling_group_name(group.as_str());
+        let call = call.lifecycle_hook_name(hook).instance_id(own.id().as_str()).lifecycle_action_result(result.as_str());
+        self.gate.pass(ACTION, call.send()).await.map(|answer| convert::receipt(&answer))
     }
 
     async fn lower_min(&self, group: &GroupName, to: u32) -> Result<()> {

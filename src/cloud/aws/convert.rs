@@ -1,5 +1,7 @@
 //! AWS's answers as our facts. A word that we do not know survives; a field without which nothing may be decided is demanded.
 
+use std::time::Duration;
+
 use aws_sdk_autoscaling::primitives::DateTime;
 use aws_sdk_autoscaling::types as asg;
 use aws_sdk_elasticloadbalancing::types as elb;
@@ -24,6 +26,7 @@ use crate::model::Group;
 use crate::model::GroupInstance;
 use crate::model::GroupName;
 use crate::model::HealthCheckType;
+use crate::model::Hook;
 use crate::model::InstanceHealth;
 use crate::model::InstanceId;
 use crate::model::LaunchSource;
@@ -91,6 +94,11 @@ pub(super) fn group(action: &'static str, from: &asg::AutoScalingGroup) -> Resul
         mixed: from.mixed_instances_policy().map(|policy| overrides(action, policy)).transpose()?,
         warm_pool: from.warm_pool_configuration().map(|pool| warm_pool(action, pool, from.warm_pool_size())).transpose()?,
         deletion_protection: from.deletion_protection().map(|word| word.as_str()).filter(|word| *word != "none").map(str::to_owned),
+        retains_abandoned: from
+            .instance_lifecycle_policy()
+            .and_then(|policy| policy.retention_triggers())
+            .and_then(|triggers| triggers.terminate_hook_abandon())
+            .is_some_and(|word| *word == asg::RetentionAction::Retain),
         name,
     })
 }
@@ -181,6 +189,18 @@ pub(super) fn activity(action: &'static str, from: &asg::Activity) -> Result<Sca
         progress: u8::try_from(from.progress().unwrap_or(0).clamp(0, 100)).unwrap_or(0),
         started: timestamp(required(action, "StartTime", from.start_time())?),
         message: from.status_message().filter(|message| !message.is_empty()).map(str::to_owned),
+    })
+}
+
+/// AWS shows both times in whole seconds.
+pub(super) fn hook(action: &'static str, from: &asg::LifecycleHook) -> Result<Hook> {
+    let seconds = |field, value: Option<i32>| {
+        required(action, field, value).and_then(|s| u64::try_from(s).map_err(|error| nonsense(action, format!("{field}: {error}"))))
+    };
+    Ok(Hook {
+        name: required(action, "LifecycleHookName", from.lifecycle_hook_name())?.to_owned(),
+        heartbeat: Duration::from_secs(seconds("HeartbeatTimeout", from.heartbeat_timeout())?),
+        limit: Duration::from_secs(seconds("GlobalTimeout", from.global_timeout())?),
     })
 }
 

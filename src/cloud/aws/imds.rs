@@ -12,6 +12,7 @@ use aws_config::imds::client::error::TokenError;
 use aws_config::provider_config::ProviderConfig;
 use aws_sdk_autoscaling::error::SdkError;
 use aws_smithy_http_client::Builder as HttpBuilder;
+use futures::try_join;
 use serde::Deserialize;
 
 use super::call::chain;
@@ -24,10 +25,18 @@ use crate::cloud::Metadata;
 use crate::cloud::OwnInstance;
 use crate::cloud::Result;
 use crate::model::InstanceId;
+use crate::model::Interruption;
 use crate::model::LifecycleState;
+use crate::model::Maintenance;
+use crate::model::Notices;
+use crate::model::Timestamp;
 
 const IDENTITY: &str = "/latest/dynamic/instance-identity/document";
 const TARGET_STATE: &str = "/latest/meta-data/autoscaling/target-lifecycle-state";
+
+const INTERRUPTION: &str = "/latest/meta-data/spot/instance-action";
+const REBALANCE: &str = "/latest/meta-data/events/recommendations/rebalance";
+const MAINTENANCE: &str = "/latest/meta-data/events/maintenance/scheduled";
 
 /// Bound of a read: the service is in the machine's own hypervisor, and the caller asks again every few seconds anyway.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -92,13 +101,70 @@ impl Metadata for Imds {
     }
 
     async fn target_state(&self) -> Result<Option<LifecycleState>> {
-        const ACTION: &str = "GetTargetLifecycleState";
-        match self.0.get(TARGET_STATE).await {
-            Ok(text) => Ok(Some(text.as_ref().trim()).filter(|word| !word.is_empty()).map(LifecycleState::from)),
+        Ok(self.read("GetTargetLifecycleState", TARGET_STATE).await?.map(|word| LifecycleState::from(word.as_str())))
+    }
+
+    async fn notices(&self) -> Result<Notices> {
+        const ACTION: &str = "GetNotices";
+        let (interruption, rebalance, maintenance) =
+            try_join!(self.read(ACTION, INTERRUPTION), self.read(ACTION, REBALANCE), self.read(ACTION, MAINTENANCE))?;
+        notices(interruption.as_deref(), rebalance.as_deref(), maintenance.as_deref()).map_err(|what| nonsense(ACTION, what))
+    }
+}
+
+impl Imds {
+    /// What stands at a path; `None` where nothing does.
+    async fn read(&self, action: &'static str, path: &'static str) -> Result<Option<String>> {
+        match self.0.get(path).await {
+            Ok(text) => Ok(Some(text.as_ref().trim().to_owned()).filter(|text| !text.is_empty())),
             Err(ImdsError::ErrorResponse(answer)) if answer.response().status().as_u16() == 404 => Ok(None),
-            Err(error) => Err(failure(ACTION, &error)),
+            Err(error) => Err(failure(action, &error)),
         }
     }
+}
+
+/// The three documents, as they stand in instance metadata.
+pub(super) fn notices(
+    interruption: Option<&str>,
+    rebalance: Option<&str>,
+    maintenance: Option<&str>,
+) -> std::result::Result<Notices, String> {
+    #[derive(Deserialize)]
+    struct Action {
+        action: String,
+        time: String,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Recommendation {
+        notice_time: String,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Event {
+        #[serde(default)]
+        event_id: String,
+        code: String,
+        #[serde(default)]
+        not_before: String,
+        #[serde(default)]
+        state: String,
+    }
+    fn document<T: serde::de::DeserializeOwned>(path: &str, text: Option<&str>) -> std::result::Result<Option<T>, String> {
+        text.map(|text| serde_json::from_str(text).map_err(|error| format!("{path}: {error}"))).transpose()
+    }
+    let time = |path: &str, text: &str| Timestamp::parse(text).ok_or_else(|| format!("{path}: {text:?} is no time"));
+    let interruption = document::<Action>(INTERRUPTION, interruption)?;
+    let rebalance = document::<Recommendation>(REBALANCE, rebalance)?;
+    let events = document::<Vec<Event>>(MAINTENANCE, maintenance)?.unwrap_or_default();
+    let pending = events.into_iter().filter(|event| !matches!(event.state.as_str(), "completed" | "canceled"));
+    Ok(Notices {
+        interruption: interruption
+            .map(|said| time(INTERRUPTION, &said.time).map(|at| Interruption { action: said.action, at }))
+            .transpose()?,
+        rebalance: rebalance.map(|said| time(REBALANCE, &said.notice_time)).transpose()?,
+        maintenance: pending.map(|e| Maintenance { id: e.event_id, code: e.code, not_before: e.not_before }).collect(),
+    })
 }
 
 #[derive(Deserialize)]

@@ -20,8 +20,10 @@ use crate::cloud::Metadata;
 use crate::cloud::OwnInstance;
 use crate::cloud::Resize;
 use crate::model::GroupName;
+use crate::model::HookResult;
 use crate::model::InstanceId;
 use crate::model::LifecycleState;
+use crate::model::Notices;
 use crate::model::TargetGroupArn;
 
 /// What the server does with one request.
@@ -385,6 +387,62 @@ async fn metadata_is_read_with_a_token_and_an_absent_target_state_is_none() {
     let requests = server.requests();
     assert!(requests[0].starts_with("PUT /latest/api/token"));
     assert!(requests[1..].iter().all(|request| request.contains("x-aws-ec2-metadata-token: token")));
+}
+
+#[tokio::test]
+async fn notices_are_read_where_they_stand_and_an_absent_path_says_nothing() {
+    const SPOT: &str = r#"{"action": "terminate", "time": "2026-11-28T12:02:00Z"}"#;
+    const REBALANCE: &str = r#"{"noticeTime": "2026-11-28T12:00:00Z"}"#;
+    const EVENTS: &str = r#"[{"NotBefore": "21 Jan 2027 09:00:43 GMT", "Code": "system-reboot", "Description": "x", "EventId": "instance-event-1",
+        "NotAfter": "21 Jan 2027 09:17:23 GMT", "State": "active"}, {"Code": "instance-stop", "EventId": "instance-event-0", "State": "completed"}]"#;
+    let read = async |answers: [Reply; 3]| {
+        let server = Server::start(std::iter::once(Reply::Answer(200, "token".to_owned())).chain(answers)).await;
+        Imds::at(&server.address).unwrap().notices().await
+    };
+    assert_eq!(read([html(404), html(404), html(404)]).await, Ok(Notices::default()));
+    let error = read([html(404), html(503), html(404)]).await.expect_err("nobody knows");
+    assert_ne!(error.kind, Kind::Bug, "{error}");
+    let noticed = super::imds::notices(Some(SPOT), Some(REBALANCE), Some(EVENTS)).unwrap();
+    assert_eq!(noticed.interruption.map(|n| (n.action, n.at.to_string())), Some(("terminate".into(), "2026-11-28T12:02:00.000Z".into())));
+    assert!(noticed.rebalance.is_some());
+    let events: Vec<(&str, &str)> = noticed.maintenance.iter().map(|m| (m.id.as_str(), m.not_before.as_str())).collect();
+    assert_eq!(events, [("instance-event-1", "21 Jan 2027 09:00:43 GMT")]);
+    for (interruption, rebalance, maintenance) in [
+        (Some("soon"), None, None),
+        (Some(r#"{"action":"stop","time":"soon"}"#), None, None),
+        (None, Some("{}"), None),
+        (None, None, Some("{}")),
+    ] {
+        assert!(super::imds::notices(interruption, rebalance, maintenance).is_err(), "{interruption:?} {rebalance:?} {maintenance:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_hook_is_answered_by_its_name_and_our_own_id_alone() {
+    let shown = "<DescribeLifecycleHooksResponse><DescribeLifecycleHooksResult><LifecycleHooks><member>\
+        <LifecycleHookName>drain</LifecycleHookName><HeartbeatTimeout>300</HeartbeatTimeout><GlobalTimeout>30000</GlobalTimeout>\
+        </member></LifecycleHooks></DescribeLifecycleHooksResult></DescribeLifecycleHooksResponse>";
+    let none = "<DescribeLifecycleHooksResponse><DescribeLifecycleHooksResult><LifecycleHooks/></DescribeLifecycleHooksResult></DescribeLifecycleHooksResponse>";
+    let done = |action: &str| Reply::Answer(200, format!("<{action}Response><{action}Result/></{action}Response>"));
+    let script = [
+        Reply::Answer(200, shown.to_owned()),
+        Reply::Answer(200, none.to_owned()),
+        done("RecordLifecycleActionHeartbeat"),
+        done("CompleteLifecycleAction"),
+    ];
+    let server = Server::start(script).await;
+    let (aws, group, own) = (server.aws().await, GroupName::from("g"), OwnInstance::in_test("i-own"));
+    let hook = aws.hook(&group, "drain").await.unwrap().unwrap();
+    assert_eq!((hook.heartbeat, hook.limit), (Duration::from_secs(300), Duration::from_secs(30_000)));
+    assert_eq!(aws.hook(&group, "other").await, Ok(None));
+    aws.heartbeat(&group, "drain", &own).await.unwrap();
+    aws.complete(&group, "drain", &own, HookResult::Continue).await.unwrap();
+    let requests = server.requests();
+    for request in &requests[2..] {
+        let field = |field: &str| request.contains(field);
+        assert!(field("LifecycleHookName=drain") && field("InstanceId=i-own") && field("AutoScalingGroupName=g"), "{request}");
+    }
+    assert!(requests[3].contains("LifecycleActionResult=CONTINUE"));
 }
 
 #[tokio::test]

@@ -10,11 +10,11 @@ use super::SimTime;
 use super::api::ApiError;
 use super::api::ApiResult;
 use super::region::Event;
-use super::spec::HookResult;
 use super::spec::HookSpec;
 use super::spec::Transition;
 use super::truth::Why;
 use crate::model::GroupName;
+use crate::model::HookResult;
 use crate::model::InstanceId;
 use crate::model::LifecycleState;
 
@@ -204,6 +204,11 @@ impl Region {
         self.complete(id, token, result);
     }
 
+    fn retains(&self, id: &InstanceId) -> bool {
+        let group = self.instances.get(id).and_then(|i| i.group.as_ref()).and_then(|name| self.groups.get(name));
+        group.is_some_and(|group| group.retains_abandoned)
+    }
+
     fn complete(&mut self, id: &InstanceId, token: &str, result: HookResult) {
         let Some(i) = self.instance_mut(id) else { return };
         let Some(at) = i.waits.iter().position(|w| w.token == token) else { return };
@@ -226,6 +231,8 @@ impl Region {
                     self.steer(&group);
                 }
             }
+            // By an explicit ABANDON or by silence with that default; only a terminate call ends it then (draining.md §4.1, §4.7).
+            (Transition::Terminating, HookResult::Abandon) if self.retains(id) => self.enter(id, LifecycleState::TerminatingRetained),
             (Transition::Terminating, HookResult::Continue | HookResult::Abandon) => {
                 self.enter(id, LifecycleState::TerminatingProceed);
                 self.stop_machine(id);

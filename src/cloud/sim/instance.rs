@@ -219,6 +219,11 @@ impl Region {
             if gone && !r.undocumented.terminated_lingers {
                 return Err(not_found());
             }
+            if instance.state == LifecycleState::TerminatingRetained {
+                r.enter(id, LifecycleState::TerminatingProceed);
+                r.stop_machine(id);
+                return r.activity_of(id).ok_or_else(not_found);
+            }
             if ending {
                 return match r.undocumented.second_terminate {
                     SecondTerminate::Refused => Err(not_found()),

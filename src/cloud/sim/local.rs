@@ -18,6 +18,7 @@ use super::api::Answer;
 use super::api::ApiResult;
 use super::describe::TagFilter;
 use super::endpoints::Look;
+use super::hooks::ActionRef;
 use super::spec::Endpoint;
 use super::spec::VersionSpec;
 use crate::cloud::ActivityStatus;
@@ -52,10 +53,15 @@ use crate::model::Generation;
 use crate::model::Group;
 use crate::model::GroupInstance;
 use crate::model::GroupName;
+use crate::model::Hook;
+use crate::model::HookResult;
 use crate::model::InstanceId;
 use crate::model::Intake;
+use crate::model::Interruption;
 use crate::model::LaunchSource;
 use crate::model::LifecycleState;
+use crate::model::Maintenance;
+use crate::model::Notices;
 use crate::model::Process;
 use crate::model::Sample;
 use crate::model::TargetGroupArn;
@@ -199,6 +205,30 @@ impl AutoScaling for SimCloud {
     async fn terminate_own(&self, own: &OwnInstance, decrement: bool) -> Result<ScalingActivity> {
         let action = "TerminateInstanceInAutoScalingGroup";
         self.call(action, |r| r.terminate_instance_in_auto_scaling_group(own.id(), decrement)).await.map(scaling_activity)
+    }
+
+    async fn hook(&self, group: &GroupName, name: &str) -> Result<Option<Hook>> {
+        let found = self.call("DescribeLifecycleHooks", |r| r.describe_lifecycle_hooks(group, &[name.to_owned()])).await?;
+        let ours = |hook: super::Hook| Hook {
+            name: hook.name,
+            heartbeat: Duration::from_secs(hook.heartbeat_s.into()),
+            limit: Duration::from_secs(hook.global_s),
+        };
+        Ok(found.into_iter().next().map(ours))
+    }
+
+    async fn heartbeat(&self, group: &GroupName, hook: &str, own: &OwnInstance) -> Result<Receipt> {
+        let action = ActionRef::Instance(own.id());
+        self.call("RecordLifecycleActionHeartbeat", |r| r.record_lifecycle_action_heartbeat(group, hook, action))
+            .await
+            .map(|()| Receipt::default())
+    }
+
+    async fn complete(&self, group: &GroupName, hook: &str, own: &OwnInstance, result: HookResult) -> Result<Receipt> {
+        let action = ActionRef::Instance(own.id());
+        self.call("CompleteLifecycleAction", |r| r.complete_lifecycle_action(group, hook, action, result))
+            .await
+            .map(|()| Receipt::default())
     }
 
     async fn lower_min(&self, group: &GroupName, to: u32) -> Result<()> {
@@ -407,6 +437,16 @@ impl Metadata for SimMetadata {
 
     async fn target_state(&self) -> Result<Option<LifecycleState>> {
         Ok(self.ask().await?.notices.target_state)
+    }
+
+    async fn notices(&self) -> Result<Notices> {
+        let notices = self.ask().await?.notices;
+        let maintenance = notices.maintenance.into_iter();
+        Ok(Notices {
+            interruption: notices.spot.map(|(action, at)| Interruption { action, at }),
+            rebalance: notices.rebalance,
+            maintenance: maintenance.map(|e| Maintenance { id: e.id, code: e.code, not_before: e.not_before.to_string() }).collect(),
+        })
     }
 }
 

@@ -84,7 +84,6 @@ pub use spec::ClassicSpec;
 pub use spec::Endpoint;
 pub use spec::Era;
 pub use spec::GroupSpec;
-pub use spec::HookResult;
 pub use spec::HookSpec;
 pub use spec::Incident;
 pub use spec::Lie;

@@ -16,6 +16,7 @@ use super::trouble::Bucket;
 use super::trouble::Trouble;
 use super::undocumented::Undocumented;
 use crate::model::HealthCheckType;
+use crate::model::HookResult;
 use crate::model::InstanceId;
 use crate::model::Process;
 
@@ -331,6 +332,8 @@ pub struct GroupSpec {
     pub termination_policies: Vec<String>,
     /// New instances are protected from scale-in.
     pub new_instances_protected: bool,
+    /// The instance lifecycle policy keeps an instance whose terminating hook is abandoned.
+    pub retains_abandoned: bool,
     /// Seconds of the default cooldown.
     pub cooldown_s: u32,
     /// The queue its orchestrators take work from; `None` = the name without its `-vNNN`.
@@ -358,6 +361,7 @@ impl Default for GroupSpec {
             hooks: Vec::new(),
             termination_policies: vec!["Default".into()],
             new_instances_protected: false,
+            retains_abandoned: false,
             cooldown_s: 300,
             queue: None,
             settled: false,
@@ -406,26 +410,6 @@ impl Transition {
         match self {
             Self::Launching => "autoscaling:EC2_INSTANCE_LAUNCHING",
             Self::Terminating => "autoscaling:EC2_INSTANCE_TERMINATING",
-        }
-    }
-}
-
-/// How a lifecycle action ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum HookResult {
-    /// Go on.
-    Continue,
-    /// Give up: a launching instance is ended, of a terminating one the remaining hooks are cut off.
-    Abandon,
-}
-
-impl HookResult {
-    /// AWS's word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Continue => "CONTINUE",
-            Self::Abandon => "ABANDON",
         }
     }
 }

@@ -41,6 +41,8 @@ use crate::model::Group;
 use crate::model::GroupInstance;
 use crate::model::GroupName;
 use crate::model::HOLD_TAG;
+use crate::model::Hook;
+use crate::model::HookResult;
 use crate::model::InstanceId;
 use crate::model::LaunchSource;
 use crate::model::LifecycleState;
@@ -406,6 +408,18 @@ impl AutoScaling for Fleet {
         let other =
             self.activity.map(|cause| ScalingActivity { cause: cause.to_owned(), status: ActivityStatus::Successful, ..failed("") });
         Ok(self.no_launch.map(failed).into_iter().chain(other).collect())
+    }
+
+    async fn hook(&self, _: &GroupName, _: &str) -> cloud::Result<Option<Hook>> {
+        unreachable!("a rollback answers no hooks")
+    }
+
+    async fn heartbeat(&self, _: &GroupName, _: &str, _: &OwnInstance) -> cloud::Result<Receipt> {
+        unreachable!("a rollback answers no hooks")
+    }
+
+    async fn complete(&self, _: &GroupName, _: &str, _: &OwnInstance, _: HookResult) -> cloud::Result<Receipt> {
+        unreachable!("a rollback answers no hooks")
     }
 
     async fn scheduled_actions(&self, _: &GroupName) -> cloud::Result<Vec<ScheduledAction>> {

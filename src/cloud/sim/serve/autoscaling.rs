@@ -15,7 +15,6 @@ use crate::cloud::sim::ApiError;
 use crate::cloud::sim::ApiResult;
 use crate::cloud::sim::GroupDescription;
 use crate::cloud::sim::GroupSpec;
-use crate::cloud::sim::HookResult;
 use crate::cloud::sim::HookSpec;
 use crate::cloud::sim::PROCESSES;
 use crate::cloud::sim::REGION;
@@ -25,6 +24,7 @@ use crate::cloud::sim::TagFilter;
 use crate::cloud::sim::Transition;
 use crate::model::GroupName;
 use crate::model::HealthCheckType;
+use crate::model::HookResult;
 use crate::model::InstanceHealth;
 use crate::model::InstanceId;
 use crate::model::LaunchSource;
@@ -120,6 +120,13 @@ pub(super) fn group(x: &mut Xml, d: &Arc<GroupDescription>) {
     x.list("Tags", &g.tags, |x, (key, value)| tag(x, &g.name, key, value));
     x.texts("TerminationPolicies", &d.termination_policies);
     x.text("NewInstancesProtectedFromScaleIn", d.new_instances_protected).text("CapacityRebalance", false);
+    if g.retains_abandoned {
+        x.nest("InstanceLifecyclePolicy", |x| {
+            x.nest("RetentionTriggers", |x| {
+                x.text("TerminateHookAbandon", "retain");
+            });
+        });
+    }
     x.text("ServiceLinkedRoleARN", format_args!("arn:aws:iam::{}:role/{SERVICE_ROLE}", ACCOUNT));
 }
 
@@ -303,6 +310,7 @@ fn create_group(r: &mut Region, p: &Params, _: &mut Xml) -> ApiResult<()> {
         hooks: p.list("LifecycleHookSpecificationList").into_iter().map(hook).collect::<ApiResult<_>>()?,
         termination_policies: if policies.is_empty() { usual.termination_policies } else { policies },
         new_instances_protected: p.flag("NewInstancesProtectedFromScaleIn")?.unwrap_or(false),
+        retains_abandoned: p.text("InstanceLifecyclePolicy.RetentionTriggers.TerminateHookAbandon") == Some("retain"),
         cooldown_s: p.number("DefaultCooldown")?.unwrap_or(usual.cooldown_s),
         ..GroupSpec::default()
     })

@@ -47,6 +47,7 @@ fn description() -> Arc<GroupDescription> {
         mixed: None,
         warm_pool: None,
         deletion_protection: None,
+        retains_abandoned: false,
     };
     Arc::new(GroupDescription {
         group,

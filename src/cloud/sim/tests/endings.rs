@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::HookResult;
 
 fn hook(transition: Transition, name: &str, default_result: HookResult) -> HookSpec {
     HookSpec { name: name.into(), transition, heartbeat_s: 60, default_result }
@@ -173,6 +174,20 @@ fn an_action_may_be_invisible_just_after_the_wait_shows_up() {
     assert!(r.complete_lifecycle_action(&name(), "a", ActionRef::Instance(&ids[0]), HookResult::Continue).is_err());
     pass(&mut r, 5);
     r.complete_lifecycle_action(&name(), "a", ActionRef::Instance(&ids[0]), HookResult::Continue).unwrap();
+}
+
+#[test]
+fn an_abandoned_instance_is_retained_where_the_groups_policy_says_so_and_only_a_terminate_call_ends_it() {
+    let hooks = vec![hook(Transition::Terminating, "a", HookResult::Abandon)];
+    let (mut r, ids) = with_spec(GroupSpec { hooks, retains_abandoned: true, ..spec(0, 5, 2) });
+    end(&mut r, &ids[0]);
+    r.complete_lifecycle_action(&name(), "a", ActionRef::Instance(&ids[0]), HookResult::Abandon).unwrap();
+    pass(&mut r, 3600);
+    assert_eq!((state(&r, &ids[0]), r.instance(&ids[0]).unwrap().ec2), (LifecycleState::TerminatingRetained, Ec2State::Running));
+    let before = sizes(&r).desired;
+    end(&mut r, &ids[0]);
+    pass(&mut r, 60);
+    assert_eq!((r.instance(&ids[0]).unwrap().ec2, sizes(&r).desired), (Ec2State::Terminated, before));
 }
 
 #[test]
