@@ -50,10 +50,19 @@ impl Hands {
     ) -> Result<Receipt, Fault> {
         match deed {
             Deed::SetIntake { open } => self.orchestrator.set_intake(open).await.map_err(refusal)?,
-            Deed::StopOrchestrator { grace } => self.orchestrator.stop(grace).await.map_err(refusal)?,
+            Deed::StopOrchestrator { grace, .. } => self.orchestrator.stop(grace).await.map_err(refusal)?,
             Deed::StartOrchestrator => self.orchestrator.start().await.map_err(refusal)?,
+            Deed::Heartbeat { hook } => {
+                self.autoscaling.heartbeat(listed(group)?, &hook, &identity.own).await.map_err(fault)?;
+            }
+            Deed::CompleteHook { hook, result } => {
+                self.autoscaling.complete(listed(group)?, &hook, &identity.own, result).await.map_err(fault)?;
+            }
+            Deed::Protect { on } => {
+                self.autoscaling.protect(listed(group)?, std::slice::from_ref(identity.own.id()), on).await.map_err(fault)?;
+            }
             Deed::LowerMin { to } => {
-                let group = group.ok_or_else(|| broken("Auto Scaling has not listed our group yet"))?;
+                let group = listed(group)?;
                 self.autoscaling.lower_min(group, to).await.map_err(fault)?;
             }
             Deed::TerminateOwn { drain, lower_min, others } => {
@@ -87,7 +96,7 @@ impl Hands {
         fresh: Duration,
     ) -> Result<Receipt, Fault> {
         let tasks = self.tasks.as_ref().ok_or_else(|| broken("no Spinnaker is configured"))?;
-        let group = group.ok_or_else(|| broken("Auto Scaling has not listed our group yet"))?;
+        let group = listed(group)?;
         let moniker = Moniker::parse(group.as_str()).ok_or_else(|| broken("the group's name tells no Spinnaker application"))?;
         let termination = Termination {
             own: identity.own.clone(),
@@ -167,6 +176,10 @@ fn refusal(error: orchestrator::Error) -> Fault {
         orchestrator::Error::Unable(_) => FaultKind::Broken,
     };
     Fault { what, text: error.to_string() }
+}
+
+fn listed(group: Option<&GroupName>) -> Result<&GroupName, Fault> {
+    group.ok_or_else(|| broken("Auto Scaling has not listed our group yet"))
 }
 
 fn broken(text: &str) -> Fault {

@@ -181,6 +181,7 @@ impl Config {
         let aws = keys::aws(&mut sheet);
         let orchestrator = orchestrator::orchestrator(&mut sheet, &mut policy, &fleet);
         keys::drain(&mut sheet, &mut policy);
+        keys::heed(&mut sheet, &mut policy);
         let gate = keys::terminate(&mut sheet, &mut policy);
         let http = keys::http(&mut sheet);
         let notify_url_file = sheet.optional::<PathBuf>("notify.url_file");

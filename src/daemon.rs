@@ -106,6 +106,7 @@ pub async fn run(mut parts: Parts, mut lines: Lines) {
         policy,
         working: JoinSet::new(),
         deeds: 0,
+        stopping: false,
         status: lines.status,
     };
     agent.tick();
@@ -198,6 +199,8 @@ struct Agent {
     policy: Policy,
     working: JoinSet<(Key, bool, Answer)>,
     deeds: usize,
+    /// Nothing is begun any more.
+    stopping: bool,
     status: watch::Sender<Status>,
 }
 
@@ -211,6 +214,7 @@ impl Agent {
         let before = self.state.phase().word();
         let held_before = self.held();
         let trouble_before = self.state.fault().map(str::to_owned);
+        let notices_before = self.state.notices().clone();
         let now = self.clock.now();
         let mut outcome = decide::step(&mut self.state, &self.policy, Observation { at: now, seen });
         if self.state.durable().version != self.saved
@@ -225,6 +229,11 @@ impl Agent {
         if before != after || held_before != self.held() {
             self.moved(before, after);
         }
+        if notices_before != *self.state.notices() {
+            let notices = self.state.notices().clone();
+            warn!(?notices, "AWS says something of this instance's future (runbooks/notices.md)");
+            self.record(What::Notices(notices));
+        }
         match (trouble_before.as_deref(), self.state.fault()) {
             (before, Some(trouble)) if before != Some(trouble) => {
                 warn!(trouble, "a look failed; it is repeated, and what it cannot show counts as unknown (runbooks/agent-blind.md)");
@@ -233,7 +242,9 @@ impl Agent {
             _ => {}
         }
         for action in outcome.actions {
-            self.begin(action);
+            if !self.stopping {
+                self.begin(action);
+            }
         }
         if self.status.receiver_count() > 0 {
             self.status.send_replace(self.state.status(&self.policy, now));
@@ -336,6 +347,8 @@ impl Agent {
 
     /// Waits for the deed under way and records its outcome; looks are dropped.
     async fn stop(mut self) {
+        let _only_commands_are_refused = self.observe(Seen::Stopping);
+        self.stopping = true;
         let deadline = tokio::time::sleep(STOP_WITHIN);
         tokio::pin!(deadline);
         while self.deeds > 0 {

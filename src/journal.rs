@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::decide::Durable;
 use crate::model::InstanceId;
+use crate::model::Notices;
 use crate::model::Timestamp;
 
 /// Version of the record format this build writes. A record of our own in another one is an error, and holds the agent.
@@ -171,6 +172,8 @@ pub enum What {
         /// Why it holds.
         held: Option<String>,
     },
+    /// AWS says something else of our future than before.
+    Notices(Notices),
     /// A deed goes out.
     Deed {
         /// Its key.

@@ -82,6 +82,7 @@
 //! | canary | the one restored instance that has to serve before the others are launched |
 //! | switch, put back, forward | the newest group goes to nothing; undoing before that, and undoing after it |
 //! | refusal, finding | why a rollback is not begun; what may spoil it |
+//! | heed | act on what AWS says of an instance's future: a spot interruption, a lifecycle hook, a recommendation |
 //! | soak, keep | how long a superseded group is kept for a rollback; how many of its instances |
 //! | execution, stage, task, attempt | Orca's: a pipeline on its way, its steps, their parts; one try of a task at an effect |
 //! | effect, outcome | what a task wants done outside, as data; what came of it |

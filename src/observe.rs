@@ -20,6 +20,7 @@ use crate::decide::Siblings;
 use crate::decide::TaskRead;
 use crate::model::Group;
 use crate::model::GroupName;
+use crate::model::Hook;
 use crate::model::InstanceId;
 use crate::model::Moniker;
 use crate::model::Timestamp;
@@ -62,6 +63,8 @@ impl Eyes {
     pub async fn look(&self, look: Look, siblings: Siblings, place: Place) -> Answer {
         match look {
             Look::TargetState => Answer::TargetState(self.metadata.target_state().await.map_err(fault)),
+            Look::Notices => Answer::Notices(self.metadata.notices().await.map_err(fault)),
+            Look::Hook(name) => Answer::Hook(self.hook(&place, &name).await.map_err(fault)),
             Look::Own { activities } => Answer::Own(self.own(&place, activities).await.map_err(fault)),
             Look::Group => Answer::Group(self.group(&place).await.map_err(fault)),
             Look::Cluster => Answer::Cluster(self.cluster(siblings, &place).await.map_err(fault)),
@@ -82,6 +85,11 @@ impl Eyes {
             Some(_) | None => None,
         };
         Ok(OwnRead { entry, ending })
+    }
+
+    async fn hook(&self, place: &Place, name: &str) -> cloud::Result<Option<Hook>> {
+        let Some(group) = &place.group else { return Ok(None) };
+        self.autoscaling.hook(group, name).await
     }
 
     async fn ending(&self, group: &GroupName, own: &InstanceId) -> cloud::Result<Option<EndingActivity>> {

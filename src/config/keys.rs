@@ -20,7 +20,9 @@ use super::sheet::Chosen;
 use super::sheet::Sheet;
 use crate::cloud::aws;
 use crate::decide::AtDeadline;
+use crate::decide::HookNames;
 use crate::decide::MinSize;
+use crate::decide::OnRebalance;
 use crate::decide::Policy;
 use crate::decide::Siblings;
 use crate::decide::Via;
@@ -35,7 +37,8 @@ enum Finding {
 }
 
 choice!(Finding { "by-name" => Finding::Name, "by-tag" => Finding::Tag });
-choice!(AtDeadline { "hold" => AtDeadline::Hold, "force" => AtDeadline::Force });
+choice!(AtDeadline { "hold" => AtDeadline::Hold, "force" => AtDeadline::Force, "retain" => AtDeadline::Retain });
+choice!(OnRebalance { "note" => OnRebalance::Note, "close-intake" => OnRebalance::CloseIntake });
 choice!(MinSize { "lower" => MinSize::Lower, "hold" => MinSize::Hold });
 choice!(Via { "aws" => Via::Aws, "spinnaker" => Via::Spinnaker });
 choice!(Format { "text" => Format::Text, "json" => Format::Json });
@@ -53,7 +56,7 @@ pub(super) fn is_policy(key: &str) -> bool {
         "terminate.min_size",
     ];
     let of_the_fleet = key.starts_with("fleet.") && !key.starts_with("fleet.aws.") && key != "fleet.state_dir";
-    of_the_fleet || key.starts_with("drain.") || ELSEWHERE.contains(&key)
+    of_the_fleet || key.starts_with("drain.") || key.starts_with("heed.") || ELSEWHERE.contains(&key)
 }
 
 pub(super) fn fleet(sheet: &mut Sheet<'_>, policy: &mut Policy) -> Fleet {
@@ -117,6 +120,27 @@ pub(super) fn drain(sheet: &mut Sheet<'_>, policy: &mut Policy) {
     policy.deadline = deadline;
     policy.at_deadline = sheet.read("drain.at_deadline", policy.at_deadline);
     policy.unknown_alert = sheet.read("drain.unknown_alert", policy.unknown_alert);
+}
+
+pub(super) fn heed(sheet: &mut Sheet<'_>, policy: &mut Policy) {
+    const TERMINATING: &str = "heed.terminating_hook";
+    const LAUNCHING: &str = "heed.launching_hook";
+    policy.hooks = HookNames { launching: sheet.optional::<String>(LAUNCHING), terminating: sheet.optional::<String>(TERMINATING) };
+    let launching = Chosen { holds: policy.hooks.launching.is_some(), by: LAUNCHING, what: "a launching hook" };
+    policy.ready_within = sheet.chosen_or(&launching, "heed.ready_within", policy.ready_within);
+    bounded(sheet, "heed.ready_within", policy.ready_within, 30 * SECOND, 48 * 3600 * SECOND);
+    policy.margin = sheet.read("heed.margin", policy.margin);
+    bounded(sheet, "heed.margin", policy.margin, SECOND, 100 * SECOND);
+    policy.on_rebalance = sheet.read("heed.on_rebalance", policy.on_rebalance);
+    policy.protect = sheet.read("heed.protect", policy.protect);
+    if policy.at_deadline == AtDeadline::Retain {
+        sheet.check(
+            "drain.at_deadline",
+            policy.hooks.terminating.is_some(),
+            "\"retain\" abandons a lifecycle hook, and none is named",
+            "name it in heed.terminating_hook",
+        );
+    }
 }
 
 /// Gate's settings only where Spinnaker is the hand.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::decide::AtDeadline;
+use crate::decide::HookNames;
 use crate::decide::MinSize;
+use crate::decide::OnRebalance;
 use crate::decide::Siblings;
 use crate::decide::Via;
 use crate::orchestrator::endpoint::GenerationFrom;
@@ -265,7 +267,7 @@ fn each_wrong_value_is_reported_where_it_stands() {
         ("[drain]\nstale_bound = \"10ms\"", "b.toml:2:15: drain.stale_bound: 10ms is too short; allowed: 1s to 5m"),
         (
             "[drain]\nat_deadline = \"kill\"",
-            "b.toml:2:15: drain.at_deadline: \"kill\" is not understood; allowed: one of \"hold\", \"force\"",
+            "b.toml:2:15: drain.at_deadline: \"kill\" is not understood; allowed: one of \"hold\", \"force\", \"retain\"",
         ),
         ("[terminate]\nmin_size = \"x\"", "b.toml:2:12: terminate.min_size: \"x\" is not understood; allowed: one of \"lower\", \"hold\""),
         (
@@ -502,6 +504,13 @@ fn every_field_of_the_policy_can_be_configured() {
         deadline = "6h"
         at_deadline = "force"
         unknown_alert = "7m"
+        [heed]
+        terminating_hook = "drain"
+        launching_hook = "ready"
+        ready_within = "20m"
+        margin = "15s"
+        on_rebalance = "close-intake"
+        protect = true
         [terminate]
         via = "spinnaker"
         min_size = "hold"
@@ -533,6 +542,11 @@ fn every_field_of_the_policy_can_be_configured() {
         stop_grace: Some(seconds(45)),
         via: Via::Spinnaker,
         siblings: Siblings::ByTag("cluster".into()),
+        hooks: HookNames { launching: Some("ready".into()), terminating: Some("drain".into()) },
+        ready_within: seconds(1200),
+        margin: seconds(15),
+        on_rebalance: OnRebalance::CloseIntake,
+        protect: true,
         dry_run: true,
     };
     assert_eq!(config.policy, expected);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::model::HookResult;
 use crate::model::Timestamp;
 
 /// Names one action in the life of this process; never used twice.
@@ -40,6 +41,10 @@ pub enum What {
 pub enum Look {
     /// The target lifecycle state, from instance metadata.
     TargetState,
+    /// What AWS says of our future beside it, from instance metadata.
+    Notices,
+    /// The lifecycle hook of this name of our group.
+    Hook(String),
     /// Our entry in Auto Scaling's book; with activities when `activities`.
     Own {
         /// Also look for an activity that ends us.
@@ -72,6 +77,8 @@ pub enum Deed {
     StopOrchestrator {
         /// Time it may take.
         grace: Duration,
+        /// AWS takes the instance back whatever we do: nothing has to be remembered of it, so it goes out also when nothing can be (F46).
+        doomed: bool,
     },
     /// Start the orchestrator again after a drain was called off.
     StartOrchestrator,
@@ -94,14 +101,33 @@ pub enum Deed {
         /// The task.
         task: String,
     },
+    /// Have AWS wait on for this hook's answer.
+    Heartbeat {
+        /// The hook's name.
+        hook: String,
+    },
+    /// Answer this hook, and no other (F40).
+    CompleteHook {
+        /// The hook's name.
+        hook: String,
+        /// The answer.
+        result: HookResult,
+    },
+    /// Protect our own instance from scale-in, or take that off it.
+    Protect {
+        /// To protect.
+        on: bool,
+    },
 }
 
 impl Deed {
     /// Whether the intent has to be on disk before. All that cannot be undone or that a restart must know of.
     pub fn needs_journal(&self) -> bool {
         match self {
-            Self::StopOrchestrator { .. } | Self::LowerMin { .. } | Self::TerminateOwn { .. } => true,
-            Self::SetIntake { .. } | Self::StartOrchestrator | Self::CancelTask { .. } => false,
+            Self::StopOrchestrator { doomed, .. } => !doomed,
+            Self::LowerMin { .. } | Self::TerminateOwn { .. } | Self::CompleteHook { .. } => true,
+            Self::Protect { on } => *on,
+            Self::SetIntake { .. } | Self::StartOrchestrator | Self::CancelTask { .. } | Self::Heartbeat { .. } => false,
         }
     }
 }
@@ -111,11 +137,15 @@ impl fmt::Display for Deed {
         match self {
             Self::SetIntake { open: true } => f.write_str("open intake"),
             Self::SetIntake { open: false } => f.write_str("close intake"),
-            Self::StopOrchestrator { grace } => write!(f, "stop the orchestrator within {} s", grace.as_secs()),
+            Self::StopOrchestrator { grace, .. } => write!(f, "stop the orchestrator within {} s", grace.as_secs()),
             Self::StartOrchestrator => f.write_str("start the orchestrator"),
             Self::LowerMin { to } => write!(f, "lower the group's min to {to}"),
             Self::TerminateOwn { .. } => f.write_str("terminate this instance with decrement"),
             Self::CancelTask { task } => write!(f, "call off Spinnaker's task {task}"),
+            Self::Heartbeat { hook } => write!(f, "have AWS wait on for the lifecycle hook {hook}"),
+            Self::CompleteHook { hook, result } => write!(f, "answer the lifecycle hook {hook} with {}", result.as_str()),
+            Self::Protect { on: true } => f.write_str("protect this instance from scale-in"),
+            Self::Protect { on: false } => f.write_str("take the protection from scale-in off this instance"),
         }
     }
 }

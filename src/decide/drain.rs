@@ -21,6 +21,7 @@ use super::action::Key;
 use super::action::Look;
 use super::action::What;
 use super::ending::STILL_ALIVE_READS;
+use super::hook;
 use super::justify;
 use super::justify::Justification;
 use super::look;
@@ -52,6 +53,8 @@ pub const INTAKE_ORDERS: u32 = 3;
 /// First and longest time between two tries of a held drain (L7).
 const HELD_FIRST: Duration = Duration::from_secs(30);
 const HELD_LONGEST: Duration = Duration::from_secs(600);
+/// Reads of the target lifecycle state in a row that say InService before an end counts as called off (F18).
+const BACK_READS: u32 = 2;
 /// Reads in a row that came too late to act on, before the agent holds.
 const SLOW_READS: u32 = 8;
 /// An order whose answer has not come after this long is lost: its outcome is unknown. What acts has shorter limits of its own.
@@ -79,6 +82,11 @@ impl<'a> Step<'a> {
             }
             let look = match kind {
                 Kind::TargetState => Look::TargetState,
+                Kind::Notices => Look::Notices,
+                Kind::Hook => match hook::unread(self.state, self.policy) {
+                    Some(name) => Look::Hook(name.to_owned()),
+                    None => continue,
+                },
                 Kind::Own => Look::Own { activities: matches!(self.state.phase, Phase::Ending { .. } | Phase::Uncertain { .. }) },
                 Kind::Group => Look::Group,
                 Kind::Cluster => Look::Cluster,
@@ -102,6 +110,16 @@ impl<'a> Step<'a> {
             Answer::TargetState(read) => {
                 if let Some((_, target)) = self.read(Kind::TargetState, key, read) {
                     self.target(target);
+                }
+            }
+            Answer::Notices(read) => {
+                if let Some((_, notices)) = self.read(Kind::Notices, key, read) {
+                    self.notices(notices);
+                }
+            }
+            Answer::Hook(read) => {
+                if let Some((_, hook)) = self.read(Kind::Hook, key, read) {
+                    self.hook_read(hook);
                 }
             }
             Answer::Own(read) => {
@@ -143,12 +161,21 @@ impl<'a> Step<'a> {
 
     /// The daemon could not write the journal: the deeds of the last step that need it were not done (F46).
     pub fn journal_lost(&mut self, why: String) {
-        if let Phase::Terminating | Phase::Stopping | Phase::Lowering = self.state.phase {
-            self.state.order = None;
-            self.not_sent();
+        let doomed = matches!(self.reason(), Some(Reason::Interrupted { .. }));
+        match self.state.phase {
+            // The stop went out all the same (F46).
+            Phase::Stopping if doomed => {
+                self.state.fault = Some(format!("journal: {why}"));
+                return;
+            }
+            Phase::Terminating | Phase::Stopping | Phase::Lowering | Phase::Answering => {
+                self.state.order = None;
+                self.not_sent();
+            }
+            _ => {}
         }
         let waits = matches!(self.progress(), Some(Progress::Draining | Progress::Stopping | Progress::Stopped));
-        if waits && self.state.phase.held() != Some(HeldWhy::Journal) {
+        if waits && !doomed && self.state.phase.held() != Some(HeldWhy::Journal) {
             self.hold(HeldWhy::Journal, why);
         } else {
             self.state.fault = Some(format!("journal: {why}"));
@@ -163,6 +190,7 @@ impl<'a> Step<'a> {
                 Phase::Terminating => self.uncertain(),
                 Phase::Stopping => self.hold(HeldWhy::StopFailed, "the stop was never answered".to_owned()),
                 Phase::Lowering => self.enter(Phase::Validating),
+                Phase::Answering => self.answer_later("the answer to the lifecycle hook was never answered".to_owned()),
                 _ => {}
             }
         }
@@ -176,6 +204,8 @@ impl<'a> Step<'a> {
             }
             _ => {}
         }
+        self.keep_waiting();
+        self.protect();
     }
 
     fn groups(&mut self, asked: Moment, groups: Vec<Group>, whole_cluster: bool) {
@@ -211,7 +241,8 @@ impl<'a> Step<'a> {
     fn superseded(&mut self, by: GroupName) {
         let held = self.state.group.as_ref().is_none_or(|(_, g)| justify::hold_on(g, self.now.wall).is_some());
         let vetoed = self.state.durable.veto.as_ref().is_some_and(|v| v.successor == by);
-        if self.state.durable.drain.is_none() && !held && !vetoed {
+        let moved_away = matches!(self.reason(), Some(Reason::Rebalance)) && matches!(self.progress(), Some(Progress::Draining));
+        if (self.state.durable.drain.is_none() || moved_away) && !held && !vetoed {
             self.start(Reason::Superseded { by }, false);
         }
     }
@@ -241,7 +272,7 @@ impl<'a> Step<'a> {
 
     fn judge(&mut self) {
         let Some(justification) = self.justification() else { return };
-        if self.read_age() > self.policy.stale_bound {
+        if !self.is_doomed() && self.read_age() > self.policy.stale_bound {
             self.too_old();
             return;
         }
@@ -265,8 +296,13 @@ impl<'a> Step<'a> {
 
     pub(super) fn justification(&self) -> Option<Justification> {
         let (drain, name) = (self.state.durable.drain.as_ref()?, self.state.group_name.as_ref()?);
-        if drain.reason == Reason::TargetTerminated {
-            return Some(Justification::Go);
+        match &drain.reason {
+            Reason::TargetTerminated | Reason::Interrupted { .. } => return Some(Justification::Go),
+            Reason::Warmed => {
+                let text = "the instance returns to the warm pool: it takes no work, and is not ended".to_owned();
+                return Some(Justification::Hold(HeldWhy::LifecycleState, text));
+            }
+            Reason::Superseded { .. } | Reason::Operator { .. } | Reason::Rebalance | Reason::Standby => {}
         }
         let (asked, groups) = self.reads()?;
         Some(justify::justify(self.policy, drain, &self.state.own, name, groups, asked.wall, self.now.wall))
@@ -304,6 +340,7 @@ impl<'a> Step<'a> {
         let other = self.state.quiet.is_another(&sample);
         let runs = matches!(intake, Intake::Open) || matches!(sample.activity, Activity::Busy { .. }) || other;
         let finding = self.state.quiet.look(self.policy, asked, &intake, &sample);
+        self.protection_seen(asked, &sample.activity);
         let opened = matches!(intake, Intake::Open | Intake::NoSwitch);
         let closed = matches!(intake, Intake::Closed | Intake::NoSwitch);
         (self.state.intake, self.state.sample) = (Some(intake), Some(sample));
@@ -347,7 +384,7 @@ impl<'a> Step<'a> {
         }
         self.state.finding = Some("the orchestrator was stopped when it had been idle".to_owned());
         match self.state.phase {
-            Phase::Closing { .. } | Phase::Confirming => self.enter(Phase::Validating),
+            Phase::Closing { .. } | Phase::Confirming => self.validate(),
             Phase::LastLook if asked.mono >= self.state.since.mono => self.last_look_passed(),
             _ => {}
         }
@@ -368,7 +405,7 @@ impl<'a> Step<'a> {
                 if let Phase::Confirming = self.state.phase
                     && confirmed
                 {
-                    self.enter(Phase::Validating);
+                    self.validate();
                 } else if let Phase::LastLook = self.state.phase {
                     if !confirmed {
                         self.enter(Phase::Confirming);
@@ -394,7 +431,7 @@ impl<'a> Step<'a> {
     }
 
     fn last_look_passed(&mut self) {
-        if self.read_age() > self.policy.stale_bound {
+        if !self.is_doomed() && self.read_age() > self.policy.stale_bound {
             self.too_old();
             return;
         }
@@ -416,13 +453,16 @@ impl<'a> Step<'a> {
     fn stop(&mut self) {
         if self.may_act() {
             self.set_progress(Progress::Stopping);
-            self.deed(Deed::StopOrchestrator { grace: self.policy.stop_grace.unwrap_or(HELD_FIRST) });
+            let grace = self.policy.stop_grace.unwrap_or(HELD_FIRST);
+            let left = self.state.ends_at().map_or(grace, |at| at.since(self.now.wall).saturating_sub(self.policy.margin));
+            let doomed = matches!(self.reason(), Some(Reason::Interrupted { .. }));
+            self.deed(Deed::StopOrchestrator { grace: grace.min(left), doomed });
             self.enter(Phase::Stopping);
         }
     }
 
     fn done(&mut self, key: Key, result: Result<Receipt, Fault>) {
-        if self.state.order.is_none_or(|order| order.key != key) {
+        if self.hook_done(key, &result) || self.protection_done(key, &result) || self.state.order.is_none_or(|order| order.key != key) {
             return;
         }
         self.state.order = None;
@@ -435,11 +475,12 @@ impl<'a> Step<'a> {
             Phase::Stopping => match result {
                 Ok(_) => {
                     self.set_progress(Progress::Stopped);
-                    self.enter(Phase::Validating);
+                    self.validate();
                 }
                 Err(fault) => self.hold(HeldWhy::StopFailed, fault.text),
             },
             Phase::Terminating => self.terminated(result),
+            Phase::Answering => self.hook_answered(result),
             Phase::Reopening { start, .. } if *start => *start = result.is_err(),
             _ => {}
         }
@@ -455,7 +496,15 @@ impl<'a> Step<'a> {
         }
     }
 
+    /// What AWS ends at a time of its own is cut short a stop's grace and a margin before.
     fn deadline(&mut self) {
+        let spare = self.policy.margin + self.policy.stop_grace.unwrap_or_default();
+        let over = self.state.ends_at().is_some_and(|at| self.now.wall.plus(spare) >= at);
+        let before = matches!(self.progress(), Some(Progress::Draining)) && !matches!(self.state.phase, Phase::Stopping | Phase::Answering);
+        if over && before && !self.is_forced() {
+            self.force();
+            return;
+        }
         let Some(deadline) = self.policy.deadline else { return };
         let Some(drain) = self.state.durable.drain.as_mut() else { return };
         if drain.forced
@@ -465,15 +514,29 @@ impl<'a> Step<'a> {
             return;
         }
         match self.policy.at_deadline {
-            AtDeadline::Force => {
-                drain.forced = true;
-                self.touch();
-                self.enter(Phase::Validating);
-            }
-            AtDeadline::Hold => {
+            AtDeadline::Force => self.force(),
+            AtDeadline::Retain if self.may_abandon() => self.force(),
+            AtDeadline::Retain | AtDeadline::Hold => {
                 let text = self.state.finding.clone().unwrap_or_else(|| "nothing is known of its work".to_owned());
                 self.hold(HeldWhy::Deadline, text);
             }
+        }
+    }
+
+    /// What is still in flight is waited for no longer.
+    fn force(&mut self) {
+        if let Some(drain) = self.state.durable.drain.as_mut() {
+            drain.forced = true;
+        }
+        self.touch();
+        self.validate();
+    }
+
+    /// Asks fresh reads whether the instance may end; what AWS ends needs none.
+    fn validate(&mut self) {
+        self.enter(Phase::Validating);
+        if self.is_doomed() {
+            self.judge();
         }
     }
 
@@ -508,7 +571,7 @@ impl<'a> Step<'a> {
             self.deed(Deed::SetIntake { open: false });
             self.state.phase = Phase::Closing { orders: orders + 1, again: self.now.plus(INTAKE_AGAIN) };
         } else if self.is_forced() {
-            self.enter(Phase::Validating);
+            self.validate();
         } else {
             let text = match (&self.state.intake, &self.state.deed_fault) {
                 (Some(Intake::Unknown { why }), _) => format!("told {orders} times; it cannot be read back: {why}"),
@@ -541,7 +604,7 @@ impl<'a> Step<'a> {
     fn enter_confirmed(&mut self) {
         let stopped = matches!(self.progress(), Some(Progress::Stopping | Progress::Stopped));
         if self.state.quiet.is_confirmed(self.policy) || self.is_forced() || stopped {
-            self.enter(Phase::Validating);
+            self.validate();
         } else {
             self.enter(Phase::Confirming);
         }
@@ -584,13 +647,18 @@ impl<'a> Step<'a> {
     fn must_stop(&self) -> bool {
         match self.progress() {
             Some(Progress::Stopping) => true,
-            Some(Progress::Draining) => self.policy.stop_grace.is_some(),
+            Some(Progress::Draining) => self.policy.stop_grace.is_some() && !self.abandons(),
             Some(Progress::Stopped | Progress::Intent { .. } | Progress::Accepted { .. } | Progress::Cancelled { .. }) | None => false,
         }
     }
 
     pub(super) fn is_forced(&self) -> bool {
         self.state.durable.drain.as_ref().is_some_and(|d| d.forced)
+    }
+
+    /// AWS ends the instance, whatever we do.
+    pub(super) fn is_doomed(&self) -> bool {
+        matches!(self.reason(), Some(Reason::TargetTerminated | Reason::Interrupted { .. }))
     }
 
     pub(super) fn is_superseded(&self) -> bool {
@@ -623,11 +691,16 @@ impl<'a> Step<'a> {
     }
 
     pub(super) fn deed(&mut self, deed: Deed) {
-        let key = self.key();
-        self.state.order = Some(Order { key, at: self.now });
-        self.state.ordered = Some(self.now);
         let reason = self.reason().map(Reason::to_string).unwrap_or_default();
+        self.state.order = Some(self.send(deed, reason));
+        self.state.ordered = Some(self.now);
+    }
+
+    /// Sends a deed that is not the drain's own: it may be under way beside one.
+    pub(super) fn send(&mut self, deed: Deed, reason: String) -> Order {
+        let key = self.key();
         self.out.actions.push(Action { key, what: What::Deed { deed, reason } });
+        Order { key, at: self.now }
     }
 
     fn key(&mut self) -> Key {
@@ -656,21 +729,18 @@ impl<'a> Step<'a> {
     }
 
     fn target(&mut self, target: Option<LifecycleState>) {
-        let ends = target == Some(LifecycleState::Terminated);
-        self.state.target_changed = if ends { 0 } else { self.state.target_changed.saturating_add(1) };
-        let back = target == Some(LifecycleState::InService) && self.state.target_changed >= 2;
+        let back = if target == Some(LifecycleState::InService) { self.state.target_back.saturating_add(1) } else { 0 };
+        self.state.target_back = back;
         self.state.target = target;
-        match self.state.durable.drain.as_mut() {
-            None if ends => self.start(Reason::TargetTerminated, false),
-            None if self.state.target == Some(LifecycleState::Standby) => self.start(Reason::Standby, false),
-            Some(drain) if ends && matches!(drain.progress, Progress::Draining | Progress::Stopping | Progress::Stopped) => {
-                if drain.reason != Reason::TargetTerminated {
-                    drain.reason = Reason::TargetTerminated;
-                    self.touch();
-                }
+        let works = self.state.durable.drain.is_none();
+        match (&self.state.target, self.reason()) {
+            (Some(LifecycleState::Terminated), _) => self.overrule(Reason::TargetTerminated),
+            (Some(LifecycleState::Standby), _) if works => self.start(Reason::Standby, false),
+            (Some(target), _) if works && target.is_warmed() => self.start(Reason::Warmed, false),
+            (_, Some(Reason::TargetTerminated | Reason::Warmed)) if back >= BACK_READS => {
+                self.is_spared("the target lifecycle state is InService again".to_owned());
             }
-            Some(drain) if drain.reason == Reason::TargetTerminated && back => self.target_is_back(),
-            Some(_) | None => {}
+            _ => {}
         }
     }
 }

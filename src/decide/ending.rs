@@ -10,6 +10,7 @@ use crate::model::Moment;
 
 use super::action::Deed;
 use super::drain::Step;
+use super::hook;
 use super::justify;
 use super::justify::Justification;
 use super::observation::Fault;
@@ -22,7 +23,6 @@ use super::schedule::followed_task;
 use super::state::HeldWhy;
 use super::state::Phase;
 use super::state::Progress;
-use super::state::Reason;
 
 /// Between reads of our own entry while AWS ends us.
 pub const FOLLOW_EVERY: Duration = Duration::from_secs(10);
@@ -41,8 +41,11 @@ const CANCEL_AGAIN: Duration = Duration::from_secs(10);
 
 impl Step<'_> {
     pub(super) fn terminate(&mut self) {
-        if matches!(self.reason(), Some(Reason::TargetTerminated)) {
-            self.ending_by_itself();
+        if self.is_doomed() {
+            match hook::awaited(self.state, self.policy).map(str::to_owned) {
+                Some(hook) => self.answer_hook(hook),
+                None => self.ending_by_itself(),
+            }
             return;
         }
         if !self.may_act() {
@@ -83,6 +86,7 @@ impl Step<'_> {
         if let Some(entry) = &read.entry {
             self.state.group_name = Some(entry.group.clone());
         }
+        self.hook_seen(read.entry.as_ref().map(|entry| &entry.state));
         match self.state.phase {
             Phase::Ending { absent, alive } => self.follow(absent, alive, read),
             Phase::Uncertain { .. } => self.settle(asked, read),
@@ -110,6 +114,10 @@ impl Step<'_> {
         };
         if entry.state == LifecycleState::Terminated {
             self.enter(Phase::Gone);
+            return;
+        }
+        if entry.state == LifecycleState::TerminatingRetained {
+            self.hold(HeldWhy::Retained, "AWS keeps the instance out of the group, with the work on it; somebody has to end it".to_owned());
             return;
         }
         if entry.state.is_ending() {
@@ -217,16 +225,12 @@ impl Step<'_> {
         }
     }
 
-    /// The target lifecycle state is not Terminated any more (F18).
-    pub(super) fn target_is_back(&mut self) {
+    /// AWS does not mean to end the instance any more (F18).
+    pub(super) fn is_spared(&mut self, why: String) {
         let alive = matches!(self.state.phase, Phase::Ending { alive, .. } if alive >= ALIVE_READS);
         match self.progress() {
-            Some(Progress::Draining | Progress::Stopping | Progress::Stopped) => {
-                self.cancel("the target lifecycle state is InService again".to_owned())
-            }
-            Some(Progress::Accepted { reference, .. }) if reference.is_empty() && alive => {
-                self.cancel_whatever("the target lifecycle state is InService again".to_owned());
-            }
+            Some(Progress::Draining | Progress::Stopping | Progress::Stopped) => self.cancel(why),
+            Some(Progress::Accepted { reference, .. }) if reference.is_empty() && alive => self.cancel_whatever(why),
             Some(Progress::Accepted { .. } | Progress::Intent { .. } | Progress::Cancelled { .. }) | None => {}
         }
     }

@@ -67,8 +67,10 @@ pub fn justify(
     let Some(group) = groups.iter().find(|g| &g.name == own_group) else {
         return Justification::NoAnswer(format!("{own_group} is absent from the describe"));
     };
-    if drain.reason == Reason::Standby {
-        return in_standby(group, own);
+    match drain.reason {
+        Reason::Standby => return in_standby(group, own),
+        Reason::Rebalance => return moved_away(group, own),
+        Reason::Superseded { .. } | Reason::Operator { .. } | Reason::TargetTerminated | Reason::Interrupted { .. } | Reason::Warmed => {}
     }
     let superseded = matches!(drain.reason, Reason::Superseded { .. });
     let disabled = superseded && (group.is_disabled() || policy.retired);
@@ -124,6 +126,18 @@ fn in_standby(group: &Group, own: &InstanceId) -> Justification {
         Some(state) if state.is_ending() => Justification::Ending,
         Some(LifecycleState::InService) => Justification::Cancel("the instance is back in service".to_owned()),
         Some(state) => Justification::Hold(HeldWhy::LifecycleState, format!("the instance is {state}: it takes no work, and is not ended")),
+    }
+}
+
+/// Nothing is ended because AWS recommends to move away (F42).
+fn moved_away(group: &Group, own: &InstanceId) -> Justification {
+    match group.instance(own).map(|entry| &entry.state) {
+        None => Justification::NoAnswer(format!("{own} is absent from {}", group.name)),
+        Some(state) if state.is_ending() => Justification::Ending,
+        Some(_) => {
+            let text = "AWS recommends to move away: it takes no work, and AWS ends it once a replacement serves".to_owned();
+            Justification::Hold(HeldWhy::Rebalance, text)
+        }
     }
 }
 

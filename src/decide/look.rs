@@ -19,6 +19,10 @@ const MOST_STRETCH: u32 = 4;
 pub enum Kind {
     /// [`super::Look::TargetState`]
     TargetState,
+    /// [`super::Look::Notices`]
+    Notices,
+    /// [`super::Look::Hook`]
+    Hook,
     /// [`super::Look::Own`]
     Own,
     /// [`super::Look::Group`]
@@ -32,7 +36,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Kind; 6] = [Self::TargetState, Self::Own, Self::Group, Self::Cluster, Self::Orchestrator, Self::Task];
+    pub(super) const ALL: [Kind; 8] =
+        [Self::TargetState, Self::Notices, Self::Hook, Self::Own, Self::Group, Self::Cluster, Self::Orchestrator, Self::Task];
 }
 
 /// When a look of a kind is wanted.

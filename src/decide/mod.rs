@@ -13,11 +13,14 @@
 mod action;
 mod drain;
 mod ending;
+mod hook;
 mod justify;
 mod look;
+mod notices;
 mod observation;
 mod operator;
 mod policy;
+mod protect;
 mod quiet;
 mod schedule;
 mod state;
@@ -45,7 +48,9 @@ pub use observation::Receipt;
 pub use observation::Seen;
 pub use observation::TaskRead;
 pub use policy::AtDeadline;
+pub use policy::HookNames;
 pub use policy::MinSize;
+pub use policy::OnRebalance;
 pub use policy::Policy;
 pub use policy::Siblings;
 pub use policy::Via;
@@ -80,6 +85,7 @@ pub fn step(state: &mut State, policy: &Policy, observation: Observation) -> Out
         Seen::Answer { key, answer } => step.answered(key, *answer),
         Seen::Asked(command) => step.asked(command),
         Seen::JournalLost(why) => step.journal_lost(why),
+        Seen::Stopping => step.unprotect(),
     }
     step.timers();
     step.finish()

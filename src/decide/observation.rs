@@ -6,9 +6,11 @@ use super::action::Key;
 use super::status::Command;
 use crate::model::Group;
 use crate::model::GroupInstance;
+use crate::model::Hook;
 use crate::model::Intake;
 use crate::model::LifecycleState;
 use crate::model::Moment;
+use crate::model::Notices;
 use crate::model::Sample;
 
 /// One observation.
@@ -36,6 +38,8 @@ pub enum Seen {
     Asked(Command),
     /// The state before the last step's deeds could not be put on disk; the deeds were not done (F46).
     JournalLost(String),
+    /// The agent is being stopped, which is no drain: what it set for the time it runs is to be taken back.
+    Stopping,
 }
 
 /// What came back from an action.
@@ -43,6 +47,10 @@ pub enum Seen {
 pub enum Answer {
     /// To [`super::Look::TargetState`].
     TargetState(Result<Option<LifecycleState>, Fault>),
+    /// To [`super::Look::Notices`].
+    Notices(Result<Notices, Fault>),
+    /// To [`super::Look::Hook`]; `None` when the group has none of that name.
+    Hook(Result<Option<Hook>, Fault>),
     /// To [`super::Look::Own`]: our entry in Auto Scaling's book, and whether an activity that ends us is under way or done.
     Own(Result<OwnRead, Fault>),
     /// To [`super::Look::Group`]: our group; `None` when AWS does not list it.

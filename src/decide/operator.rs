@@ -69,7 +69,11 @@ impl Step<'_> {
             Some(Progress::Draining | Progress::Stopping | Progress::Stopped) => {
                 let successor = match self.reason() {
                     Some(Reason::Superseded { by }) => Some(by.clone()),
-                    Some(Reason::Operator { .. } | Reason::TargetTerminated | Reason::Standby) | None => self.state.agreement.by().cloned(),
+                    Some(Reason::Interrupted { at, .. }) => {
+                        return Err(format!("AWS takes this instance back at {at}; that cannot be called off"));
+                    }
+                    Some(Reason::Operator { .. } | Reason::TargetTerminated | Reason::Rebalance | Reason::Warmed | Reason::Standby)
+                    | None => self.state.agreement.by().cloned(),
                 };
                 self.state.durable.veto = successor.map(|successor| Veto { by: by.to_owned(), successor });
                 self.cancel(why);

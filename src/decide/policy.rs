@@ -53,6 +53,17 @@ pub struct Policy {
     pub via: Via,
     /// Names and tags that tell which groups are siblings.
     pub siblings: Siblings,
+    /// Lifecycle hooks that are ours to answer.
+    pub hooks: HookNames,
+    /// A launching instance whose orchestrator is not ready after so long is given up.
+    pub ready_within: Duration,
+    /// So long before AWS ends the instance by itself all work is to be off it: what is still in flight when this and the stop's grace are left is
+    /// cut short (F38, F41).
+    pub margin: Duration,
+    /// What a rebalance recommendation brings about.
+    pub on_rebalance: OnRebalance,
+    /// A busy instance is protected from scale-in until it has been idle for a while (F25).
+    pub protect: bool,
     /// Report what would be done and change nothing: no intake, no mutation.
     pub dry_run: bool,
 }
@@ -65,6 +76,28 @@ pub enum AtDeadline {
     Hold,
     /// Terminate although work is in flight, and say so in the record.
     Force,
+    /// While AWS waits for our lifecycle hook, and the group's lifecycle policy keeps what is abandoned: abandon, so that the instance stays, out of the
+    /// group, with its work. Otherwise hold.
+    Retain,
+}
+
+/// Names of lifecycle hooks; one that is not named is never answered (F40).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct HookNames {
+    /// Answered when the orchestrator is ready.
+    pub launching: Option<String>,
+    /// Answered when the instance is idle.
+    pub terminating: Option<String>,
+}
+
+/// What a rebalance recommendation brings about. Nothing is ended for one in any case: AWS does that, if it will, once a replacement serves (F42).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnRebalance {
+    /// It is told.
+    Note,
+    /// Intake is closed, and stays so.
+    CloseIntake,
 }
 
 /// What to do when the decrement would take the group below its min.
@@ -136,6 +169,11 @@ impl Default for Policy {
             stop_grace: None,
             via: Via::Aws,
             siblings: Siblings::ByName,
+            hooks: HookNames::default(),
+            ready_within: Duration::from_secs(900),
+            margin: Duration::from_secs(10),
+            on_rebalance: OnRebalance::Note,
+            protect: false,
             dry_run: false,
         }
     }

@@ -5,10 +5,12 @@ use std::time::Duration;
 use super::drain::ORDER_LOST;
 use super::ending::FOLLOW_EVERY;
 use super::ending::GONE_EVERY;
+use super::hook;
 use super::look::Kind;
 use super::look::Wanted;
 use super::policy::Policy;
 use super::policy::Via;
+use super::protect;
 use super::state::HeldWhy;
 use super::state::Phase;
 use super::state::Progress;
@@ -20,6 +22,11 @@ const LEAST: Duration = Duration::from_millis(50);
 
 /// Between reads of the group while a drain is under way, at most: a hold is seen within it, and the rollback waits that long.
 const DRAINING_EVERY: Duration = Duration::from_secs(30);
+
+/// Between tries to read a hook.
+const HOOK_EVERY: Duration = Duration::from_secs(30);
+/// Between looks at the orchestrator, at most, where a busy instance is to protect itself.
+const PROTECTING_EVERY: Duration = Duration::from_secs(15);
 
 /// The task in Spinnaker that ends us, when there is one.
 pub fn followed_task(state: &State) -> Option<&str> {
@@ -50,8 +57,8 @@ pub fn wanted(state: &State, policy: &Policy, kind: Kind) -> Wanted {
     };
     let cluster = match state.durable.drain.as_ref().map(|d| &d.reason) {
         Some(Reason::Superseded { .. }) => true,
-        Some(Reason::Operator { .. } | Reason::TargetTerminated | Reason::Standby) => false,
-        None => policy.retired || state.group.as_ref().is_some_and(|(_, g)| g.is_disabled()),
+        Some(Reason::Operator { .. } | Reason::TargetTerminated | Reason::Interrupted { .. } | Reason::Warmed | Reason::Standby) => false,
+        Some(Reason::Rebalance) | None => policy.retired || state.group.as_ref().is_some_and(|(_, g)| g.is_disabled()),
     };
     let fresh = |every| if matches!(state.phase, Phase::Validating) { Wanted::Since(state.since, every) } else { Wanted::Every(every) };
     let describe = match state.phase {
@@ -64,7 +71,9 @@ pub fn wanted(state: &State, policy: &Policy, kind: Kind) -> Wanted {
     // Jitter adds up to a quarter; the owner's interval is the longest.
     let activity_every = policy.activity_every * 4 / 5;
     match kind {
-        Kind::TargetState if !gone => Wanted::Every(policy.metadata_every),
+        Kind::TargetState | Kind::Notices if !gone => Wanted::Every(policy.metadata_every),
+        Kind::Hook if hook::unread(state, policy).is_some() => Wanted::Every(HOOK_EVERY),
+        Kind::Own if hook::watches_the_launch(state, policy) || (draining && state.wait.refused.is_some()) => Wanted::Every(hook::AGAIN),
         Kind::Own if gone => Wanted::Every(GONE_EVERY),
         Kind::Own if state.group_name.is_none() => Wanted::Every(policy.describe_every / 3),
         Kind::Own => match state.phase {
@@ -79,6 +88,8 @@ pub fn wanted(state: &State, policy: &Policy, kind: Kind) -> Wanted {
         }
         Kind::Cluster if cluster => fresh(describe),
         Kind::Orchestrator => match state.phase {
+            Phase::Working if hook::awaited(state, policy).is_some() => Wanted::Every(activity_every),
+            Phase::Working if policy.protect => Wanted::Every(policy.activity_every_idle.min(PROTECTING_EVERY)),
             Phase::Working => Wanted::Every(policy.activity_every_idle),
             Phase::LastLook => Wanted::Since(state.since, activity_every),
             Phase::Confirming => match state.quiet.left(policy) {
@@ -88,16 +99,20 @@ pub fn wanted(state: &State, policy: &Policy, kind: Kind) -> Wanted {
             Phase::Closing { .. } | Phase::Validating | Phase::Waiting { .. } | Phase::Held { .. } | Phase::Reopening { .. } => {
                 Wanted::Every(activity_every)
             }
-            Phase::Lowering | Phase::Stopping | Phase::Terminating | Phase::Uncertain { .. } | Phase::Ending { .. } | Phase::Gone => {
-                Wanted::No
-            }
+            Phase::Lowering
+            | Phase::Stopping
+            | Phase::Answering
+            | Phase::Terminating
+            | Phase::Uncertain { .. }
+            | Phase::Ending { .. }
+            | Phase::Gone => Wanted::No,
         },
         Kind::Task if spinnaker => match state.phase {
             Phase::Ending { .. } if followed_task(state).is_some() => Wanted::Every(policy.activity_every),
             Phase::Uncertain { .. } => Wanted::Every(policy.stale_bound),
             _ => Wanted::No,
         },
-        Kind::TargetState | Kind::Group | Kind::Cluster | Kind::Task => Wanted::No,
+        Kind::TargetState | Kind::Notices | Kind::Hook | Kind::Group | Kind::Cluster | Kind::Task => Wanted::No,
     }
 }
 
@@ -113,13 +128,14 @@ pub fn timer(state: &State, policy: &Policy) -> Option<Duration> {
         | Phase::Lowering
         | Phase::Stopping
         | Phase::LastLook
+        | Phase::Answering
         | Phase::Terminating
         | Phase::Uncertain { .. }
         | Phase::Ending { .. }
         | Phase::Gone => None,
     };
     let lost = state.order.map(|order| order.at.mono + order_limit(state, policy));
-    phase.into_iter().chain(lost).min()
+    phase.into_iter().chain(lost).chain(hook::timer(state, policy)).chain(protect::timer(state, policy)).min()
 }
 
 /// When an order that was not answered is lost.

@@ -11,15 +11,19 @@ use crate::model::InstanceId;
 use crate::model::Intake;
 use crate::model::LifecycleState;
 use crate::model::Moment;
+use crate::model::Notices;
 use crate::model::Sample;
 use crate::model::Timestamp;
 
 use super::action::Key;
+use super::hook::Launch;
+use super::hook::Wait;
 use super::justify::settling_of_an_unknown;
 use super::look::Kind;
 use super::look::Looks;
 use super::policy::Policy;
 use super::policy::Via;
+use super::protect::Protection;
 use super::quiet::Quiet;
 use super::superseded::Agreement;
 
@@ -33,7 +37,14 @@ pub struct State {
     pub(super) group_name: Option<GroupName>,
     pub(super) cluster: Option<(Moment, Vec<Group>)>,
     pub(super) target: Option<LifecycleState>,
-    pub(super) target_changed: u32,
+    /// Reads in a row that say InService.
+    pub(super) target_back: u32,
+    pub(super) notices: Notices,
+    /// Reads of the notices in a row that say nothing of an interruption.
+    pub(super) uninterrupted: u32,
+    pub(super) wait: Wait,
+    pub(super) launch: Launch,
+    pub(super) protection: Protection,
     pub(super) intake: Option<Intake>,
     pub(super) sample: Option<Sample>,
     pub(super) unknown_since: Option<Moment>,
@@ -71,6 +82,12 @@ pub struct Durable {
     pub drain: Option<Drain>,
     /// An operator called a drain off; until the cause is another one, none is started by itself.
     pub veto: Option<Veto>,
+    /// The rebalance recommendation that was heeded last, so that an operator's no to it lasts.
+    #[serde(default)]
+    pub rebalance: Option<Timestamp>,
+    /// We protect ourselves from scale-in, or were about to: whoever set it takes it off (S16, F26).
+    #[serde(default)]
+    pub protected: bool,
 }
 
 /// One drain, from its justification on.
@@ -153,6 +170,17 @@ pub enum Reason {
     },
     /// AWS set the target lifecycle state to Terminated: scale-in, refresh, or somebody's terminate call.
     TargetTerminated,
+    /// AWS takes the instance back: a spot interruption. No quiet time, no end of our own; what is in flight shortly before is cut short (F41).
+    Interrupted {
+        /// AWS's word for what it does: `terminate`, `stop`, `hibernate`.
+        action: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// AWS recommends to move away; nothing is ended for it.
+    Rebalance,
+    /// The instance returns to the group's warm pool, where it is to take no work; nothing is ended for it (F19).
+    Warmed,
     /// Somebody sent the instance into standby, where it has no traffic and is to take no work either; nothing is ended for it.
     Standby,
 }
@@ -195,6 +223,8 @@ pub enum Phase {
     Stopping,
     /// Justified; one more look at the orchestrator decides.
     LastLook,
+    /// The intent is on disk, and the answer to the lifecycle hook is out.
+    Answering,
     /// The intent is on disk and the terminate call is out.
     Terminating,
     /// A terminate call's outcome is unknown; reads will tell.
@@ -260,6 +290,7 @@ impl Phase {
             Self::Lowering => "lowering_min",
             Self::Stopping => "stopping_orchestrator",
             Self::LastLook => "last_look",
+            Self::Answering => "answering_hook",
             Self::Terminating => "terminating",
             Self::Uncertain { .. } => "outcome_unknown",
             Self::Ending { .. } => "ending",
@@ -304,11 +335,15 @@ pub enum HeldWhy {
     IntakeStuck,
     /// `dry_run` was set while a drain was under way.
     DryRun,
+    /// AWS recommended to move away; intake stays closed, nothing is ended (F42).
+    Rebalance,
+    /// The hook was abandoned so that AWS keeps the instance, out of the group, with its work (F38).
+    Retained,
 }
 
 impl HeldWhy {
     /// All of them, for the test that each has a runbook.
-    pub const ALL: [HeldWhy; 15] = [
+    pub const ALL: [HeldWhy; 17] = [
         Self::Rollback,
         Self::IntakeUnstoppable,
         Self::MinSize,
@@ -324,6 +359,8 @@ impl HeldWhy {
         Self::SlowReads,
         Self::IntakeStuck,
         Self::DryRun,
+        Self::Rebalance,
+        Self::Retained,
     ];
 
     /// The code, as `status` prints it and the runbook's file is called.
@@ -344,6 +381,8 @@ impl HeldWhy {
             Self::SlowReads => "slow_reads",
             Self::IntakeStuck => "intake_stuck",
             Self::DryRun => "dry_run",
+            Self::Rebalance => "rebalance_recommended",
+            Self::Retained => "retained",
         }
     }
 }
@@ -360,6 +399,9 @@ impl fmt::Display for Reason {
             Self::Superseded { by } => write!(f, "superseded by {by}"),
             Self::Operator { by, why } => write!(f, "{by} asked: {why}"),
             Self::TargetTerminated => f.write_str("Auto Scaling is ending this instance"),
+            Self::Interrupted { action, at } => write!(f, "spot interruption: AWS is to {action} this instance at {at}"),
+            Self::Rebalance => f.write_str("AWS recommends to move away from this instance"),
+            Self::Warmed => f.write_str("the instance returns to the warm pool"),
             Self::Standby => f.write_str("the instance is in standby"),
         }
     }
@@ -388,7 +430,12 @@ impl State {
             group_name: None,
             cluster: None,
             target: None,
-            target_changed: 0,
+            target_back: 0,
+            notices: Notices::default(),
+            uninterrupted: 0,
+            wait: Wait::default(),
+            launch: Launch::Unknown,
+            protection: Protection::default(),
             intake: None,
             sample: None,
             unknown_since: None,

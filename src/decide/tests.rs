@@ -10,14 +10,18 @@ use crate::model::Generation;
 use crate::model::Group;
 use crate::model::GroupName;
 use crate::model::Hold;
+use crate::model::Hook;
 use crate::model::InstanceHealth;
 use crate::model::InstanceId;
 use crate::model::Intake;
 use crate::model::LifecycleState;
 use crate::model::Moment;
+use crate::model::Notices;
 use crate::model::Sample;
 use crate::model::Timestamp;
 use crate::model::testing;
+
+mod heed;
 
 const WALL: i64 = 1_700_000_000_000;
 
@@ -45,6 +49,10 @@ struct Rig {
     describe_lag: Duration,
     deed_lag: Duration,
     late: Vec<(Duration, Key, Answer)>,
+    notices: Notices,
+    hook: Option<Hook>,
+    /// What AWS answers to heartbeats and to answers of hooks, and to changes of the protection.
+    to_hooks: Result<(), FaultKind>,
 }
 
 fn own() -> InstanceId {
@@ -93,6 +101,9 @@ impl Rig {
             describe_lag: Duration::ZERO,
             deed_lag: Duration::ZERO,
             late: Vec::new(),
+            notices: Notices::default(),
+            hook: None,
+            to_hooks: Ok(()),
         }
     }
 
@@ -145,6 +156,8 @@ impl Rig {
     fn look(&self, look: &Look) -> Answer {
         match look {
             Look::TargetState => Answer::TargetState(Ok(self.target.clone())),
+            Look::Notices => Answer::Notices(Ok(self.notices.clone())),
+            Look::Hook(_) => Answer::Hook(Ok(self.hook.clone())),
             Look::Own { .. } => Answer::Own(Ok(OwnRead { entry: self.old.instance(&own()).cloned(), ending: self.ending.clone() })),
             Look::Cluster if self.denied => Answer::Cluster(Err(Fault { what: FaultKind::Denied, text: "AccessDenied".to_owned() })),
             Look::Group => Answer::Group(Ok(Some(self.old.clone()))),
@@ -193,6 +206,9 @@ impl Rig {
                     return Ok(Receipt::Activity("act-1".to_owned()));
                 }
                 self.terminate.remove(0)
+            }
+            Deed::Heartbeat { .. } | Deed::CompleteHook { .. } | Deed::Protect { .. } => {
+                self.to_hooks.map(|()| Receipt::Done).map_err(|what| Fault { what, text: "refused by AWS".to_owned() })
             }
             Deed::CancelTask { .. } => {
                 self.task = Some(TaskRead::Failed("CANCELED: ".to_owned()));

@@ -23,6 +23,9 @@ impl State {
             let disabled = if group.is_disabled() { "disabled" } else { "enabled" };
             evidence.push(format!("{} is {disabled}, {}, read {} s ago", group.name, group.capacity, now.since(*asked).as_secs()));
         }
+        evidence.extend(self.explain_notices(now));
+        evidence.extend(self.explain_wait(policy, now));
+        evidence.extend(self.explain_protection());
         evidence.extend(self.agreement.explain().map(str::to_owned));
         evidence.extend(self.finding.clone());
         if let Some(since) = self.unknown_since.filter(|since| now.since(*since) >= policy.unknown_alert) {
@@ -62,6 +65,7 @@ impl State {
             Phase::Lowering => "min to be lowered".to_owned(),
             Phase::Stopping => "the orchestrator to stop".to_owned(),
             Phase::LastLook => "one last look at the orchestrator".to_owned(),
+            Phase::Answering => "AWS to take the lifecycle hook's answer".to_owned(),
             Phase::Terminating => "the answer to the terminate call".to_owned(),
             Phase::Uncertain { .. } => "reads that tell whether the terminate call was carried out".to_owned(),
             Phase::Ending { .. } => self.finding.clone().unwrap_or_else(|| "Auto Scaling to end the instance".to_owned()),

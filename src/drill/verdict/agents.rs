@@ -264,6 +264,7 @@ impl Judge<'_> {
                     | What::Deed { .. }
                     | What::Outcome { .. }
                     | What::Asked { .. }
+                    | What::Notices(_)
                     | What::Stopped => {}
                 }
             }
@@ -285,7 +286,7 @@ impl Judge<'_> {
             let told = record.audit[i..].iter().any(|later| match &later.what {
                 What::Outcome { key: of, .. } => of == key,
                 What::Started { .. } => true,
-                What::Phase { .. } | What::Deed { .. } | What::Asked { .. } | What::Stopped => false,
+                What::Phase { .. } | What::Deed { .. } | What::Notices(_) | What::Asked { .. } | What::Stopped => false,
             });
             let lives = record.audit.iter().filter(|e| matches!(e.what, What::Started { .. })).count();
             let broke_off = usize::try_from(record.crashes).is_ok_and(|crashes| crashes >= lives);
@@ -375,7 +376,9 @@ impl Judge<'_> {
                 | HeldWhy::Journal
                 | HeldWhy::SlowReads
                 | HeldWhy::DryRun
-                | HeldWhy::EndingFailed,
+                | HeldWhy::EndingFailed
+                | HeldWhy::Rebalance
+                | HeldWhy::Retained,
             ) => false,
         }
     }
@@ -474,6 +477,6 @@ fn rounds(mut members: usize, percent: u8) -> u32 {
 fn last_hold(record: &Record) -> Option<String> {
     record.audit.iter().rev().find_map(|event| match &event.what {
         What::Phase { held, .. } => held.clone(),
-        What::Started { .. } | What::Deed { .. } | What::Outcome { .. } | What::Asked { .. } | What::Stopped => None,
+        What::Started { .. } | What::Deed { .. } | What::Outcome { .. } | What::Notices(_) | What::Asked { .. } | What::Stopped => None,
     })
 }
