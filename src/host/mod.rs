@@ -1,8 +1,11 @@
-//! This machine: its clock, its boot, its processes, its service manager, its signals.
+//! This machine: its clock, its boot, its processes and what they share with us, its service manager, its signals.
 
 pub mod boot;
 pub mod clock;
 pub mod command;
+pub mod family;
+pub mod folder;
 pub mod notify;
 pub mod process;
 pub mod signals;
+pub mod tail;

@@ -3,10 +3,28 @@
 use std::fs::File;
 use std::io;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+use rustix::process::PidfdFlags;
+use rustix::process::Signal;
+use rustix::process::pidfd_open;
+use rustix::process::pidfd_send_signal;
+use serde::Deserialize;
+use serde::Serialize;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::family::Member;
+
+/// Between two looks at a process whose end the kernel does not tell.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// A process of this machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Process {
     /// Its pid.
     pub pid: u32,
@@ -20,10 +38,64 @@ const LONGEST_PID_FILE: u64 = 64;
 
 /// The process with this pid; `NotFound` when there is none, or when it is dead and only waits for its parent.
 pub fn find(pid: u32) -> io::Result<Process> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat"))?;
-    let (state, start_ticks) =
-        parse_stat(&stat).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/…/stat makes no sense"))?;
-    if matches!(state, b'Z' | b'X') { Err(io::ErrorKind::NotFound.into()) } else { Ok(Process { pid, start_ticks }) }
+    member(pid).map(|member| member.process)
+}
+
+/// The same, with where it stands among the others.
+pub fn member(pid: u32) -> io::Result<Member> {
+    let Stat { member, is_dead } = stat(pid)?;
+    if is_dead { Err(io::ErrorKind::NotFound.into()) } else { Ok(member) }
+}
+
+/// The process with this pid, also when it is dead and waits for its parent, who alone can be sure of the pid then.
+pub fn find_child(pid: u32) -> io::Result<Process> {
+    stat(pid).map(|stat| stat.member.process)
+}
+
+/// Sends a signal to this very process. False: it is gone.
+pub fn signal(process: Process, signal: Signal) -> io::Result<bool> {
+    // Opened first and compared then: what is told is what was compared, whoever has its pid by now.
+    let Some(handle) = handle(process)? else { return Ok(false) };
+    match pidfd_send_signal(handle, signal) {
+        Ok(()) => Ok(true),
+        Err(Errno::SRCH) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Returns once this process has ended, whoever its parent is. Wakes for nothing else. Cancel-safe: it only looks.
+pub async fn gone(process: Process) {
+    while find(process.pid).is_ok_and(|found| found == process) {
+        match handle(process).ok().flatten().and_then(told) {
+            // It is told once, and then it is so; an error is looked into like an end.
+            Some(handle) => drop(handle.readable().await.map(drop)),
+            None => tokio::time::sleep(LOOK).await,
+        }
+    }
+}
+
+#[expect(deprecated, reason = "unsound only for what lets go of its file: an owned one is open as long as it is registered")]
+fn told(handle: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(handle, Interest::READABLE).ok()
+}
+
+/// `None`: it is gone.
+fn handle(process: Process) -> io::Result<Option<OwnedFd>> {
+    let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
+    let handle = match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(handle) => handle,
+        Err(Errno::SRCH) => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
+    Ok(find(process.pid).is_ok_and(|found| found == process).then_some(handle))
+}
+
+/// How long this host has been up, by the clock that does not stop for anything but a suspended host, as systemd's monotonic times.
+pub fn since_boot() -> io::Result<Duration> {
+    let text = std::fs::read_to_string("/proc/uptime")?;
+    let seconds = text.split_whitespace().next().and_then(|word| word.parse::<f64>().ok());
+    let sound = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    sound.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/uptime makes no sense"))
 }
 
 /// The process that a pid file names.
@@ -37,12 +109,29 @@ fn parse_pid(text: &[u8]) -> Option<u32> {
     std::str::from_utf8(text).ok()?.split_whitespace().next()?.parse().ok().filter(|pid| *pid > 0)
 }
 
-/// Fields 3 and 22 of `/proc/PID/stat`. The command name before them may hold anything, brackets and blanks too.
-fn parse_stat(stat: &[u8]) -> Option<(u8, u64)> {
+struct Stat {
+    member: Member,
+    is_dead: bool,
+}
+
+fn stat(pid: u32) -> io::Result<Stat> {
+    let text = std::fs::read(format!("/proc/{pid}/stat"))?;
+    parse_stat(pid, &text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/…/stat makes no sense"))
+}
+
+/// Fields 3 to 6, 20 and 22 of `/proc/PID/stat`. The command name before them may hold anything, brackets and blanks too.
+fn parse_stat(pid: u32, stat: &[u8]) -> Option<Stat> {
     let end = stat.iter().rposition(|b| *b == b')')?;
-    let mut fields = std::str::from_utf8(&stat[end + 1..]).ok()?.split_whitespace();
-    let state = *fields.next()?.as_bytes().first()?;
-    Some((state, fields.nth(18)?.parse().ok()?))
+    let fields: Vec<&str> = std::str::from_utf8(&stat[end + 1..]).ok()?.split_whitespace().collect();
+    let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
+    let pids = |field: usize| number(field).and_then(|n| u32::try_from(n).ok());
+    let state = *fields.first()?.as_bytes().first()?;
+    let process = Process { pid, start_ticks: number(22)? };
+    // Only its first thread has ended when there are others: the process lives.
+    let is_dead = matches!(state, b'Z' | b'X') && number(20)? <= 1;
+    // Kernel threads have no group, and a session of 0.
+    let member = Member { process, parent: pids(4)?, group: pids(5).unwrap_or(0), session: pids(6).unwrap_or(0) };
+    Some(Stat { member, is_dead })
 }
 
 #[cfg(test)]
@@ -76,9 +165,31 @@ mod tests {
 
     #[test]
     fn reads_past_a_name_that_looks_like_fields() {
-        let stat = b"12 (a) R 1 (b) S 1 12 12 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 777 9 9 9";
-        assert_eq!(parse_stat(stat), Some((b'S', 777)));
-        assert_eq!(parse_stat(b"12 (a"), None);
+        let stat = b"12 (a) R 1 (b) S 1 10 11 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 777 9 9 9";
+        let read = parse_stat(12, stat).unwrap();
+        let expected = Member { process: Process { pid: 12, start_ticks: 777 }, parent: 1, group: 10, session: 11 };
+        assert_eq!((read.member, read.is_dead), (expected, false));
+        assert!(parse_stat(12, b"12 (a").is_none());
+    }
+
+    #[test]
+    fn a_process_whose_first_thread_has_ended_lives() {
+        let stat = |threads: u32| format!("12 (a) Z 1 10 11 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 {threads} 0 777 9 9 9");
+        assert!(!parse_stat(12, stat(2).as_bytes()).unwrap().is_dead);
+        assert!(parse_stat(12, stat(1).as_bytes()).unwrap().is_dead);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_process_is_told_and_a_pid_used_again_gets_no_signal() {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let process = find(child.id()).unwrap();
+        let another = Process { start_ticks: process.start_ticks + 1, ..process };
+        gone(another).await;
+        assert!(!signal(another, Signal::KILL).unwrap());
+        let ending = async { assert!(signal(process, Signal::KILL).unwrap()) };
+        tokio::time::timeout(Duration::from_secs(20), async { tokio::join!(gone(process), ending) }).await.expect("nobody told");
+        assert!(!signal(process, Signal::KILL).unwrap(), "it is dead, if not waited for");
+        child.wait().unwrap();
     }
 
     #[test]

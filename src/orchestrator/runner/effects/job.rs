@@ -25,7 +25,6 @@ pub mod supervisor;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::fs;
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
@@ -45,6 +44,7 @@ use tracing::warn;
 use self::folder::State;
 use self::record::Job;
 use super::Performer;
+use crate::host;
 use crate::orchestrator::engine::effect::AttemptKey;
 use crate::orchestrator::engine::effect::Effect;
 use crate::orchestrator::engine::effect::Outcome;
@@ -124,10 +124,9 @@ impl Jobs {
         if folder.exists() {
             fs::remove_dir_all(folder)?;
         }
-        record::private_directory(folder)?;
-        let lock = File::create(folder.join(record::LOCK))?;
-        lock.try_lock()?;
-        record::write(folder, record::JOB, job)?;
+        host::folder::make(folder)?;
+        let lock = host::folder::lock(folder)?;
+        host::folder::write(folder, record::JOB, job)?;
         let mut command = Command::new(&self.program);
         command.arg(SUPERVISOR).arg(folder).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
         // The lock goes with the file: it is held until the supervisor's copy of it is closed, and this process's copy goes with the command.

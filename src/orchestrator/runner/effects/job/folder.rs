@@ -1,6 +1,5 @@
 //! Where the job of a folder stands, told from the folder alone.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -13,6 +12,7 @@ use super::KEY;
 use super::orphans;
 use super::record;
 use super::record::Job;
+use crate::host::folder;
 use crate::orchestrator::engine::effect::Outcome;
 use crate::orchestrator::engine::execution::ExecutionId;
 
@@ -36,43 +36,40 @@ pub(super) enum State {
 }
 
 /// Where the job of this folder stands.
-pub(super) fn state(folder: &Path) -> io::Result<State> {
+pub(super) fn state(at: &Path) -> io::Result<State> {
     // A running job is told by its lock before its result is looked for: it may end between the two looks, but never begin.
-    let running = match File::open(folder.join(record::LOCK)) {
-        Ok(lock) => lock.try_lock_shared().is_err(),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(State::NotBegun),
-        Err(e) => return Err(e),
-    };
-    if running {
-        return Ok(State::Running);
+    match folder::is_locked(at)? {
+        None => return Ok(State::NotBegun),
+        Some(true) => return Ok(State::Running),
+        Some(false) => {}
     }
-    if let Some((outcome, stopped)) = record::outcome(folder)? {
+    if let Some((outcome, stopped)) = record::outcome(at)? {
         return Ok(State::Ended { outcome, stopped });
     }
-    if !folder.join(record::PID).try_exists()? {
+    if !at.join(record::PID).try_exists()? {
         return Ok(State::NotBegun);
     }
-    Ok(if orphans::of(folder)?.is_empty() { State::Lost } else { State::Orphaned })
+    Ok(if orphans::of(at)?.members()?.is_empty() { State::Lost } else { State::Orphaned })
 }
 
 /// Asks the supervisor of a running job to end it. `known`: its PID, when it is our child; else the one it left, if it did already.
-pub(super) fn terminate(folder: &Path, known: Option<u32>) {
+pub(super) fn terminate(at: &Path, known: Option<u32>) {
     let known = known.and_then(|pid| i32::try_from(pid).ok());
-    let pid = known.or_else(|| record::read::<i32>(folder, record::PID).ok().flatten()).and_then(Pid::from_raw);
+    let pid = known.or_else(|| folder::read::<i32>(at, record::PID).ok().flatten()).and_then(Pid::from_raw);
     // The lock is held, so the PID is still that of the supervisor; one that is gone by now needs no asking.
-    if let (Some(pid), Ok(State::Running)) = (pid, state(folder)) {
+    if let (Some(pid), Ok(State::Running)) = (pid, state(at)) {
         let _ = kill_process(pid, Signal::TERM);
     }
 }
 
 /// The key in the environment of the job's command.
-pub(super) fn key(folder: &Path) -> io::Result<Option<String>> {
-    Ok(record::read::<Job>(folder, record::JOB)?.and_then(|job| variable(job, KEY)))
+pub(super) fn key(at: &Path) -> io::Result<Option<String>> {
+    Ok(folder::read::<Job>(at, record::JOB)?.and_then(|job| variable(job, KEY)))
 }
 
 /// The execution it belongs to.
-pub(super) fn execution(folder: &Path) -> Option<ExecutionId> {
-    variable(record::read::<Job>(folder, record::JOB).ok()??, EXECUTION).map(ExecutionId)
+pub(super) fn execution(at: &Path) -> Option<ExecutionId> {
+    variable(folder::read::<Job>(at, record::JOB).ok()??, EXECUTION).map(ExecutionId)
 }
 
 /// Ours come last, and the last one counts.

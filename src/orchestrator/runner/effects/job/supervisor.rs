@@ -4,12 +4,9 @@
 //! its standard input is let go of; the command's whole process group is gone by then.
 //! The outputs take at most twice what is kept of them: each is two files, and the older is thrown away when the newer is full.
 
-use std::fs::File;
 use std::io;
-use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::process::Stdio;
 use std::time::Duration;
@@ -28,6 +25,8 @@ use tokio::signal::unix::signal;
 use super::record;
 use super::record::Ended;
 use super::record::Job;
+use crate::host::folder;
+use crate::host::tail::Tail;
 
 /// From the request to end until the command is killed.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -36,30 +35,30 @@ pub const GRACE: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_millis(500);
 
 /// Runs the job of this folder to its end.
-pub async fn run(folder: &Path) -> io::Result<()> {
+pub async fn run(at: &Path) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
-    let job: Job = record::read(folder, record::JOB)?.ok_or_else(|| io::Error::other("there is no job in this folder"))?;
+    let job: Job = folder::read(at, record::JOB)?.ok_or_else(|| io::Error::other("there is no job in this folder"))?;
     let blank = Ended { code: None, signal: None, timed_out: false, bytes: 0, keep_bytes: job.keep_bytes, stopped: false, error: None };
-    record::reserve(folder)?;
-    record::write(folder, record::PID, &std::process::id())?;
+    record::reserve(at)?;
+    folder::write(at, record::PID, &std::process::id())?;
     if terminate.recv().now_or_never().is_some() {
         let error = Some("the job was called off before its command was begun".to_owned());
-        return record::finish(folder, &Ended { stopped: true, error, ..blank });
+        return record::finish(at, &Ended { stopped: true, error, ..blank });
     }
     let mut child = match begin(&job) {
         Ok(child) => child,
         Err(e) => {
             let error = Some(format!("{} could not be started: {e}", job.argv.first().map_or("the command", String::as_str)));
-            return record::finish(folder, &Ended { error, ..blank });
+            return record::finish(at, &Ended { error, ..blank });
         }
     };
     let group = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
     let mut outputs = tokio::task::JoinSet::new();
     if let Some(out) = child.stdout.take() {
-        outputs.spawn(keep(out, Kept::new(folder, "stdout", job.keep_bytes)));
+        outputs.spawn(keep(out, Tail::new(at.join("stdout"), job.keep_bytes)));
     }
     if let Some(out) = child.stderr.take() {
-        outputs.spawn(keep(out, Kept::new(folder, "stderr", job.keep_bytes)));
+        outputs.spawn(keep(out, Tail::new(at.join("stderr"), job.keep_bytes)));
     }
     let (mut timed_out, mut stopped) = (false, false);
     let status = tokio::select! {
@@ -83,7 +82,7 @@ pub async fn run(folder: &Path) -> io::Result<()> {
         }
     })
     .await;
-    record::finish(folder, &Ended { code: status.code(), signal: status.signal(), timed_out, bytes, stopped, ..blank })
+    record::finish(at, &Ended { code: status.code(), signal: status.signal(), timed_out, bytes, stopped, ..blank })
 }
 
 fn begin(job: &Job) -> io::Result<Child> {
@@ -113,37 +112,8 @@ fn signal_group(group: Option<Pid>, signal: Signal) {
     }
 }
 
-/// One output, as far as it is kept.
-struct Kept {
-    folder: PathBuf,
-    name: &'static str,
-    keep: u64,
-    file: Option<File>,
-    written: u64,
-}
-
-impl Kept {
-    fn new(folder: &Path, name: &'static str, keep: u64) -> Self {
-        Self { folder: folder.to_owned(), name, keep, file: None, written: 0 }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let path = self.folder.join(self.name);
-        if self.file.is_some() && self.written >= self.keep {
-            std::fs::rename(&path, self.folder.join(record::older(self.name)))?;
-            (self.file, self.written) = (None, 0);
-        }
-        let file = match &mut self.file {
-            Some(file) => file,
-            none => none.insert(File::create(&path)?),
-        };
-        self.written += bytes.len() as u64;
-        file.write_all(bytes)
-    }
-}
-
 /// Reads an output to its end and gives the number of its bytes. A full disk loses the output, not the job.
-async fn keep(mut out: impl AsyncRead + Unpin, mut kept: Kept) -> u64 {
+async fn keep(mut out: impl AsyncRead + Unpin, mut kept: Tail) -> u64 {
     let (mut buffer, mut bytes) = (vec![0; 16 * 1024], 0);
     while let Ok(read @ 1..) = out.read(&mut buffer).await {
         bytes += read as u64;
