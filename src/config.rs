@@ -9,6 +9,7 @@ mod keys;
 mod kind;
 mod notifications;
 mod orchestrator;
+mod process;
 mod report;
 mod sheet;
 
@@ -32,6 +33,8 @@ use crate::cloud::aws;
 use crate::decide::Policy;
 use crate::orchestrator::endpoint;
 use crate::orchestrator::gate;
+use crate::orchestrator::process as process_kind;
+use crate::orchestrator::unit;
 
 /// Read when `--config` does not name another; it may be absent, then the defaults and the environment are all.
 pub const DEFAULT_PATH: &str = "/etc/bellrock/bellrock.toml";
@@ -65,6 +68,10 @@ pub enum Orchestrator {
     Embedded(Box<Engine>),
     /// Something else does; this is how it is looked at and switched.
     Endpoint(Box<endpoint::Settings>),
+    /// The agent does, as a process.
+    Process(Box<process_kind::Settings>),
+    /// systemd does, and the agent sees to it.
+    Unit(Box<unit::Settings>),
 }
 
 /// This host and its fleet.
@@ -188,6 +195,8 @@ impl Config {
         let log = keys::log(&mut sheet);
         let sources = match &orchestrator {
             Orchestrator::Endpoint(settings) => settings.sources.as_slice(),
+            Orchestrator::Process(settings) => settings.endpoint.sources.as_slice(),
+            Orchestrator::Unit(settings) => settings.endpoint.sources.as_slice(),
             Orchestrator::Embedded(_) => &[],
         };
         keys::combinations(&mut sheet, &policy, sources, &aws);

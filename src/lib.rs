@@ -15,7 +15,7 @@
 //! ```
 //!
 //! The daemon owns one loop round this: take an observation, step, write the journal, act; where it runs pipelines itself, its engine works beside the
-//! loop. The rollback has the same shape, turned once per cluster: facts → plan → one step at a time → facts again, measured against what the plan
+//! loop, and where it runs an orchestrator as a process, the care of it: `agent ─▶ keeper ─▶ command`, of which the agent may come and go. The rollback has the same shape, turned once per cluster: facts → plan → one step at a time → facts again, measured against what the plan
 //! promised. The drill puts all three, unchanged, on a simulated region and keeps the verdict: of embedded engines a whole fleet, on one store in memory,
 //! with a ledger of what their tasks really did.
 //!
@@ -30,7 +30,7 @@
 //! | [`cloud`] | the cloud as traits; `aws` is the real one, the only place of SDK types | model |
 //! | `cloud::sim` | the simulated region. Its core is *pure*; `local` fronts it in-process, `serve` over HTTP | model; `local`: orchestrator, host; `serve`: host, supervise |
 //! | [`host`] | this machine: clock, service manager, processes | model, supervise |
-//! | [`orchestrator`] | busy? taking new work? stop. The only place of Redis and SQLite types | model, cloud, host, supervise |
+//! | [`orchestrator`] | busy? taking new work? stop. `endpoint`: something else runs it; `supervised`: the agent sees that it runs, as a `process` under a keeper or as a `unit` of systemd's. The only place of Redis and SQLite types | model, cloud, host, supervise |
 //! | `orchestrator::engine` | our own pipelines: [`advance`](orchestrator::engine::advance::advance) takes an execution and an event to changes and commands; stage types, expressions, windows, documents. *Pure* | model |
 //! | `orchestrator::store` | where executions live and who owns which: a trait, one contract, three that keep it (Redis, a file, memory) | as orchestrator |
 //! | `orchestrator::runner` | the shell round the engine: claims, writes, carries out effects, hands back; crons, notices, history | as orchestrator |
@@ -51,6 +51,7 @@
 //! * *Only ourselves.* The one call that ends an instance takes an id that only instance metadata can give, and it always decrements.
 //! * *Written first.* What justifies an effect is in the journal, synced, before the effect; after a crash the journal is read, the world observed
 //!   anew, and the effect perhaps repeated: every one of them is harmless twice, or is looked for before it is repeated.
+//! * *The agent may come and go.* What it runs, jobs and the orchestrator, outlives it and is found again; nothing is begun beside something that lives.
 //! * *A lost answer is not a no.* A mutation whose answer was lost is not repeated before reads have had time to show what it did.
 //! * *Sizes are others' business.* The agent never sets desired, max or suspended processes; min only as its policy allows, on a superseded
 //!   group that nobody holds, and only to desired − 1.
@@ -71,6 +72,8 @@
 //! | disabled | the group's `AddToLoadBalancer` process is suspended, as Spinnaker leaves it |
 //! | intake | the orchestrator takes new work |
 //! | activity | busy, idle or unknown: whether work is in flight on one instance |
+//! | keeper | the process between an agent and the orchestrator it runs: it outlives the agent, and decides nothing |
+//! | charge, care | an orchestrator whose process the agent looks after; that it does |
 //! | generation | which process of the orchestrator answered; of a group, how many rollbacks it has seen |
 //! | drain | close intake, wait until idle, end the instance, see it gone |
 //! | retire | what becomes of a drained instance: out of the group, which shrinks by one |

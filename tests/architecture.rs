@@ -389,7 +389,7 @@ fn every_code_has_a_page_and_every_page_a_code() {
         let missing = missing.into_iter().filter(|part| !part.split('|').any(|part| text.contains(part)));
         broken.extend(missing.filter(|_| !PAGES.contains(&name.as_str())).map(|part| format!("runbooks/{name}.md: no {part}")));
     }
-    for text in ["README.md", "systemd/bellrock.toml", "systemd/bellrock.service"] {
+    for text in ["README.md", "systemd/bellrock.toml", "systemd/bellrock.service", "systemd/bellrock.service.d/process.conf"] {
         let named = pages_named(&fs::read_to_string(root().join(text)).expect("it is there"));
         let missing = named.into_iter().filter(|code| !root().join(format!("runbooks/{code}.md")).is_file());
         broken.extend(missing.map(|code| format!("{text}: runbooks/{code}.md")));

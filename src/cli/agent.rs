@@ -3,6 +3,7 @@
 //! What must stay true: one agent to a host (a lock in the state directory); a port that cannot be had does not stop a drain; a reload that
 //! cannot take effect whole changes nothing.
 
+mod care;
 mod engine;
 mod regions;
 
@@ -54,8 +55,11 @@ use crate::orchestrator::bystander;
 use crate::orchestrator::bystander::Guarded;
 use crate::orchestrator::endpoint::Endpoint;
 use crate::orchestrator::gate;
+use crate::orchestrator::supervised::Report;
 use crate::supervise::Ended;
 use crate::supervise::Supervisor;
+use care::Care;
+use care::Upkeep;
 use engine::Engine;
 use engine::Place;
 
@@ -108,10 +112,11 @@ async fn serve(config: Config, context: &Context) -> Result<(), Failure> {
     let (asked, commands) = mpsc::channel(COMMANDS);
     let api = match &config.orchestrator {
         config::Orchestrator::Embedded(_) => Some(Arc::new(OnceLock::new())),
-        config::Orchestrator::Endpoint(_) => None,
+        config::Orchestrator::Endpoint(_) | config::Orchestrator::Process(_) | config::Orchestrator::Unit(_) => None,
     };
     let keyring = Arc::new(Keyring::new(super::config::keyring_files(&config.http)));
-    let surface = Surface { status: statuses.clone(), commands: asked, api: api.clone(), tokens: keyring.tokens() };
+    let (report, process) = watch::channel(None);
+    let surface = Surface { status: statuses.clone(), process, commands: asked, api: api.clone(), tokens: keyring.tokens() };
     let (again, agains) = watch::channel(0);
 
     let mut tasks = Supervisor::new(stop.clone());
@@ -138,9 +143,8 @@ async fn serve(config: Config, context: &Context) -> Result<(), Failure> {
     let lines = Lines { policy: policies, commands, stop: stop.child_token(), status, beat: Box::new(move || beat.ping()) };
     let env = context.env.clone();
     let told = tell(manager.clone(), statuses);
-    tasks.essential("agent", async move {
-        tokio::join!(work(config, env, boot, lines, api.map(|routes| Entrance { routes, tokens: keyring.tokens(), again: agains })), told).0
-    });
+    let entrance = Entrance { routes: api, tokens: keyring.tokens(), report, again: agains };
+    tasks.essential("agent", async move { tokio::join!(work(config, env, boot, lines, entrance), told).0 });
 
     manager.ready();
     let ended = tasks.run(STOP_WITHIN).await;
@@ -150,13 +154,15 @@ async fn serve(config: Config, context: &Context) -> Result<(), Failure> {
     })
 }
 
-/// What the engine is given of the doors.
+/// What the orchestrator is given of the doors.
 struct Entrance {
-    /// For its routes, once it is there.
-    routes: Arc<OnceLock<axum::Router>>,
+    /// For an engine's routes, once it is there.
+    routes: Option<Arc<OnceLock<axum::Router>>>,
     /// Who may take them from elsewhere.
     tokens: watch::Receiver<Arc<Tokens>>,
-    /// Asks it to read its files again.
+    /// How its process is, where the agent looks after it.
+    report: watch::Sender<Option<Report>>,
+    /// Asks it to read its files again, or to try again.
     again: watch::Receiver<u64>,
 }
 
@@ -166,21 +172,37 @@ async fn work(
     env: std::collections::BTreeMap<String, String>,
     boot: String,
     mut lines: Lines,
-    api: Option<Entrance>,
+    entrance: Entrance,
 ) -> Ended {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let metadata = Arc::new(Imds::new());
     let Some(identity) = daemon::identify(&*metadata, &mut lines).await else { return Ok(()) };
     let mut journal = Box::new(FileJournal::new(config.fleet.state_dir.join("journal")));
     let own = identity.own.id();
+    let Entrance { routes, tokens, report, again } = entrance;
+    let care = |report, again| {
+        let (state_dir, stop) = (config.fleet.state_dir.as_path(), lines.stop.clone());
+        Care { own, state_dir, env: &env, clock: clock.clone(), report, again, stop }
+    };
+    let mut upkeep: Upkeep = Box::pin(std::future::ready(()));
     let (orchestrator, engine): (Arc<dyn Orchestrator>, Option<Engine>) = match &config.orchestrator {
         config::Orchestrator::Endpoint(settings) => {
             let endpoint = Endpoint::new((**settings).clone(), own, clock.clone()).map_err(|e| e.to_string())?;
             (Arc::new(endpoint), None)
         }
+        config::Orchestrator::Process(settings) => {
+            let orchestrator;
+            (orchestrator, upkeep) = care::process(settings, care(report, again))?;
+            (orchestrator, None)
+        }
+        config::Orchestrator::Unit(settings) => {
+            let orchestrator;
+            (orchestrator, upkeep) = care::unit(settings, care(report, again))?;
+            (orchestrator, None)
+        }
         config::Orchestrator::Embedded(settings) => {
             let draining = daemon::engine::is_draining(&mut *journal, own, &boot);
-            let Some(Entrance { routes, tokens, again }) = api else { return Err("the engine has no door".to_owned()) };
+            let Some(routes) = routes else { return Err("the engine has no door".to_owned()) };
             let place = Place { instance: own.as_str(), state_dir: &config.fleet.state_dir, env: &env, draining, again, aws: &config.aws };
             let engine = Engine::start(settings, place, tokens, clock.clone()).await?;
             // Set once: this is the only place, and it is passed once.
@@ -199,7 +221,7 @@ async fn work(
     match engine {
         Some(engine) => engine.beside(looping, end_loop).await,
         None => {
-            looping.await;
+            tokio::join!(looping, upkeep);
             Ok(())
         }
     }

@@ -42,7 +42,7 @@ enum What {
 pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let config = context.load_config()?;
     match args.what {
-        What::Check if !files(&config).is_empty() => return Err(config::Error::from(Problems(files(&config))).into()),
+        What::Check if !files(&config, context).is_empty() => return Err(config::Error::from(Problems(files(&config, context))).into()),
         What::Check => context.print(|| "configuration: in order".into(), &json!({ "problems": [] }))?,
         What::Show => context.print(|| show(config.effective()), &config.effective())?,
     }
@@ -56,7 +56,7 @@ pub(super) fn keyring_files(http: &config::Http) -> Files {
 }
 
 /// What is wrong with the files that the configuration names.
-fn files(config: &Config) -> Vec<Problem> {
+fn files(config: &Config, context: &Context) -> Vec<Problem> {
     let at = |key: &'static str, wrong: String| {
         let place = config.effective().iter().find(|setting| setting.key == key).map_or(Place::Default, |setting| setting.from.clone());
         Problem { place, key: key.to_owned(), wrong, allowed: String::new() }
@@ -66,11 +66,18 @@ fn files(config: &Config) -> Vec<Problem> {
         Part::Certificate => at("http.network.certificate_file", wrong),
     };
     let keyring = keyring_files(&config.http).problems().into_iter().map(told);
-    let pipelines = match &config.orchestrator {
-        config::Orchestrator::Embedded(engine) => engine.definitions.as_deref().map_or_else(Vec::new, broken),
-        config::Orchestrator::Endpoint(_) => Vec::new(),
+    let named = match &config.orchestrator {
+        config::Orchestrator::Embedded(engine) => {
+            let pipelines = engine.definitions.as_deref().map_or_else(Vec::new, broken);
+            pipelines.into_iter().map(|wrong| at("orchestrator.definitions", wrong)).collect()
+        }
+        config::Orchestrator::Process(process) => {
+            let env: Vec<_> = context.env.clone().into_iter().collect();
+            process.problems_here(&env).into_iter().map(|wrong| at("orchestrator.process.command", wrong)).collect()
+        }
+        config::Orchestrator::Endpoint(_) | config::Orchestrator::Unit(_) => Vec::new(),
     };
-    keyring.chain(pipelines.into_iter().map(|wrong| at("orchestrator.definitions", wrong))).collect()
+    keyring.chain(named).collect()
 }
 
 /// What is wrong with pipelines in files.

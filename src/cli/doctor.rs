@@ -1,4 +1,5 @@
-//! `bellrock doctor APPLICATION`: what a rollback would meet, on a day on which nobody needs one. Reads only.
+//! `bellrock doctor APPLICATION`: what a rollback would meet, on a day on which nobody needs one; and whether the orchestrator that this host's agent
+//! looks after could be started. Reads only.
 
 mod launches;
 
@@ -22,6 +23,7 @@ use crate::cloud;
 use crate::cloud::Caller;
 use crate::cloud::CallerIdentity;
 use crate::cloud::aws::Aws;
+use crate::config;
 use crate::host::clock::SystemClock;
 use crate::model::Capacity;
 use crate::model::Clock;
@@ -42,11 +44,14 @@ use launches::Launches;
 use launches::Vcpus;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Ends with 0 when a rollback could begin now, with 1 when something would stop it. Changes nothing.\n\n\
+#[command(
+    after_help = "Ends with 0 when a rollback could begin now, with 1 when something would stop it, or the orchestrator of this host's\n\
+    configuration from being started. Changes nothing.\n\n\
     Examples:\n  \
     bellrock doctor spinnaker\n  \
     bellrock doctor spinnaker --service-url https://gate.example.com/health\n  \
-    bellrock doctor spinnaker --region eu-west-1 --region us-east-1 --role-arn arn:aws:iam::123456789012:role/on-call --output json")]
+    bellrock doctor spinnaker --region eu-west-1 --region us-east-1 --role-arn arn:aws:iam::123456789012:role/on-call --output json"
+)]
 pub(super) struct Args {
     #[command(flatten)]
     subject: Subject,
@@ -93,18 +98,31 @@ struct Answer {
 }
 
 pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
-    let findings = super::runtime()?.block_on(async {
+    let (findings, here) = super::runtime()?.block_on(async {
         let (owner, service) = (here::plain(&here::owner(context)), Http::new()?);
         let mut findings = Vec::new();
         for region in args.subject.regions() {
             findings.push(examine(&args.subject, region, &owner, &service).await);
         }
-        Ok::<_, Failure>(findings)
+        Ok::<_, Failure>((findings, on_this_host(context).await))
     })?;
-    let ready = findings.iter().all(|finding| finding.is_ready);
-    context
-        .print(|| findings.iter().map(text).collect::<Vec<_>>().join("\n"), &serde_json::json!({ "ready": ready, "regions": findings }))?;
+    let ready = findings.iter().all(|finding| finding.is_ready) && here.is_empty();
+    let told = |problem: &String| format!("[orchestrator-not-runnable] {problem} (runbooks/orchestrator-not-runnable.md)\n");
+    let text = || here.iter().map(told).chain(findings.iter().map(text)).collect::<Vec<_>>().join("\n");
+    context.print(text, &serde_json::json!({ "ready": ready, "host": here, "regions": findings }))?;
     Ok(if ready { Exit::Done } else { Exit::Failed })
+}
+
+/// What keeps the orchestrator that this host's configuration names from being started here. Elsewhere there is no such configuration.
+async fn on_this_host(context: &Context) -> Vec<String> {
+    let Ok(config) = context.load_config() else {
+        return vec!["the configuration of this host is not in order; `bellrock config check` lists what is wrong".to_owned()];
+    };
+    match &config.orchestrator {
+        config::Orchestrator::Process(settings) => settings.problems_here(&context.env.clone().into_iter().collect::<Vec<_>>()),
+        config::Orchestrator::Unit(settings) => settings.problems_here().await,
+        config::Orchestrator::Embedded(_) | config::Orchestrator::Endpoint(_) => Vec::new(),
+    }
 }
 
 async fn examine(subject: &Subject, region: Option<String>, owner: &str, service: &Http) -> Finding {

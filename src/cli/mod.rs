@@ -13,6 +13,7 @@ mod drill;
 mod failure;
 mod job_supervisor;
 mod log;
+mod orchestrator_keeper;
 mod pipeline;
 mod rollback;
 mod sim;
@@ -93,6 +94,9 @@ enum Command {
     /// Run the command of one job, and leave its result where the agent looks for it.
     #[command(hide = true)]
     JobSupervisor(job_supervisor::Args),
+    /// Look after the orchestrator's process, whatever becomes of the agent.
+    #[command(hide = true)]
+    OrchestratorKeeper(orchestrator_keeper::Args),
     /// Print the version.
     Version(version::Args),
 }
@@ -235,6 +239,7 @@ fn run(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Config(args) => config::run(args, context),
         Command::Token(args) => token::run(args, context),
         Command::JobSupervisor(args) => job_supervisor::run(&args, context),
+        Command::OrchestratorKeeper(args) => orchestrator_keeper::run(&args, context),
         Command::Version(args) => version::run(args, context),
     }
 }

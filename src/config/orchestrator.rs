@@ -4,6 +4,7 @@
 //! its writer believes that it does something.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::kind::Kind;
 use super::kind::RedisUrl;
 use super::kind::choice;
 use super::kind::text_kind;
+use super::process;
 use super::sheet::Chosen;
 use super::sheet::Sheet;
 use crate::decide::Policy;
@@ -30,6 +32,7 @@ use crate::orchestrator::endpoint::Series;
 use crate::orchestrator::endpoint::Settings;
 use crate::orchestrator::endpoint::Source;
 use crate::orchestrator::endpoint::Switch;
+use crate::orchestrator::supervised;
 use crate::orchestrator::web;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -43,6 +46,10 @@ enum Runs {
     Embedded,
     /// Something else does.
     Endpoint,
+    /// The agent does, as a process.
+    Process,
+    /// systemd does, and the agent sees to it.
+    Unit,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,7 +76,12 @@ enum AuthWord {
     Basic,
 }
 
-choice!(Runs { "embedded" => Runs::Embedded, "endpoint" => Runs::Endpoint });
+choice!(Runs {
+    "embedded" => Runs::Embedded,
+    "endpoint" => Runs::Endpoint,
+    "process" => Runs::Process,
+    "unit" => Runs::Unit,
+});
 choice!(SourceWord {
     "active-by-instance" => SourceWord::ActiveByInstance,
     "metrics" => SourceWord::Metrics,
@@ -108,24 +120,38 @@ text_kind!(Series, "a series such as 'threadpool_activeCount{id=\"messageHandler
 pub(super) const ORCA_HEARTBEAT: Duration = Duration::from_secs(60);
 
 pub(super) fn orchestrator(sheet: &mut Sheet<'_>, policy: &mut Policy, fleet: &Fleet) -> Orchestrator {
-    let embedded = sheet.read("orchestrator.kind", Runs::Embedded) == Runs::Embedded;
+    let runs = sheet.read("orchestrator.kind", Runs::Embedded);
+    let embedded = runs == Runs::Embedded;
     let inside = engine::engine(sheet, embedded, &fleet.state_dir);
     if embedded {
         *policy = policy.clone().embedded();
     }
-    sheet.within(Some(Chosen { holds: !embedded, by: "orchestrator.kind", what: "\"endpoint\"" }));
-    let outside = endpoint(sheet, policy);
+    let unit = process::unit(sheet, runs == Runs::Unit);
+    sheet.within(Some(beside(runs)));
+    let (outside, grace) = endpoint(sheet, policy, runs, unit.as_deref(), &fleet.state_dir);
     sheet.within(None);
+    let care = process::tables(sheet, runs == Runs::Process, runs == Runs::Unit);
     let inside = engine::tables(sheet, embedded, inside);
     if embedded {
         policy.stop_grace = Policy::default().embedded().stop_grace;
         Orchestrator::Embedded(Box::new(inside))
     } else {
-        Orchestrator::Endpoint(Box::new(outside))
+        care.with(unit, outside, grace)
     }
 }
 
-fn endpoint(sheet: &mut Sheet<'_>, policy: &mut Policy) -> Settings {
+/// For what is asked of an orchestrator that is a process of its own.
+fn beside(runs: Runs) -> Chosen {
+    Chosen { holds: runs != Runs::Embedded, by: "orchestrator.kind", what: "\"endpoint\", \"process\" or \"unit\"" }
+}
+
+/// For how one is stopped, started and told that the agent does not look after.
+fn elsewhere(runs: Runs) -> Chosen {
+    Chosen { holds: runs == Runs::Endpoint, by: "orchestrator.kind", what: "\"endpoint\"" }
+}
+
+/// How it is asked, and how long it has to stop.
+fn endpoint(sheet: &mut Sheet<'_>, policy: &mut Policy, runs: Runs, unit: Option<&str>, state_dir: &Path) -> (Settings, Duration) {
     let HttpUrl(base) = sheet.read("orchestrator.url", HttpUrl("http://127.0.0.1:8083".into()));
     let usual = Settings::default();
     let limits = web::Limits {
@@ -142,21 +168,32 @@ fn endpoint(sheet: &mut Sheet<'_>, policy: &mut Policy) -> Settings {
         auth(sheet, ["orchestrator.auth", "orchestrator.token_file", "orchestrator.user", "orchestrator.password_file"], Chosen::always());
     let sources = sources(sheet, policy, &base);
     let intake = intake(sheet, &base);
-    let stop = hand(sheet, "orchestrator.stop.command", "orchestrator.stop.unit");
-    let stopping =
-        Chosen { holds: stop.is_some(), by: "orchestrator.stop.command", what: "orchestrator.stop.command or orchestrator.stop.unit" };
+    let looked_after = matches!(runs, Runs::Process | Runs::Unit);
+    let by_unit = unit.map(|unit| Hand::Unit(unit.to_owned()));
+    sheet.within(Some(elsewhere(runs)));
+    let stop = hand(sheet, "orchestrator.stop.command", "orchestrator.stop.unit").or(by_unit.clone());
+    sheet.within(Some(beside(runs)));
+    let stops = looked_after || stop.is_some();
+    let stopping = Chosen { holds: stops, by: "orchestrator.stop.command", what: "orchestrator.stop.command or orchestrator.stop.unit" };
     let grace = sheet.chosen_or(&stopping, "orchestrator.stop.grace", 90 * SECOND);
     bounded(sheet, "orchestrator.stop.grace", grace, SECOND, 3600 * SECOND);
-    policy.stop_grace = stop.is_some().then_some(grace);
-    let start = hand(sheet, "orchestrator.start.command", "orchestrator.start.unit");
+    policy.stop_grace = stops.then_some(grace);
+    sheet.within(Some(elsewhere(runs)));
+    let start = hand(sheet, "orchestrator.start.command", "orchestrator.start.unit").or(by_unit);
+    sheet.within(Some(beside(runs)));
     let starting =
         Chosen { holds: start.is_some(), by: "orchestrator.start.command", what: "orchestrator.start.command or orchestrator.start.unit" };
     let start_timeout = sheet.chosen_or(&starting, "orchestrator.start.timeout", usual.start_timeout);
     bounded(sheet, "orchestrator.start.timeout", start_timeout, SECOND, 3600 * SECOND);
+    sheet.within(Some(elsewhere(runs)));
     let pid_file = sheet.optional::<PathBuf>("orchestrator.generation.pid_file");
-    let unit = sheet.optional::<String>("orchestrator.generation.unit");
-    one_of(sheet, "orchestrator.generation.pid_file", pid_file.is_some(), "orchestrator.generation.unit", unit.is_some());
-    let generation = pid_file.map(GenerationFrom::PidFile).or(unit.map(GenerationFrom::Unit));
+    let generation_unit = sheet.optional::<String>("orchestrator.generation.unit");
+    one_of(sheet, "orchestrator.generation.pid_file", pid_file.is_some(), "orchestrator.generation.unit", generation_unit.is_some());
+    let generation = match runs {
+        Runs::Process => Some(GenerationFrom::Kept(supervised::folder(state_dir))),
+        Runs::Unit => unit.map(|unit| GenerationFrom::Unit(unit.to_owned())),
+        Runs::Endpoint | Runs::Embedded => pid_file.map(GenerationFrom::PidFile).or(generation_unit.map(GenerationFrom::Unit)),
+    };
     let settings = Settings { sources, intake, stop, start, generation, limits, auth, command_timeout, start_timeout };
     // What the adapter would refuse and no key above has told already.
     if sheet.is_sound_below("orchestrator.") {
@@ -164,7 +201,7 @@ fn endpoint(sheet: &mut Sheet<'_>, policy: &mut Policy) -> Settings {
             sheet.wrong("orchestrator.kind", problem, "");
         }
     }
-    settings
+    (settings, grace)
 }
 
 /// Credentials under four keys: the choice, the token's file, the user, the password's file.

@@ -45,6 +45,8 @@ fn parse(text: &str, pairs: &[(&str, &str)]) -> Result<Config, Problems> {
 fn endpoint(config: &Config) -> &crate::orchestrator::endpoint::Settings {
     match &config.orchestrator {
         Orchestrator::Endpoint(settings) => settings,
+        Orchestrator::Process(settings) => &settings.endpoint,
+        Orchestrator::Unit(settings) => &settings.endpoint,
         Orchestrator::Embedded(_) => panic!("the engine is embedded"),
     }
 }
@@ -52,7 +54,7 @@ fn endpoint(config: &Config) -> &crate::orchestrator::endpoint::Settings {
 fn engine(config: &Config) -> &Engine {
     match &config.orchestrator {
         Orchestrator::Embedded(engine) => engine,
-        Orchestrator::Endpoint(_) => panic!("something else runs the orchestrator"),
+        Orchestrator::Endpoint(_) | Orchestrator::Process(_) | Orchestrator::Unit(_) => panic!("something else runs the orchestrator"),
     }
 }
 
@@ -209,8 +211,8 @@ fn keys_of_the_other_kind_are_reported_with_the_kind_they_need() {
         (
             "[orchestrator]\nurl = \"http://h\"\n[orchestrator.activity]\nsources = [\"json\"]\n[orchestrator.stop]\nunit = \"orca\"",
             vec![
-                "b.toml:2:7: orchestrator.url: has no effect here; set orchestrator.kind = \"endpoint\"",
-                "b.toml:4:11: orchestrator.activity.sources: has no effect here; set orchestrator.kind = \"endpoint\"",
+                "b.toml:2:7: orchestrator.url: has no effect here; set orchestrator.kind = \"endpoint\", \"process\" or \"unit\"",
+                "b.toml:4:11: orchestrator.activity.sources: has no effect here; set orchestrator.kind = \"endpoint\", \"process\" or \"unit\"",
                 "b.toml:6:8: orchestrator.stop.unit: has no effect here; set orchestrator.kind = \"endpoint\"",
             ],
         ),
@@ -238,6 +240,61 @@ fn keys_of_the_other_kind_are_reported_with_the_kind_they_need() {
     ] {
         let problems = plain(text, &[]).err().unwrap_or_else(|| panic!("no problem in:\n{text}"));
         assert_eq!(problems.0.iter().map(Problem::to_string).collect::<Vec<_>>(), expected, "in:\n{text}");
+    }
+}
+
+#[test]
+fn a_process_and_a_unit_are_an_endpoint_that_is_looked_after() {
+    let text = "[orchestrator]\nkind = \"process\"\nstop.grace = \"30s\"\n[orchestrator.process]\ncommand = [\"java\", \"-jar\", \"orca.jar\"]\n\
+                environment = [\"JAVA_OPTS=-Xmx2g -Da=b\"]\nstop_signal = \"SIGINT\"";
+    let config = good(text);
+    let Orchestrator::Process(settings) = &config.orchestrator else { panic!("{:?}", config.orchestrator) };
+    assert_eq!(settings.variables.0, [("JAVA_OPTS".to_owned(), "-Xmx2g -Da=b".to_owned())]);
+    assert_eq!((settings.stop_signal.name(), settings.grace, settings.budget.starts), ("SIGINT", Duration::from_secs(30), 5));
+    assert_eq!(settings.endpoint.generation, Some(GenerationFrom::Kept("/var/lib/bellrock/orchestrator".into())));
+    assert_eq!(config.policy.stop_grace, Some(Duration::from_secs(30)));
+
+    let config = good("[orchestrator]\nkind = \"unit\"\nunit = \"orca.service\"\n[orchestrator.restart]\nstarts = 2");
+    let Orchestrator::Unit(settings) = &config.orchestrator else { panic!("{:?}", config.orchestrator) };
+    assert_eq!((settings.unit.as_str(), settings.budget.starts), ("orca.service", 2));
+    assert_eq!(settings.endpoint.stop, Some(Hand::Unit("orca.service".into())));
+    assert_eq!(
+        (&settings.endpoint.start, &settings.endpoint.generation),
+        (&settings.endpoint.stop, &Some(GenerationFrom::Unit("orca.service".into())))
+    );
+    assert_eq!(config.policy.stop_grace, Some(Duration::from_secs(90)));
+}
+
+#[test]
+fn what_the_chosen_kind_does_not_read_or_cannot_do_without_is_a_problem() {
+    for (text, expected) in [
+        (
+            "[orchestrator]\nkind = \"process\"",
+            "b.toml:2:8: orchestrator.kind: \"process\" needs orchestrator.process.command; allowed there: a program and its arguments, e.g. [\"/usr/bin/systemctl\", \"stop\", \"orca\"] (in the environment: JSON)",
+        ),
+        (
+            "[orchestrator]\nkind = \"unit\"",
+            "b.toml:2:8: orchestrator.kind: \"unit\" needs orchestrator.unit; allowed there: a text that is not empty",
+        ),
+        (
+            "[orchestrator]\nkind = \"endpoint\"\nunit = \"x\"",
+            "b.toml:3:8: orchestrator.unit: has no effect here; it belongs to orchestrator.kind = \"unit\"",
+        ),
+        (
+            "[orchestrator]\nkind = \"process\"\nprocess.command = [\"x\"]\nstop.unit = \"x\"",
+            "b.toml:4:13: orchestrator.stop.unit: has no effect here; set orchestrator.kind = \"endpoint\"",
+        ),
+        (
+            "[orchestrator]\nkind = \"process\"\nprocess.command = [\"x\"]\nprocess.environment = [\"A b=c\"]",
+            "b.toml:4:23: orchestrator.process.environment: [\"A b=c\"] is not understood; allowed: a list such as [\"JAVA_OPTS=-Xmx2g\", \"NAME=value\"] (in the environment: JSON)",
+        ),
+        (
+            "[orchestrator]\nkind = \"endpoint\"\nrestart.starts = 3",
+            "b.toml:3:18: orchestrator.restart.starts: has no effect here; it belongs to orchestrator.kind = \"process\" or \"unit\"",
+        ),
+    ] {
+        let problems = plain(text, &[]).err().unwrap_or_else(|| panic!("no problem in:\n{text}"));
+        assert_eq!(problems.0.iter().map(Problem::to_string).collect::<Vec<_>>(), [expected], "in:\n{text}");
     }
 }
 
@@ -307,8 +364,8 @@ fn each_wrong_value_is_reported_where_it_stands() {
             "b.toml:2:11: orchestrator.stop.command: [] is not understood; allowed: a program and its arguments, e.g. [\"/usr/bin/systemctl\", \"stop\", \"orca\"] (in the environment: JSON)",
         ),
         (
-            "[orchestrator]\nkind = \"process\"",
-            "b.toml:2:8: orchestrator.kind: \"process\" is not understood; allowed: one of \"embedded\", \"endpoint\"",
+            "[orchestrator]\nkind = \"java\"",
+            "b.toml:2:8: orchestrator.kind: \"java\" is not understood; allowed: one of \"embedded\", \"endpoint\", \"process\", \"unit\"",
         ),
         (
             "[log]\nlevel = \"loud\"",

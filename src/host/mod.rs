@@ -5,6 +5,7 @@ pub mod clock;
 pub mod command;
 pub mod family;
 pub mod folder;
+pub mod journal;
 pub mod notify;
 pub mod process;
 pub mod signals;

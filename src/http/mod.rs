@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::decide::Command;
 use crate::decide::Status;
+use crate::orchestrator::supervised::Report;
 use api::tokens::Tokens;
 use keyring::Keyring;
 use listener::Bounded;
@@ -55,6 +56,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(2);
 pub struct Surface {
     /// The daemon's state; a dropped sender means that the daemon has ended.
     pub status: watch::Receiver<Status>,
+    /// How the orchestrator's process is; `None` where the agent does not look after it.
+    pub process: watch::Receiver<Option<Report>>,
     /// Its inbox. A full one is answered with 503.
     pub commands: mpsc::Sender<Asked>,
     /// The [`api`] of the engine in this process, once it runs; `None` where something else runs the orchestrator.

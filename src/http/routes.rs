@@ -135,8 +135,9 @@ async fn status(State(surface): State<Surface>) -> Response {
     if ended(&surface) {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "ending", "the agent is ending");
     }
-    let status = surface.status.borrow().clone();
-    Json(views::Status::from(status)).into_response()
+    let status = views::Status::from(surface.status.borrow().clone());
+    let process = surface.process.borrow().clone().map(views::Process::from);
+    Json(views::Status { process, ..status }).into_response()
 }
 
 async fn status_for_readers(State(surface): State<Surface>, headers: HeaderMap) -> Response {

@@ -23,7 +23,13 @@ fn agent() -> Agent {
     Agent {
         status,
         commands,
-        surface: Surface { status: seen, commands: sender, api: None, tokens: watch::channel(Arc::default()).1 },
+        surface: Surface {
+            status: seen,
+            process: watch::channel(None).1,
+            commands: sender,
+            api: None,
+            tokens: watch::channel(Arc::default()).1,
+        },
         stop: CancellationToken::new(),
     }
 }

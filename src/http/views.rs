@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::decide;
 use crate::model::Activity;
 use crate::model::Intake;
+use crate::orchestrator::supervised::Report;
 
 /// `GET /status`, and the answer to a command.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +35,50 @@ pub struct Status {
     pub evidence: Vec<String>,
     /// Whether the agent has seen its instance, group and orchestrator.
     pub ready: bool,
+    /// The orchestrator's process, where the agent looks after it.
+    pub process: Option<Process>,
+}
+
+/// The orchestrator's process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Process {
+    /// `process` or `unit`.
+    pub kind: String,
+    /// `running`, `unkept`, `starting`, `stopping`, `down`, `stopped`, `crash-loop` or `unknown`.
+    pub state: String,
+    /// Of its main process.
+    pub pid: Option<u32>,
+    /// Since when it runs, RFC 3339.
+    pub since: Option<String>,
+    /// How often it was started again after an end that nobody had asked for.
+    pub restarts: u64,
+    /// How it ended last.
+    pub last_exit: Option<LastExit>,
+    /// When it is started next, RFC 3339.
+    pub next_start: Option<String>,
+    /// Lines of its output that were not kept.
+    pub dropped_lines: u64,
+    /// What people should know.
+    pub note: Option<String>,
+    /// The page that says what to do, where something is to be done.
+    pub runbook: Option<String>,
+}
+
+/// How a process ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LastExit {
+    /// When, RFC 3339.
+    pub at: String,
+    /// Its exit code.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// It was told to.
+    pub asked: bool,
+    /// In words.
+    pub how: String,
 }
 
 /// Why a drain holds.
@@ -87,6 +132,36 @@ impl From<decide::Status> for Status {
             intake: status.intake,
             evidence: status.evidence,
             ready: status.ready,
+            process: None,
+        }
+    }
+}
+
+impl From<Report> for Process {
+    fn from(report: Report) -> Self {
+        let runbook = match report.state.as_str() {
+            "crash-loop" => Some("runbooks/orchestrator-crash-loop.md"),
+            "unkept" | "unknown" => Some("runbooks/orchestrator-keeper.md"),
+            _ => None,
+        };
+        let last_exit = report.last_exit.map(|exit| LastExit {
+            how: exit.describe(),
+            at: exit.at.to_string(),
+            code: exit.code,
+            signal: exit.signal,
+            asked: exit.asked,
+        });
+        Self {
+            kind: report.kind,
+            state: report.state,
+            pid: report.pid,
+            since: report.since.map(|at| at.to_string()),
+            restarts: report.restarts,
+            last_exit,
+            next_start: report.next_start.map(|at| at.to_string()),
+            dropped_lines: report.dropped_lines,
+            note: report.note,
+            runbook: runbook.map(str::to_owned),
         }
     }
 }

@@ -12,7 +12,6 @@ mod intake;
 pub mod json;
 pub mod metrics;
 mod settings;
-mod systemd;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,12 +44,13 @@ use crate::model::Timestamp;
 use crate::orchestrator::Abilities;
 use crate::orchestrator::Error;
 use crate::orchestrator::Orchestrator;
+use crate::orchestrator::process as kept;
+use crate::orchestrator::systemd::Systemctl;
 use crate::orchestrator::web;
 use crate::orchestrator::web::Web;
 
 use active_by_instance::Name;
 use activity::Reading;
-use systemd::Systemctl;
 
 /// Between looks at whether a process that was told to stop is gone.
 const STOP_POLL: Duration = Duration::from_millis(200);
@@ -111,8 +111,12 @@ impl Endpoint {
         match &self.settings.generation {
             None => Ok(None),
             Some(GenerationFrom::PidFile(path)) => match process::find_by_pid_file(path) {
-                Ok(process) => Ok(Some(Generation(format!("pid {} started {} ticks after boot", process.pid, process.start_ticks)))),
+                Ok(process) => Ok(Some(of_process(process))),
                 Err(error) => Err(format!("the process of {} cannot be told: {error}", path.display())),
+            },
+            Some(GenerationFrom::Kept(folder)) => match kept::main_process(folder) {
+                Ok(process) => Ok(Some(of_process(process))),
+                Err(error) => Err(format!("the orchestrator's process cannot be told: {error}")),
             },
             Some(GenerationFrom::Unit(unit)) => {
                 let shown = self.systemctl.show(unit, self.settings.command_timeout).await?;
@@ -143,9 +147,15 @@ impl Endpoint {
                 let shown = self.systemctl.show(unit, self.settings.command_timeout).await;
                 shown.map_or(true, |shown| shown.generation().as_ref() == Some(process))
             }
-            Some(GenerationFrom::PidFile(_)) | None => self.generation().await.ok().flatten().as_ref() == Some(process),
+            Some(GenerationFrom::PidFile(_) | GenerationFrom::Kept(_)) | None => {
+                self.generation().await.ok().flatten().as_ref() == Some(process)
+            }
         }
     }
+}
+
+fn of_process(process: process::Process) -> Generation {
+    Generation(format!("pid {} started {} ticks after boot", process.pid, process.start_ticks))
 }
 
 impl Probe {

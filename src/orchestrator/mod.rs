@@ -7,8 +7,12 @@ pub mod bystander;
 pub mod endpoint;
 pub mod engine;
 pub mod gate;
+pub mod process;
 pub mod runner;
 pub mod store;
+pub mod supervised;
+mod systemd;
+pub mod unit;
 pub mod web;
 
 #[cfg(test)]

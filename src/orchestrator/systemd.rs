@@ -3,31 +3,87 @@
 use std::time::Duration;
 
 use crate::host::command;
+use crate::host::process;
 use crate::model::Generation;
+
+/// What is asked of a unit: systemd(1), `org.freedesktop.systemd1(5)`.
+const PROPERTIES: &str = "--property=LoadState,ActiveState,MainPID,ExecMainStartTimestampMonotonic,InvocationID,Result,ExecMainCode,\
+     ExecMainStatus,ActiveEnterTimestampMonotonic";
 
 /// What systemd says of a unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Unit {
     load: String,
     active: String,
-    main_pid: u64,
+    main_pid: u32,
     started_monotonic_us: u64,
+    active_monotonic_us: u64,
+    invocation: String,
+    result: String,
+    ended_code: i32,
+    ended_status: i32,
 }
 
 impl Unit {
     /// Neither running nor on its way up or down.
     pub(super) fn is_stopped(&self) -> bool {
-        self.load == "loaded" && matches!(self.active.as_str(), "inactive" | "failed")
+        self.is_loaded() && matches!(self.active.as_str(), "inactive" | "failed")
+    }
+
+    /// systemd has read it and can start it.
+    pub(super) fn is_loaded(&self) -> bool {
+        self.load == "loaded"
+    }
+
+    /// systemd's word for it.
+    pub(super) fn state(&self) -> &str {
+        &self.active
     }
 
     /// For messages.
     pub(super) fn describe(&self) -> String {
-        if self.load == "loaded" { self.active.clone() } else { self.load.clone() }
+        if self.is_loaded() { self.active.clone() } else { self.load.clone() }
     }
 
-    /// The main process, when there is one.
+    /// Its main process, where there is one.
+    pub(super) fn main_pid(&self) -> Option<u32> {
+        (self.main_pid > 0).then_some(self.main_pid)
+    }
+
+    /// Names this life of it; empty before the first.
+    pub(super) fn invocation(&self) -> String {
+        self.invocation.clone()
+    }
+
+    /// It was begun since the host started.
+    pub(super) fn was_begun(&self) -> bool {
+        self.started_monotonic_us > 0 || !self.invocation.is_empty()
+    }
+
+    /// For how long it has been active.
+    pub(super) fn active_for(&self) -> Option<Duration> {
+        let now = process::since_boot().ok()?;
+        (self.active_monotonic_us > 0).then(|| now.saturating_sub(Duration::from_micros(self.active_monotonic_us)))
+    }
+
+    /// Exit code and signal of its last main process, by `ExecMainCode`: 1 is `CLD_EXITED`, 2 and 3 are killed and dumped.
+    pub(super) fn ended(&self) -> (Option<i32>, Option<i32>) {
+        match self.ended_code {
+            1 => (Some(self.ended_status), None),
+            2 | 3 => (None, Some(self.ended_status)),
+            _ => (None, None),
+        }
+    }
+
+    /// Why systemd does not start it again, where that is not how its process ended.
+    pub(super) fn gave_up(&self) -> Option<&str> {
+        (!matches!(self.result.as_str(), "" | "success" | "exit-code" | "signal" | "core-dump")).then_some(self.result.as_str())
+    }
+
+    /// The main process of this life of it, when there is one.
     pub(super) fn generation(&self) -> Option<Generation> {
-        (self.main_pid > 0).then(|| Generation(format!("pid {} started {} us after boot", self.main_pid, self.started_monotonic_us)))
+        let Self { main_pid, started_monotonic_us, invocation, .. } = self;
+        (*main_pid > 0).then(|| Generation(format!("pid {main_pid} started {started_monotonic_us} us after boot, invocation {invocation}")))
     }
 }
 
@@ -44,8 +100,7 @@ impl Default for Systemctl {
 impl Systemctl {
     /// What systemd says of the unit; the error is for people.
     pub(super) async fn show(&self, unit: &str, limit: Duration) -> Result<Unit, String> {
-        let argv = self.argv(&["show", "--property=LoadState,ActiveState,MainPID,ExecMainStartTimestampMonotonic", "--", unit]);
-        let ended = command::output(&argv, limit).await.map_err(|e| e.to_string())?;
+        let ended = command::output(&self.argv(&["show", PROPERTIES, "--", unit]), limit).await.map_err(|e| e.to_string())?;
         if !ended.status.success() {
             return Err(ended.describe());
         }
@@ -70,6 +125,11 @@ fn parse(text: &[u8]) -> Option<Unit> {
             ("ActiveState", word) => unit.active = word.to_owned(),
             ("MainPID", number) => unit.main_pid = number.parse().ok()?,
             ("ExecMainStartTimestampMonotonic", number) => unit.started_monotonic_us = number.parse().ok()?,
+            ("ActiveEnterTimestampMonotonic", number) => unit.active_monotonic_us = number.parse().ok()?,
+            ("InvocationID", word) => unit.invocation = word.to_owned(),
+            ("Result", word) => unit.result = word.to_owned(),
+            ("ExecMainCode", number) => unit.ended_code = number.parse().ok()?,
+            ("ExecMainStatus", number) => unit.ended_status = number.parse().ok()?,
             _ => {}
         }
     }
@@ -82,10 +142,10 @@ mod tests {
 
     #[test]
     fn reads_what_systemctl_shows() {
-        let text = b"MainPID=812\nExecMainStartTimestampMonotonic=55\nLoadState=loaded\nActiveState=active\n";
+        let text = b"MainPID=812\nExecMainStartTimestampMonotonic=55\nLoadState=loaded\nActiveState=active\nInvocationID=ab\n";
         let unit = parse(text).unwrap();
-        assert!(!unit.is_stopped());
-        assert_eq!(unit.generation(), Some(Generation("pid 812 started 55 us after boot".to_owned())));
+        assert!(!unit.is_stopped() && unit.was_begun());
+        assert_eq!(unit.generation(), Some(Generation("pid 812 started 55 us after boot, invocation ab".to_owned())));
         for (text, stopped) in [
             ("MainPID=0\nLoadState=loaded\nActiveState=inactive", true),
             ("MainPID=0\nLoadState=loaded\nActiveState=failed", true),
@@ -93,10 +153,19 @@ mod tests {
             ("MainPID=0\nLoadState=not-found\nActiveState=inactive", false),
         ] {
             let unit = parse(text.as_bytes()).unwrap();
-            assert_eq!((unit.is_stopped(), unit.generation()), (stopped, None), "{text}");
+            assert_eq!((unit.is_stopped(), unit.generation(), unit.was_begun()), (stopped, None, false), "{text}");
         }
         for text in ["", "nonsense", "MainPID=x\nLoadState=loaded\nActiveState=active"] {
             assert_eq!(parse(text.as_bytes()), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn tells_how_it_ended() {
+        let ended = |text: &str| parse(format!("LoadState=loaded\nActiveState=failed\n{text}").as_bytes()).unwrap();
+        let exit = ended("Result=exit-code\nExecMainCode=1\nExecMainStatus=3");
+        assert_eq!((exit.ended(), exit.gave_up()), ((Some(3), None), None));
+        let killed = ended("Result=start-limit-hit\nExecMainCode=2\nExecMainStatus=9");
+        assert_eq!((killed.ended(), killed.gave_up()), ((None, Some(9)), Some("start-limit-hit")));
     }
 }

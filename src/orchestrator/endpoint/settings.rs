@@ -268,4 +268,6 @@ pub enum GenerationFrom {
     PidFile(PathBuf),
     /// A systemd unit's main process.
     Unit(String),
+    /// The process that a keeper of this folder runs.
+    Kept(PathBuf),
 }

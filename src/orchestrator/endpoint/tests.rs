@@ -195,7 +195,7 @@ async fn a_stop_that_only_told_the_process_waits_for_its_end() {
 fn with_systemctl(settings: Settings, dir: &Path, active: &str) -> Endpoint {
     let file = dir.join("systemctl");
     let script = format!(
-        "echo \"$@\" >> {}\n[ $1 = show ] && printf 'LoadState=loaded\\nActiveState={active}\\nMainPID=7\\nExecMainStartTimestampMonotonic=9\\n'\nexit 0\n",
+        "echo \"$@\" >> {}\n[ $1 = show ] && printf 'LoadState=loaded\\nActiveState={active}\\nMainPID=7\\nInvocationID=ab\\nExecMainStartTimestampMonotonic=9\\n'\nexit 0\n",
         dir.join("calls").display()
     );
     std::fs::write(&file, script).unwrap();
@@ -218,7 +218,7 @@ async fn a_unit_is_stopped_when_systemd_says_so() {
     let stopped = with_systemctl(settings(), dir.path(), "inactive");
     assert_eq!(stopped.stop(grace).await, Ok(()));
     assert_eq!(stopped.start().await, Ok(()));
-    assert_eq!(stopped.activity().await.generation, Some(Generation("pid 7 started 9 us after boot".to_owned())));
+    assert_eq!(stopped.activity().await.generation, Some(Generation("pid 7 started 9 us after boot, invocation ab".to_owned())));
     let calls = std::fs::read_to_string(dir.path().join("calls")).unwrap();
     assert!(calls.starts_with("stop -- orca.service\n") && calls.contains("\nstart -- orca.service\n"), "{calls}");
 

@@ -1,0 +1,110 @@
+//! The rules of care, on a charge that is only said to stand somewhere.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use super::*;
+use crate::host::clock::SystemClock;
+use crate::model::InstanceId;
+use crate::orchestrator::endpoint;
+
+/// A charge that stands where it is put, and counts what is done to it.
+struct Puppet {
+    stand: watch::Sender<Stand>,
+    begun: AtomicUsize,
+    dies: bool,
+}
+
+#[async_trait]
+impl Charge for Puppet {
+    fn kind(&self) -> &'static str {
+        "process"
+    }
+
+    async fn look(&self) -> Stand {
+        self.stand.borrow().clone()
+    }
+
+    async fn begin(&self) -> Result<(), Error> {
+        let number = self.begun.fetch_add(1, Ordering::Relaxed);
+        let down = Stand::Down { run: Some(number.to_string()), exit: Some(Exit { code: Some(1), ..Exit::default() }) };
+        self.stand.send_replace(if self.dies { down } else { up() });
+        Ok(())
+    }
+
+    async fn end(&self, _: Duration) -> Result<(), Error> {
+        self.stand.send_replace(Stand::Down { run: Some("ended".into()), exit: Some(Exit { asked: true, ..Exit::default() }) });
+        Ok(())
+    }
+
+    async fn news(&self, stand: &Stand) {
+        let _ = self.stand.subscribe().wait_for(|now| now != stand).await;
+    }
+}
+
+fn up() -> Stand {
+    Stand::Up { process: None, since: None, dropped_lines: 0, note: None }
+}
+
+fn care(at: &std::path::Path, stand: Stand, dies: bool) -> Supervised<Puppet> {
+    let clock = Arc::new(SystemClock::start());
+    let endpoint = Endpoint::new(endpoint::Settings::default(), &InstanceId::from("i-1"), clock.clone()).unwrap();
+    let puppet = Puppet { stand: watch::channel(stand).0, begun: AtomicUsize::new(0), dies };
+    Supervised::new(Arc::new(endpoint), puppet, Budget::default(), at.to_owned(), "i-1", clock, watch::channel(None).0)
+}
+
+/// Lets this much time pass beside it.
+async fn pass(care: &Supervised<Puppet>, time: Duration) {
+    let stop = CancellationToken::new();
+    let over = async {
+        tokio::time::sleep(time).await;
+        stop.cancel();
+    };
+    let (_reloads, again) = watch::channel(0);
+    tokio::join!(over, care.run(stop.clone(), again));
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[tokio::test(start_paused = true)]
+async fn only_what_is_down_and_wanted_is_begun() {
+    let at = tempfile::tempdir().unwrap();
+    for stand in [up(), Stand::Moving("starting"), Stand::Moving("stopping"), Stand::Rest("x".into()), Stand::Unknown("x".into())] {
+        let care = care(at.path(), stand.clone(), false);
+        pass(&care, HOUR).await;
+        assert_eq!(care.charge.begun.load(Ordering::Relaxed), 0, "{stand:?}");
+    }
+    let down = care(at.path(), Stand::Down { run: None, exit: None }, false);
+    pass(&down, HOUR).await;
+    assert_eq!(down.charge.begun.load(Ordering::Relaxed), 1);
+    down.stop(HOUR).await.unwrap();
+    pass(&down, HOUR).await;
+    assert_eq!(down.charge.begun.load(Ordering::Relaxed), 1, "it shall not run");
+    let next = care(at.path(), Stand::Down { run: None, exit: None }, false);
+    pass(&next, HOUR).await;
+    assert_eq!(next.charge.begun.load(Ordering::Relaxed), 0, "nor for the next agent");
+    next.start().await.unwrap();
+    pass(&next, HOUR).await;
+    assert_eq!(next.charge.begun.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wish_that_cannot_be_recorded_stops_nothing() {
+    let at = tempfile::tempdir().unwrap();
+    let care = care(at.path(), up(), false);
+    // The draft cannot be written where a directory is.
+    std::fs::create_dir(at.path().join("upkeep.json.new")).unwrap();
+    assert!(matches!(care.stop(HOUR).await, Err(Error::Refused(_))));
+    assert_eq!(care.charge.look().await, up(), "it was not told to end");
+}
+
+/// The virtual clock of a paused runtime moves only what is measured by it; the budget's times of day stand still, so all starts are in one window.
+#[tokio::test(start_paused = true)]
+async fn one_that_never_stays_up_makes_no_storm() {
+    let at = tempfile::tempdir().unwrap();
+    let care = care(at.path(), Stand::Down { run: None, exit: None }, true);
+    pass(&care, HOUR).await;
+    let begun = care.charge.begun.load(Ordering::Relaxed);
+    assert!(begun <= 5, "{begun} starts in one window");
+    assert_eq!(care.report.borrow().as_ref().unwrap().last_exit.as_ref().unwrap().code, Some(1));
+}
