@@ -284,14 +284,14 @@ async fn a_command_that_goes_to_the_background_is_followed_there() {
 #[tokio::test]
 async fn an_end_is_seen_at_once_though_a_grandchild_holds_the_output_open() {
     let place = Place::new();
-    let kept = place.kept("(trap '' TERM; while :; do sleep 1; done) & echo bye; exit 4");
+    // When it is told to end, it takes down what is on record.
+    let held = "trap 'read -r run < orchestrator/run.json; echo \"$run\" > seen' TERM; touch armed; while :; do sleep 1; done";
+    let kept = place.kept(&format!("({held}) & until [ -e armed ]; do sleep 0.01; done; echo bye; exit 4"));
     kept.begin().await.unwrap();
-    holds("the end is on record while the grandchild lives", || {
-        place.folder().join("run.json").exists() && place.run()["ended"]["code"] == 4
-    })
-    .await;
     assert_eq!(down(&kept).await.code, Some(4));
     assert_eq!(place.all(), [], "what is left behind is ended");
+    let seen: Value = serde_json::from_slice(&std::fs::read(place.path("seen")).expect("it was told")).expect("whole");
+    assert_eq!(seen["ended"]["code"], 4, "the end was on record before anybody waited for the grandchild");
     assert!(place.output().contains("bye"));
 }
 
@@ -524,6 +524,40 @@ async fn a_keeper_that_is_killed_is_replaced_by_the_agents_care_without_a_restar
             counts_on(&place).await;
         })
         .await;
+}
+
+/// A keeper as the agent's unit starts it, with the journal behind its standard error, and as a host that goes down ends it.
+#[tokio::test]
+async fn what_is_said_reaches_the_journal_and_a_host_that_goes_down_ends_it_gracefully() {
+    let place = Place::new();
+    folder::make(&place.folder()).unwrap();
+    let script = "trap 'echo graceful; exit 0' TERM; echo ready; echo trouble >&2; while :; do sleep 0.05; done";
+    let order = serde_json::json!({
+        "argv": ["sh", "-c", script], "digest": "", "directory": null, "signal": 15, "grace_ms": 60_000, "take_up": false, "journal": true,
+        "lines_per_second": 100,
+    });
+    folder::write(&place.folder(), "order.json", &order).unwrap();
+    let (journal, lock) = (place.path("journal"), folder::lock(&place.folder()).unwrap());
+    let mut keeper = std::process::Command::new(env!("CARGO_BIN_EXE_bellrock"))
+        .arg("orchestrator-keeper")
+        .arg(place.folder())
+        .env("BELLROCK_KEPT_IN", place.folder())
+        .stdin(lock)
+        .stderr(std::fs::File::create(&journal).unwrap())
+        .spawn()
+        .unwrap();
+    let said = || std::fs::read_to_string(&journal).unwrap();
+    holds("both outputs are in the journal", || said().contains("ready\ntrouble\n")).await;
+    assert_eq!(place.output(), "", "and nowhere else");
+    let kib = |name: &str| {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", keeper.id())).unwrap();
+        status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned()
+    };
+    println!("the keeper: resident {}, of which its own {}, threads {}", kib("VmRSS:"), kib("RssAnon:"), kib("Threads:"));
+    assert!(process::signal(process::find(keeper.id()).unwrap(), Signal::TERM).unwrap());
+    assert_eq!(keeper.wait().unwrap().code(), Some(0));
+    assert!(said().contains("graceful\n") && said().contains("ended: exit code 0, as asked"), "{}", said());
+    assert_eq!((&place.run()["ended"]["code"], &place.run()["ended"]["asked"]), (&0.into(), &true.into()));
 }
 
 /// So that nothing of the test's own is looked for in vain.
