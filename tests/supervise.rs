@@ -245,6 +245,24 @@ async fn a_command_without_a_keeper_is_ended_all_the_same() {
     assert_eq!(place.all(), []);
 }
 
+/// As after a change of user, the environment says nothing; the session does.
+#[tokio::test]
+async fn what_a_command_left_behind_is_found_though_its_environment_was_cleared_and_its_keeper_is_dead() {
+    let place = Place::new();
+    let kept = place.kept("exec env -i /bin/sh -c '/bin/sleep 600 & echo $! > pid; mv pid left; wait'");
+    kept.begin().await.unwrap();
+    let main = up(&kept).await;
+    holds("it has a child", || place.path("left").exists()).await;
+    let left = std::fs::read_to_string(place.path("left")).unwrap().trim().parse().unwrap();
+    let left = process::find(left).unwrap();
+    kill(place.keeper());
+    kill(main);
+    until(&kept, "unkept", |stand| (*stand == Stand::Unkept { process: None }).then_some(())).await;
+    kept.begin().await.unwrap();
+    assert_eq!(down(&kept).await.code, None, "nobody saw how it ended");
+    assert!(process::find(left.pid).map_or(true, |found| found != left), "it is ended before anything is begun");
+}
+
 #[tokio::test]
 async fn a_command_that_will_not_end_is_killed_with_all_it_began() {
     let place = Place::new();
