@@ -78,7 +78,12 @@ pub enum Error {
 
 /// Runs a command to its end and returns what it wrote.
 pub async fn output(argv: &[String], limit: Duration) -> Result<Ended, Error> {
+    collected(argv, limit, false).await
+}
+
+async fn collected(argv: &[String], limit: Duration, alone: bool) -> Result<Ended, Error> {
     let (program, mut running) = Running::start(argv, Stdio::piped, Stdio::piped)?;
+    running.alone = alone;
     let mut stdout = Stream { pipe: running.child.stdout.take(), bytes: Vec::new() };
     let mut stderr = Stream { pipe: running.child.stderr.take(), bytes: Vec::new() };
     let to_the_end = async {
@@ -103,6 +108,12 @@ pub async fn output(argv: &[String], limit: Duration) -> Result<Ended, Error> {
     Ok(Ended { status, stdout: stdout.bytes, stderr: stderr.bytes, complete })
 }
 
+/// As [`output`], and what it left running in its process group ends with it: for a command that is run again and again, so that what each run leaves
+/// behind cannot add up.
+pub async fn alone(argv: &[String], limit: Duration) -> Result<Ended, Error> {
+    collected(argv, limit, true).await
+}
+
 /// Runs a command to its end. Its errors go where ours go; its output goes nowhere, so that a daemon it starts may keep it open.
 pub async fn status(argv: &[String], limit: Duration) -> Result<ExitStatus, Error> {
     let (program, mut running) = Running::start(argv, Stdio::null, Stdio::inherit)?;
@@ -113,6 +124,8 @@ pub async fn status(argv: &[String], limit: Duration) -> Result<ExitStatus, Erro
 struct Running {
     child: Child,
     group: Option<Pid>,
+    /// Its group ends with it.
+    alone: bool,
 }
 
 impl Running {
@@ -127,12 +140,15 @@ impl Running {
             .spawn()
             .map_err(|source| Error::Start { program: program.clone(), source })?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        Ok((program, Self { child, group }))
+        Ok((program, Self { child, group, alone: false }))
     }
 
     async fn wait(&mut self, program: &str) -> Result<ExitStatus, Error> {
         let status = self.child.wait().await.map_err(|source| Error::Start { program: program.to_owned(), source })?;
-        self.group = None;
+        // The number of a group is not given out again as long as somebody is in it, and where nobody is this fails.
+        if !self.alone {
+            self.group = None;
+        }
         Ok(status)
     }
 }

@@ -10,3 +10,4 @@ pub mod notify;
 pub mod process;
 pub mod signals;
 pub mod tail;
+pub mod vitals;

@@ -5,6 +5,7 @@
 
 mod activity;
 mod group;
+mod health;
 mod hold;
 mod identity;
 pub mod moniker;
@@ -30,6 +31,9 @@ pub use group::Override;
 pub use group::Process;
 pub use group::WarmPool;
 pub use group::weight;
+pub use health::Probe;
+pub use health::Probed;
+pub use health::Vitals;
 pub use hold::CAPACITY_TAG;
 pub use hold::GENERATION_TAG;
 pub use hold::HOLD_TAG;

@@ -7,6 +7,7 @@ pub mod bystander;
 pub mod endpoint;
 pub mod engine;
 pub mod gate;
+pub mod probe;
 pub mod process;
 pub mod runner;
 pub mod store;
