@@ -39,6 +39,7 @@ use bellrock::model::GroupName;
 use bellrock::model::InstanceId;
 use bellrock::model::Timestamp;
 use bellrock::observe::Eyes;
+use bellrock::orchestrator::probe::Nothing;
 use bellrock::rollback;
 use bellrock::rollback::Canary;
 use bellrock::rollback::Outcome;
@@ -289,7 +290,9 @@ impl Audit for Memory {
 /// The agent of one instance, with the shipped defaults, for as long as it is polled.
 async fn agent(sim: &Sim, clock: VirtualClock, id: &InstanceId) -> Result<()> {
     let (cloud, orchestrator) = (Arc::new(sim.cloud(id.as_str())), Arc::new(sim.orchestrator(id)));
-    let eyes = Eyes { autoscaling: cloud.clone(), metadata: Arc::new(sim.metadata(id)), orchestrator: orchestrator.clone(), tasks: None };
+    let probes = Arc::new(Nothing);
+    let metadata = Arc::new(sim.metadata(id));
+    let eyes = Eyes { autoscaling: cloud.clone(), metadata, orchestrator: orchestrator.clone(), tasks: None, probes };
     let hands = Hands { autoscaling: cloud, orchestrator, tasks: None };
     let (journal, audit, boot) = (Box::new(Memory), Box::new(Memory), "boot".to_owned());
     let (_policy, policy) = watch::channel(Policy::default());

@@ -61,12 +61,22 @@ impl Hands {
             Deed::Protect { on } => {
                 self.autoscaling.protect(listed(group)?, std::slice::from_ref(identity.own.id()), on).await.map_err(fault)?;
             }
+            Deed::RestartOrchestrator { grace } => {
+                // One that did not stop is not started: there might be two.
+                self.orchestrator.stop(grace).await.map_err(refusal)?;
+                self.orchestrator.start().await.map_err(refusal)?;
+            }
             Deed::LowerMin { to } => {
                 let group = listed(group)?;
                 self.autoscaling.lower_min(group, to).await.map_err(fault)?;
             }
-            Deed::TerminateOwn { drain, lower_min, others } => {
+            Deed::TerminateOwn { decrement, drain, lower_min, others } => {
                 return match policy.via {
+                    // Spinnaker's tasks end with decrement; there is none to agree on here.
+                    _ if !decrement => {
+                        let activity = self.autoscaling.terminate_own(&identity.own, false).await.map_err(fault)?;
+                        Ok(Receipt::Activity(activity.id))
+                    }
                     Via::Aws => {
                         let activity = self.autoscaling.terminate_own(&identity.own, true).await.map_err(fault)?;
                         Ok(Receipt::Activity(activity.id))

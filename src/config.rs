@@ -5,6 +5,7 @@
 //! place; nothing unknown is passed over; and what is in force can be shown, key by key, with where it came from.
 
 mod engine;
+mod heal;
 mod keys;
 mod kind;
 mod notifications;
@@ -33,6 +34,8 @@ use crate::cloud::aws;
 use crate::decide::Policy;
 use crate::orchestrator::endpoint;
 use crate::orchestrator::gate;
+use crate::orchestrator::probe;
+use crate::orchestrator::probe::Whose;
 use crate::orchestrator::process as process_kind;
 use crate::orchestrator::unit;
 
@@ -48,6 +51,8 @@ pub struct Config {
     pub aws: aws::Settings,
     /// Who runs the orchestrator, and how.
     pub orchestrator: Orchestrator,
+    /// What is probed and measured, for healing.
+    pub probes: probe::Settings,
     /// What `decide` may know.
     pub policy: Policy,
     /// The Spinnaker that retires instances; `Some` exactly when `policy.via` says so.
@@ -190,6 +195,8 @@ impl Config {
         keys::drain(&mut sheet, &mut policy);
         keys::heed(&mut sheet, &mut policy);
         let gate = keys::terminate(&mut sheet, &mut policy);
+        let probes;
+        (policy.heal, probes) = heal::heal(&mut sheet, process(&orchestrator));
         let http = keys::http(&mut sheet);
         let notify_url_file = sheet.optional::<PathBuf>("notify.url_file");
         let log = keys::log(&mut sheet);
@@ -202,7 +209,7 @@ impl Config {
         keys::combinations(&mut sheet, &policy, sources, &aws);
         let (settings, problems) = sheet.finish();
         if problems.is_empty() {
-            Ok(Self { fleet, aws, orchestrator, policy, gate, http, notify_url_file, log, settings })
+            Ok(Self { fleet, aws, orchestrator, probes, policy, gate, http, notify_url_file, log, settings })
         } else {
             Err(Problems(problems))
         }
@@ -225,6 +232,25 @@ impl Config {
     /// Every key with the value in force and where it came from, in the order of the sample.
     pub fn effective(&self) -> &[Setting] {
         &self.settings
+    }
+}
+
+/// The orchestrator's process, where the configuration tells.
+fn process(orchestrator: &Orchestrator) -> Option<Whose> {
+    match orchestrator {
+        // A restart of the engine gives no memory back: it is the agent's.
+        Orchestrator::Embedded(_) => None,
+        Orchestrator::Process(settings) => generation(&settings.endpoint),
+        Orchestrator::Unit(settings) => Some(Whose::Unit(settings.unit.clone())),
+        Orchestrator::Endpoint(settings) => generation(settings),
+    }
+}
+
+fn generation(settings: &endpoint::Settings) -> Option<Whose> {
+    match settings.generation.as_ref()? {
+        endpoint::GenerationFrom::PidFile(path) => Some(Whose::PidFile(path.clone())),
+        endpoint::GenerationFrom::Unit(unit) => Some(Whose::Unit(unit.clone())),
+        endpoint::GenerationFrom::Kept(folder) => Some(Whose::Kept(folder.clone())),
     }
 }
 

@@ -31,6 +31,7 @@ use crate::decide::Seen;
 use crate::decide::Siblings;
 use crate::decide::State;
 use crate::decide::Status;
+use crate::decide::heal::Decision;
 use crate::http::Asked;
 use crate::journal::Audit;
 use crate::journal::Event;
@@ -40,6 +41,7 @@ use crate::model::Clock;
 use crate::model::InstanceId;
 use crate::observe::Eyes;
 use crate::observe::Place;
+use crate::orchestrator::Abilities;
 
 /// First and longest time between two tries to learn what the loop cannot begin without.
 const AGAIN_FIRST: Duration = Duration::from_secs(2);
@@ -109,6 +111,8 @@ pub async fn run(mut parts: Parts, mut lines: Lines) {
         stopping: false,
         status: lines.status,
     };
+    let Abilities { stop, start, .. } = agent.hands.orchestrator.abilities();
+    agent.state.set_restartable(stop && start);
     agent.tick();
     loop {
         (lines.beat)();
@@ -224,6 +228,7 @@ impl Agent {
             outcome.actions.retain(may_go_unrecorded);
             let lost = decide::step(&mut self.state, &self.policy, Observation { at: now, seen: Seen::JournalLost(error.to_string()) });
             outcome.actions.extend(lost.actions.into_iter().filter(may_go_unrecorded));
+            outcome.decisions.extend(lost.decisions);
         }
         let after = self.state.phase().word();
         if before != after || held_before != self.held() {
@@ -241,6 +246,9 @@ impl Agent {
             (Some(_), None) => info!("looks succeed again"),
             _ => {}
         }
+        for decision in std::mem::take(&mut outcome.decisions) {
+            self.decided(decision);
+        }
         for action in outcome.actions {
             if !self.stopping {
                 self.begin(action);
@@ -250,6 +258,16 @@ impl Agent {
             self.status.send_replace(self.state.status(&self.policy, now));
         }
         outcome.refusal
+    }
+
+    fn decided(&mut self, decision: Decision) {
+        match decision.held {
+            Some(hold) => {
+                warn!(what = decision.what, why = decision.why, held = hold.code(), "healing holds (runbooks/{}.md)", hold.code())
+            }
+            None => info!(what = decision.what, why = decision.why, "healing decided"),
+        }
+        self.record(What::Heal(decision));
     }
 
     fn save(&mut self) -> std::io::Result<()> {

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::decide::Durable;
+use crate::decide::heal::Decision;
 use crate::model::InstanceId;
 use crate::model::Notices;
 use crate::model::Timestamp;
@@ -199,6 +200,8 @@ pub enum What {
         /// Why it was refused.
         refused: Option<String>,
     },
+    /// Healing decided.
+    Heal(Decision),
     /// The agent ended without the instance ending.
     Stopped,
 }

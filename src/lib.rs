@@ -23,14 +23,14 @@
 //!
 //! | room | what it is | may import |
 //! |---|---|---|
-//! | [`model`] | facts all rooms share: names, groups, activity, time as a value. *Pure* | nothing |
+//! | [`model`] | facts all rooms share: names, groups, activity, health, time as a value. *Pure* | nothing |
 //! | [`supervise`] | every spawned task has a name and a policy; ordered stop | nothing |
-//! | [`decide`] | the drain protocol as a state machine. *Pure* | model |
+//! | [`decide`] | the drain protocol as a state machine; `heal`: what is done about a sick orchestrator, in the same step. *Pure* | model |
 //! | [`config`] | what was written becomes what is meant, with all problems at once | model, and the settings of decide, cloud, orchestrator |
 //! | [`cloud`] | the cloud as traits; `aws` is the real one, the only place of SDK types | model |
 //! | `cloud::sim` | the simulated region. Its core is *pure*; `local` fronts it in-process, `serve` over HTTP | model; `local`: orchestrator, host; `serve`: host, supervise |
-//! | [`host`] | this machine: clock, service manager, processes | model, supervise |
-//! | [`orchestrator`] | busy? taking new work? stop. `endpoint`: something else runs it; `supervised`: the agent sees that it runs, as a `process` under a keeper or as a `unit` of systemd's. The only place of Redis and SQLite types | model, cloud, host, supervise |
+//! | [`host`] | this machine: clock, service manager, processes and their figures | model, supervise |
+//! | [`orchestrator`] | busy? taking new work? stop. `endpoint`: something else runs it; `supervised`: the agent sees that it runs, as a `process` under a keeper or as a `unit` of systemd's. `probe`: is it well? The only place of Redis and SQLite types | model, cloud, host, supervise |
 //! | `orchestrator::engine` | our own pipelines: [`advance`](orchestrator::engine::advance::advance) takes an execution and an event to changes and commands; stage types, expressions, windows, documents. *Pure* | model |
 //! | `orchestrator::store` | where executions live and who owns which: a trait, one contract, three that keep it (Redis, a file, memory) | as orchestrator |
 //! | `orchestrator::runner` | the shell round the engine: claims, writes, carries out effects, hands back; crons, notices, history | as orchestrator |
@@ -48,7 +48,8 @@
 //! # What must stay true
 //!
 //! * *Unknown is busy.* Activity has three values; an answer that is not understood, is old, or is from before intake was closed proves nothing.
-//! * *Only ourselves.* The one call that ends an instance takes an id that only instance metadata can give, and it always decrements.
+//! * *Only ourselves.* The one call that ends an instance takes an id that only instance metadata can give, and it always decrements, unless
+//!   healing has the instance replaced.
 //! * *Written first.* What justifies an effect is in the journal, synced, before the effect; after a crash the journal is read, the world observed
 //!   anew, and the effect perhaps repeated: every one of them is harmless twice, or is looked for before it is repeated.
 //! * *The agent may come and go.* What it runs, jobs and the orchestrator, outlives it and is found again; nothing is begun beside something that lives.
@@ -57,6 +58,8 @@
 //!   group that nobody holds, and only to desired − 1.
 //! * *A rollback outranks a drain.* It marks its groups with a tag; agents read it before they end anything, hold, and take work again once
 //!   their group is enabled. Not sooner: in a polling cluster the newest instance still polls then.
+//! * *Healing helps or holds.* Nothing is restarted or replaced on a single sample, for a cause that siblings or the store share, on facts that are
+//!   old, more often than its budget, or by more of a group at once than its share.
 //! * *Time is an argument.* One file reads the clock. Everything else can be run through a night in milliseconds.
 //! * *Every wait ends.* Each call, queue and retry has a bound; when it is reached somebody is told, with a code that has a page in `runbooks/`.
 //! * *Waiting owns nothing.* An execution with nothing under way belongs to no instance; one with work under way to exactly one, whose writes are
@@ -79,6 +82,9 @@
 //! | retire | what becomes of a drained instance: out of the group, which shrinks by one |
 //! | hold | of an agent: it waits for somebody, with a code. Of a group: a rollback has it in hand, by tag |
 //! | look, deed | an action that reads, an action with an effect outside |
+//! | probe, figure | a question from outside whether the orchestrator, or its store, is well; what the kernel shows of a process or of this host |
+//! | sick | of an orchestrator: probes or figures say so for as long as is believed. *Hold*, of healing: nothing that is ours to do would help |
+//! | turn | the time in which one rank of a group's instances may act, so that no two do without a word between them |
 //! | settle, quiet | the pause after intake is closed; the time idleness has to last before it is believed |
 //! | found, record | of a group: as a rollback met it; the tag that says so as long as the rollback has not ended |
 //! | freeze, bake | suspend what would fight a rollback, for as long as it works; see that what was verified stays true |

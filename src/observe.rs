@@ -30,6 +30,7 @@ use crate::orchestrator::gate::Ends;
 use crate::orchestrator::gate::Search;
 use crate::orchestrator::gate::TaskState;
 use crate::orchestrator::gate::Tasks;
+use crate::orchestrator::probe::Probes;
 
 /// Activities read when we follow our own ending; the newest come first, and ours is among the newest.
 const ACTIVITIES: u32 = 20;
@@ -45,6 +46,8 @@ pub struct Eyes {
     pub orchestrator: Arc<dyn Orchestrator>,
     /// Spinnaker's tasks, where it is asked to end us.
     pub tasks: Option<Arc<dyn Tasks>>,
+    /// How the orchestrator, its store and this host are.
+    pub probes: Arc<dyn Probes>,
 }
 
 /// Where we are, as far as it is known when the look goes out.
@@ -72,6 +75,8 @@ impl Eyes {
                 let intake = self.orchestrator.intake().await;
                 Answer::Orchestrator { intake, sample: self.orchestrator.activity().await }
             }
+            Look::Probe(probe) => Answer::Probe(probe, self.probes.probe(probe).await),
+            Look::Vitals => Answer::Vitals(self.probes.vitals().await),
             Look::Task(reference) => Answer::Task(self.task(&reference).await),
             Look::OwnTask { drain } => Answer::OwnTask(self.own_task(&place, drain).await),
         }

@@ -55,6 +55,7 @@ use crate::orchestrator::bystander;
 use crate::orchestrator::bystander::Guarded;
 use crate::orchestrator::endpoint::Endpoint;
 use crate::orchestrator::gate;
+use crate::orchestrator::probe::Prober;
 use crate::orchestrator::supervised::Report;
 use crate::supervise::Ended;
 use crate::supervise::Supervisor;
@@ -241,7 +242,8 @@ async fn adapters(
         Some(settings) => Some(Arc::new(gate::Gate::new(settings.clone()).map_err(|e| e.to_string())?) as Arc<dyn gate::Tasks>),
         None => None,
     };
-    let eyes = Eyes { autoscaling: autoscaling.clone(), metadata, orchestrator: orchestrator.clone(), tasks: tasks.clone() };
+    let probes = Arc::new(Prober::new(config.probes.clone()).map_err(|e| e.to_string())?);
+    let eyes = Eyes { autoscaling: autoscaling.clone(), metadata, orchestrator: orchestrator.clone(), tasks: tasks.clone(), probes };
     Ok((eyes, Hands { autoscaling, orchestrator, tasks }))
 }
 

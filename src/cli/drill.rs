@@ -60,7 +60,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         let on = |s: &Scenario| s.orchestrators().iter().map(|o| o.name()).collect::<Vec<_>>();
         let list: Vec<_> =
             Scenario::ALL.iter().map(|(s, what)| serde_json::json!({ "name": s.name(), "shows": what, "orchestrators": on(s) })).collect();
-        let text = || Scenario::ALL.iter().fold(String::new(), |all, (s, what)| all + &format!("{:<10}{what}\n", s.name()));
+        let text = || Scenario::ALL.iter().fold(String::new(), |all, (s, what)| all + &format!("{:<18}{what}\n", s.name()));
         context.print(text, &list)?;
         return Ok(Exit::Done);
     }
@@ -186,6 +186,16 @@ fn figures(text: &mut String, figures: &Figures) {
     }
     if figures.agent_crashes > 0 {
         let _ = writeln!(text, "agent crashes       {}", figures.agent_crashes);
+    }
+    if figures.restarts > 0 {
+        let _ = writeln!(
+            text,
+            "restarts            {} of orchestrators, at most {} of a group at once",
+            figures.restarts, figures.restarts_at_once
+        );
+    }
+    for (code, count) in &figures.heal_held {
+        let _ = writeln!(text, "healing held        {count} × {code} (runbooks/{code}.md)");
     }
     for (code, count) in &figures.held {
         let _ = writeln!(text, "held at the end     {count} × {code} (runbooks/{code}.md)");

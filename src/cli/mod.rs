@@ -11,6 +11,7 @@ mod doctor;
 mod drain;
 mod drill;
 mod failure;
+mod heal;
 mod job_supervisor;
 mod log;
 mod orchestrator_keeper;
@@ -77,6 +78,8 @@ enum Command {
     Drain(drain::Args),
     /// Call the drain of this instance off.
     Undrain(undrain::Args),
+    /// Show what healing does, or switch it off for a while.
+    Heal(heal::Args),
     /// Check pipelines, and what authors do with them.
     Pipeline(pipeline::Args),
     /// Say what would stop a rollback, before one is needed; changes nothing.
@@ -231,6 +234,7 @@ fn run(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Status(args) => status::run(args, context),
         Command::Drain(args) => drain::run(args, context),
         Command::Undrain(args) => undrain::run(args, context),
+        Command::Heal(args) => heal::run(args, context),
         Command::Pipeline(args) => pipeline::run(args, context),
         Command::Doctor(args) => doctor::run(args, context),
         Command::Rollback(args) => rollback::run(*args, context),

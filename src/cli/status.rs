@@ -101,6 +101,9 @@ fn text(status: &views::Status, now: Timestamp) -> String {
     for (i, evidence) in status.evidence.iter().enumerate() {
         line(if i == 0 { "evidence" } else { "" }, evidence);
     }
+    if let Some(heal) = &status.heal {
+        line("healing", &heal_line(heal));
+    }
     line("ready", if status.ready { "yes" } else { "no" });
     text
 }
@@ -123,6 +126,18 @@ fn process(process: &views::Process) -> Vec<String> {
     lines.extend(process.note.clone());
     lines.extend(process.runbook.as_ref().map(|page| format!("see {page}")));
     lines
+}
+
+/// What healing comes to, in a line.
+pub(super) fn heal_line(heal: &views::Heal) -> String {
+    let mut line = heal.state.clone();
+    if let Some(next) = &heal.next {
+        let _ = write!(line, ": {next}");
+    }
+    if let Some(held) = &heal.held {
+        let _ = write!(line, " ({}, see {})", held.code, held.runbook);
+    }
+    line
 }
 
 fn activity(activity: &Activity) -> String {
@@ -164,6 +179,7 @@ mod tests {
             }),
             intake: Some(Intake::Closed),
             evidence: vec!["3 of 3 reads agree".into(), "last error: none".into()],
+            heal: None,
             ready: true,
             process: Some(views::Process {
                 state: "crash-loop".into(),

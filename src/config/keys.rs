@@ -11,6 +11,7 @@ use super::Http;
 use super::Level;
 use super::Log;
 use super::Network;
+use super::heal;
 use super::kind::HttpUrl;
 use super::kind::Limit;
 use super::kind::choice;
@@ -56,7 +57,7 @@ pub(super) fn is_policy(key: &str) -> bool {
         "terminate.min_size",
     ];
     let of_the_fleet = key.starts_with("fleet.") && !key.starts_with("fleet.aws.") && key != "fleet.state_dir";
-    of_the_fleet || key.starts_with("drain.") || key.starts_with("heed.") || ELSEWHERE.contains(&key)
+    of_the_fleet || key.starts_with("drain.") || key.starts_with("heed.") || heal::is_policy(key) || ELSEWHERE.contains(&key)
 }
 
 pub(super) fn fleet(sheet: &mut Sheet<'_>, policy: &mut Policy) -> Fleet {

@@ -17,7 +17,7 @@ use super::report::Problem;
 use super::report::Setting;
 
 /// The sections at the top; an environment variable that begins with one of them is meant for us.
-const SECTIONS: [&str; 6] = ["fleet", "orchestrator", "drain", "terminate", "http", "log"];
+const SECTIONS: [&str; 7] = ["fleet", "orchestrator", "drain", "terminate", "heal", "http", "log"];
 
 pub(super) struct Sheet<'a> {
     path: &'a Path,

@@ -9,6 +9,10 @@ use crate::decide::MinSize;
 use crate::decide::OnRebalance;
 use crate::decide::Siblings;
 use crate::decide::Via;
+use crate::decide::heal;
+use crate::decide::heal::HealPolicy;
+use crate::decide::heal::Limits;
+use crate::decide::heal::ProbeRules;
 use crate::orchestrator::endpoint::GenerationFrom;
 use crate::orchestrator::endpoint::Hand;
 use crate::orchestrator::endpoint::Key;
@@ -18,6 +22,7 @@ use crate::orchestrator::endpoint::Redis;
 use crate::orchestrator::endpoint::Request;
 use crate::orchestrator::endpoint::Source;
 use crate::orchestrator::endpoint::Switch;
+use crate::orchestrator::probe::Asks;
 use crate::orchestrator::runner::notify::mail;
 use crate::orchestrator::runner::notify::slack;
 use crate::orchestrator::runner::notify::webhook;
@@ -380,7 +385,7 @@ fn each_wrong_value_is_reported_where_it_stands() {
 fn each_unknown_key_is_reported_with_what_was_meant() {
     for (text, expected) in [
         ("[drain]\nqiet = \"1m\"", "b.toml:2:1: drain.qiet: is unknown; did you mean drain.quiet?"),
-        ("[dran]\nquiet = \"1m\"", "b.toml:1:2: dran: is unknown; sections: fleet, orchestrator, drain, terminate, http, log"),
+        ("[dran]\nquiet = \"1m\"", "b.toml:1:2: dran: is unknown; sections: fleet, orchestrator, drain, terminate, heal, http, log"),
         (
             "[http]\nport = 1",
             "b.toml:2:1: http.port: is unknown; keys of [http]: listen, network.certificate_file, network.key_file, network.listen, socket, tokens_file",
@@ -489,7 +494,7 @@ fn all_problems_are_reported_at_once_also_beside_broken_lines() {
             "b.toml:3:1: drain.qiet: is unknown; did you mean drain.quiet?",
             "b.toml:4:8: drain.soak: 30 is not understood; allowed: a duration such as \"250ms\", \"30s\", \"5m\", \"1h30m\" or \"2d\"",
             "b.toml:5:8: extra `=`, expected nothing",
-            "b.toml:6:2: foo: is unknown; sections: fleet, orchestrator, drain, terminate, http, log",
+            "b.toml:6:2: foo: is unknown; sections: fleet, orchestrator, drain, terminate, heal, http, log",
             "b.toml:9:9: log.level: \"loud\" is not understood; allowed: one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
             "b.toml:10:15: invalid basic string, expected `\"`",
             "b.toml:11:5: missing array opening, expected `[`",
@@ -605,6 +610,7 @@ fn every_field_of_the_policy_can_be_configured() {
         on_rebalance: OnRebalance::CloseIntake,
         protect: true,
         dry_run: true,
+        heal: HealPolicy::default(),
     };
     assert_eq!(config.policy, expected);
     assert_eq!(endpoint(&config).stop, Some(Hand::Unit("orca".into())));
@@ -668,6 +674,112 @@ fn every_source_switch_and_hand_can_be_configured() {
     let expected = Switch::Command { close: vec!["c".into()], open: vec!["o".into()], read: vec!["r".into()] };
     assert_eq!(endpoint(&good(command)).intake, expected);
     assert_eq!(endpoint(&good("[orchestrator.intake]\nswitch = \"none\"\naccept_risk = true")).intake, Switch::None);
+}
+
+#[test]
+fn every_key_of_healing_can_be_configured() {
+    let text = r#"
+        [heal]
+        level = "replace"
+        restarts = 2
+        window = "30m"
+        backoff = "20s"
+        stop_grace = "20s"
+        start_grace = "4m"
+        budget_percent = 10
+        turn = "90s"
+        crash_loop = 4
+        end_unproven = true
+        trust_ec2_checks = true
+        [heal.liveness]
+        url = "http://127.0.0.1:8083/health"
+        every = "5s"
+        timeout = "2s"
+        failures = 4
+        successes = 2
+        [heal.readiness]
+        run = ["/bin/ready", "now"]
+        [heal.store]
+        connect = "cache:6379"
+        [heal.limits]
+        memory_mib = 6000
+        memory_growth_mib_per_h = 100
+        cpu_percent = 98
+        threads = 900
+        files = 4000
+        pid_file = "/run/orca.pid"
+        mounts = ["/", "/var"]
+        disk_free_percent = 4
+        inodes_free_percent = 5
+        load_percent = 300
+        oom_kills = true
+        every = "20s"
+        over = "10m"
+        "#;
+    let config = good(text);
+    let usual = ProbeRules { every: Duration::from_secs(10), failures: 3, successes: 1 };
+    let expected = HealPolicy {
+        level: heal::Level::Replace,
+        liveness: Some(ProbeRules { every: Duration::from_secs(5), failures: 4, successes: 2 }),
+        readiness: Some(usual),
+        store: Some(usual),
+        limits: Limits {
+            memory_bytes: Some(6000 << 20),
+            memory_growth_bytes_per_h: Some(100 << 20),
+            cpu_percent: Some(98),
+            threads: Some(900),
+            files: Some(4000),
+            disk_free_percent: Some(4),
+            inodes_free_percent: Some(5),
+            load_percent: Some(300),
+            oom_kills: true,
+        },
+        vitals_every: Duration::from_secs(20),
+        limits_over: Duration::from_secs(600),
+        crash_loop: 4,
+        restarts: 2,
+        window: Duration::from_secs(1800),
+        backoff: Duration::from_secs(20),
+        stop_grace: Duration::from_secs(20),
+        start_grace: Duration::from_secs(240),
+        turn: Duration::from_secs(90),
+        budget_percent: 10,
+        end_unproven: true,
+        trust_ec2_checks: true,
+    };
+    assert_eq!(config.policy.heal, expected);
+    let asks = [&config.probes.liveness, &config.probes.readiness, &config.probes.store].map(|d| d.as_ref().map(|d| d.asks.clone()));
+    assert_eq!(
+        asks,
+        [
+            Some(Asks::Http("http://127.0.0.1:8083/health".into())),
+            Some(Asks::Command(vec!["/bin/ready".into(), "now".into()])),
+            Some(Asks::Tcp("cache:6379".into())),
+        ]
+    );
+    let before = good("[heal.liveness]\nconnect = \"a:1\"");
+    assert_eq!(before.needs_restart(&good("[heal]\nlevel = \"observe\"\n[heal.liveness]\nconnect = \"a:1\"\nevery = \"9s\"")), [""; 0]);
+    assert_eq!(before.needs_restart(&good("[heal.liveness]\nconnect = \"b:1\"")), ["heal.liveness.connect"]);
+}
+
+#[test]
+fn healing_that_cannot_work_is_reported() {
+    for (text, problem) in [
+        ("[heal]\nturn = \"40s\"", "allowed: at least heal.stop_grace + 30s = 2m"),
+        ("[heal]\ncrash_loop = 1", "allowed: 2 to 20"),
+        ("[heal]\nbudget_percent = 0", "allowed: 1 to 100"),
+        ("[heal.liveness]\nevery = \"5s\"", "it belongs to a probe: url, connect or run"),
+        ("[heal.liveness]\nconnect = \"cache\"", "is no host and port"),
+        ("[heal.liveness]\nconnect = \"a:1\"\nrun = [\"x\"]", "two answers to one question"),
+        ("[heal.store]\nconnect = \"a:1\"\nevery = \"2s\"", "heal.store.timeout: one probe would not have ended"),
+        ("[heal.limits]\nmemory_mib = 10", "nobody says which process it is of"),
+        ("[heal.limits]\ndisk_free_percent = 3", "without heal.limits.mounts nothing is looked at"),
+        ("[heal.limits]\nmounts = [\"/\"]", "heal.limits.mounts: has no effect here"),
+        ("[heal.limits]\nevery = \"9s\"", "it belongs to a limit in [heal.limits]"),
+    ] {
+        let problems = parse(text, &[]).err().map(|problems| problems.to_string()).unwrap_or_default();
+        assert!(problems.contains(problem), "{text}\n{problems}");
+    }
 }
 
 #[test]

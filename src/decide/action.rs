@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::model::HookResult;
+use crate::model::Probe;
 use crate::model::Timestamp;
 
 /// Names one action in the life of this process; never used twice.
@@ -56,6 +57,10 @@ pub enum Look {
     Cluster,
     /// The orchestrator's intake and activity.
     Orchestrator,
+    /// Whether the orchestrator, or its store, is as it should be.
+    Probe(Probe),
+    /// Figures of the orchestrator's process and of this host.
+    Vitals,
     /// A task in Spinnaker.
     Task(String),
     /// Whether a task in Spinnaker ends us, whoever submitted it.
@@ -82,13 +87,20 @@ pub enum Deed {
     },
     /// Start the orchestrator again after a drain was called off.
     StartOrchestrator,
+    /// Stop the orchestrator and start it again, to heal it.
+    RestartOrchestrator {
+        /// Time that its stop may take.
+        grace: Duration,
+    },
     /// Set our group's min, and nothing else of it (S7).
     LowerMin {
         /// Always desired − 1 as last read.
         to: u32,
     },
-    /// Terminate our own instance with decrement. Carries no id: whoever acts knows only its own (S5).
+    /// Terminate our own instance. Carries no id: whoever acts knows only its own (S5).
     TerminateOwn {
+        /// The group shrinks by one; else Auto Scaling launches another in its place.
+        decrement: bool,
         /// When the drain began: names the intent, the same in every try of it.
         drain: Timestamp,
         /// Whoever else carries it out may lower min for it: the group is superseded, and its owner lets us.
@@ -125,7 +137,7 @@ impl Deed {
     pub fn needs_journal(&self) -> bool {
         match self {
             Self::StopOrchestrator { doomed, .. } => !doomed,
-            Self::LowerMin { .. } | Self::TerminateOwn { .. } | Self::CompleteHook { .. } => true,
+            Self::RestartOrchestrator { .. } | Self::LowerMin { .. } | Self::TerminateOwn { .. } | Self::CompleteHook { .. } => true,
             Self::Protect { on } => *on,
             Self::SetIntake { .. } | Self::StartOrchestrator | Self::CancelTask { .. } | Self::Heartbeat { .. } => false,
         }
@@ -139,8 +151,10 @@ impl fmt::Display for Deed {
             Self::SetIntake { open: false } => f.write_str("close intake"),
             Self::StopOrchestrator { grace, .. } => write!(f, "stop the orchestrator within {} s", grace.as_secs()),
             Self::StartOrchestrator => f.write_str("start the orchestrator"),
+            Self::RestartOrchestrator { grace } => write!(f, "restart the orchestrator, stopping it within {} s", grace.as_secs()),
             Self::LowerMin { to } => write!(f, "lower the group's min to {to}"),
-            Self::TerminateOwn { .. } => f.write_str("terminate this instance with decrement"),
+            Self::TerminateOwn { decrement: true, .. } => f.write_str("terminate this instance with decrement"),
+            Self::TerminateOwn { decrement: false, .. } => f.write_str("terminate this instance without decrement"),
             Self::CancelTask { task } => write!(f, "call off Spinnaker's task {task}"),
             Self::Heartbeat { hook } => write!(f, "have AWS wait on for the lifecycle hook {hook}"),
             Self::CompleteHook { hook, result } => write!(f, "answer the lifecycle hook {hook} with {}", result.as_str()),

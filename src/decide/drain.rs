@@ -11,6 +11,7 @@ use crate::model::GroupName;
 use crate::model::Intake;
 use crate::model::LifecycleState;
 use crate::model::Moment;
+use crate::model::Probe;
 use crate::model::Sample;
 use crate::model::generation;
 
@@ -96,6 +97,10 @@ impl<'a> Step<'a> {
                     (None, Some(drain)) => Look::OwnTask { drain: drain.started },
                     (None, None) => continue,
                 },
+                Kind::Liveness => Look::Probe(Probe::Liveness),
+                Kind::Readiness => Look::Probe(Probe::Readiness),
+                Kind::Store => Look::Probe(Probe::Store),
+                Kind::Vitals => Look::Vitals,
             };
             let key = self.key();
             self.state.looks.ask(kind, key, self.now);
@@ -145,6 +150,17 @@ impl<'a> Step<'a> {
                     self.orchestrator(asked, intake, sample);
                 }
             }
+            Answer::Probe(probe, probed) => {
+                let rules = self.policy.heal.rules(probe);
+                if let (Some(asked), Some(rules)) = (self.state.looks.answered(Kind::of(probe), key, true), rules) {
+                    self.state.heal.evidence().probed(rules, probe, asked, probed);
+                }
+            }
+            Answer::Vitals(vitals) => {
+                if let Some(asked) = self.state.looks.answered(Kind::Vitals, key, true) {
+                    self.state.heal.evidence().saw(&self.policy.heal, asked, vitals);
+                }
+            }
             Answer::Task(read) => {
                 if let Some((asked, task)) = self.read(Kind::Task, key, read) {
                     self.task(asked, task);
@@ -161,6 +177,7 @@ impl<'a> Step<'a> {
 
     /// The daemon could not write the journal: the deeds of the last step that need it were not done (F46).
     pub fn journal_lost(&mut self, why: String) {
+        self.heal_unsent();
         let doomed = matches!(self.reason(), Some(Reason::Interrupted { .. }));
         match self.state.phase {
             // The stop went out all the same (F46).
@@ -186,6 +203,7 @@ impl<'a> Step<'a> {
     pub fn timers(&mut self) {
         if self.state.order.is_some_and(|order| self.now.since(order.at) >= order_limit(self.state, self.policy)) {
             self.state.order = None;
+            self.heal_lost();
             match self.state.phase {
                 Phase::Terminating => self.uncertain(),
                 Phase::Stopping => self.hold(HeldWhy::StopFailed, "the stop was never answered".to_owned()),
@@ -302,7 +320,7 @@ impl<'a> Step<'a> {
                 let text = "the instance returns to the warm pool: it takes no work, and is not ended".to_owned();
                 return Some(Justification::Hold(HeldWhy::LifecycleState, text));
             }
-            Reason::Superseded { .. } | Reason::Operator { .. } | Reason::Rebalance | Reason::Standby => {}
+            Reason::Superseded { .. } | Reason::Operator { .. } | Reason::Rebalance | Reason::Standby | Reason::Unhealthy { .. } => {}
         }
         let (asked, groups) = self.reads()?;
         Some(justify::justify(self.policy, drain, &self.state.own, name, groups, asked.wall, self.now.wall))
@@ -338,6 +356,7 @@ impl<'a> Step<'a> {
         let silent = matches!(sample.activity, Activity::Unknown { .. });
         self.state.unknown_since = if silent { self.state.unknown_since.or(Some(asked)) } else { None };
         let other = self.state.quiet.is_another(&sample);
+        self.state.heal.evidence().runs(&self.policy.heal, sample.generation.as_ref(), asked);
         let runs = matches!(intake, Intake::Open) || matches!(sample.activity, Activity::Busy { .. }) || other;
         let finding = self.state.quiet.look(self.policy, asked, &intake, &sample);
         self.protection_seen(asked, &sample.activity);
@@ -467,6 +486,10 @@ impl<'a> Step<'a> {
         }
         self.state.order = None;
         self.state.deed_fault = result.as_ref().err().map(|fault| fault.text.clone());
+        if self.heal_done(key, &result) {
+            self.state.looks.hurry(Kind::Orchestrator);
+            return;
+        }
         match &mut self.state.phase {
             Phase::Lowering => match result {
                 Ok(_) => self.enter(Phase::Validating),
@@ -692,6 +715,10 @@ impl<'a> Step<'a> {
 
     pub(super) fn deed(&mut self, deed: Deed) {
         let reason = self.reason().map(Reason::to_string).unwrap_or_default();
+        self.deed_because(deed, reason);
+    }
+
+    pub(super) fn deed_because(&mut self, deed: Deed, reason: String) {
         self.state.order = Some(self.send(deed, reason));
         self.state.ordered = Some(self.now);
     }

@@ -23,6 +23,7 @@ use super::schedule::followed_task;
 use super::state::HeldWhy;
 use super::state::Phase;
 use super::state::Progress;
+use super::state::Reason;
 
 /// Between reads of our own entry while AWS ends us.
 pub const FOLLOW_EVERY: Duration = Duration::from_secs(10);
@@ -57,7 +58,9 @@ impl Step<'_> {
         self.set_progress(Progress::Intent { at: self.now.wall, stopped });
         let others = self.reads().and_then(|(_, groups)| groups.iter().find(|g| Some(&g.name) == self.state.group_name.as_ref()));
         let others = others.map_or(0, |group| justify::others(self.policy, self.is_superseded(), group));
-        self.deed(Deed::TerminateOwn { drain, lower_min, others });
+        let decrement = !matches!(self.reason(), Some(Reason::Unhealthy { .. }));
+        let others = if decrement { others } else { 0 };
+        self.deed(Deed::TerminateOwn { decrement, drain, lower_min, others });
         self.enter(Phase::Terminating);
     }
 

@@ -112,7 +112,12 @@ impl State {
         match &drain.reason {
             Reason::Interrupted { at, .. } => Some(*at),
             Reason::TargetTerminated => self.wait.hook.as_ref().filter(|_| !self.wait.over).map(|hook| drain.started.plus(hook.limit)),
-            Reason::Superseded { .. } | Reason::Operator { .. } | Reason::Rebalance | Reason::Warmed | Reason::Standby => None,
+            Reason::Superseded { .. }
+            | Reason::Operator { .. }
+            | Reason::Rebalance
+            | Reason::Warmed
+            | Reason::Standby
+            | Reason::Unhealthy { .. } => None,
         }
     }
 

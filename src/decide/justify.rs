@@ -17,6 +17,7 @@ use crate::model::Process;
 use crate::model::Timestamp;
 use crate::model::generation;
 
+use super::heal;
 use super::policy::MinSize;
 use super::policy::Policy;
 use super::policy::Via;
@@ -24,6 +25,10 @@ use super::state::Drain;
 use super::state::HeldWhy;
 use super::state::Reason;
 use super::superseded;
+use super::turns::Slot;
+use super::turns::Turn;
+use super::turns::leaves;
+use super::turns::members;
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +75,12 @@ pub fn justify(
     match drain.reason {
         Reason::Standby => return in_standby(group, own),
         Reason::Rebalance => return moved_away(group, own),
-        Reason::Superseded { .. } | Reason::Operator { .. } | Reason::TargetTerminated | Reason::Interrupted { .. } | Reason::Warmed => {}
+        Reason::Superseded { .. }
+        | Reason::Operator { .. }
+        | Reason::TargetTerminated
+        | Reason::Interrupted { .. }
+        | Reason::Warmed
+        | Reason::Unhealthy { .. } => {}
     }
     let superseded = matches!(drain.reason, Reason::Superseded { .. });
     let disabled = superseded && (group.is_disabled() || policy.retired);
@@ -91,6 +101,9 @@ pub fn justify(
     }
     if entry.state != LifecycleState::InService {
         return Justification::Hold(HeldWhy::LifecycleState, format!("the instance is {}, not InService", entry.state));
+    }
+    if let Reason::Unhealthy { .. } = drain.reason {
+        return heal::justify(policy, group, own, asked, now);
     }
     if superseded {
         match superseded::judge(policy, own_group, groups) {
@@ -165,7 +178,7 @@ fn min_size(policy: &Policy, drain: &Drain, group: &Group, own: &InstanceId, ask
     let Some(to) = group.capacity.desired.checked_sub(1) else {
         return Justification::NoAnswer("desired is 0 although this instance is in service".to_owned());
     };
-    let (members, slot) = turn_facts(policy, group, now);
+    let (members, slot) = (members(group), Slot::at(policy.stale_bound, now));
     match members.iter().position(|m| m == &own) {
         Some(_) if members.len() == 1 => Justification::LowerMin { to },
         Some(rank) if slot.place(rank, members.len()) == 0 && slot.first_half && asked >= slot.start => Justification::LowerMin { to },
@@ -176,11 +189,9 @@ fn min_size(policy: &Policy, drain: &Drain, group: &Group, own: &InstanceId, ask
     }
 }
 
-/// Whose turn it is, without a coordinator: members are ranked by id, time is cut into slots, and in each slot the next ranks may go.
-/// A termination is sent in the first half of a slot and rests on a read that was asked for in that slot, which is at least one staleness bound
-/// younger than the terminations of the slot before (F47).
+/// Whether it is our turn to end. A termination rests on a read that is at least one staleness bound younger than the terminations of the slot before.
 fn turn(policy: &Policy, keep: usize, group: &Group, own: &InstanceId, asked: Timestamp, now: Timestamp) -> Result<(), Justification> {
-    let (members, slot) = turn_facts(policy, group, now);
+    let (members, slot) = (members(group), Slot::at(policy.stale_bound, now));
     let Room { ending, spare, budget } = room(policy, keep, group, members.len());
     if spare == 0 {
         return Err(Justification::Hold(
@@ -198,14 +209,13 @@ fn turn(policy: &Policy, keep: usize, group: &Group, own: &InstanceId, asked: Ti
     if places >= members.len() {
         return Ok(());
     }
-    if slot.place(rank, members.len()) < places && slot.first_half {
-        if asked >= slot.start {
-            return Ok(());
+    match slot.turn(rank, members.len(), places, asked) {
+        Turn::Now => Ok(()),
+        Turn::AfterARead => Err(Justification::Wait { why: "a read of this turn".to_owned(), until: now }),
+        Turn::At(until) => {
+            Err(Justification::Wait { why: format!("another instance's turn; {budget} of {} end at once", members.len()), until })
         }
-        return Err(Justification::Wait { why: "a read of this turn".to_owned(), until: now });
     }
-    let until = slot.next_turn(rank, members.len(), places);
-    Err(Justification::Wait { why: format!("another instance's turn; {budget} of {} end at once", members.len()), until })
 }
 
 /// How many of a group may end.
@@ -229,54 +239,6 @@ pub fn others(policy: &Policy, superseded: bool, group: &Group) -> usize {
     let keep = if superseded { policy.keep as usize } else { 0 };
     let Room { ending, spare, budget } = room(policy, keep, group, members(group).len());
     budget.saturating_sub(ending).min(spare).saturating_sub(1)
-}
-
-struct Slot {
-    number: u64,
-    first_half: bool,
-    length_ms: u64,
-    start: Timestamp,
-    next: Timestamp,
-}
-
-impl Slot {
-    /// Place of a rank in this slot; 0 is the leader. Every rank leads once in as many slots as there are members.
-    fn place(&self, rank: usize, members: usize) -> usize {
-        let members = members.max(1);
-        (usize::try_from(self.number % members as u64).unwrap_or(0) + rank) % members
-    }
-
-    /// The start of the next slot in which this rank has one of the first places.
-    fn next_turn(&self, rank: usize, members: usize, places: usize) -> Timestamp {
-        let members = members.max(1);
-        let ahead = (1..=members).find(|n| (self.place(rank, members) + n) % members < places).unwrap_or(1);
-        let wait = self.length_ms.saturating_mul(ahead as u64 - 1);
-        self.next.plus(Duration::from_millis(wait))
-    }
-}
-
-/// On its way out, and not gone yet.
-fn leaves(state: &LifecycleState) -> bool {
-    state.is_ending() && *state != LifecycleState::Terminated
-}
-
-/// Those in service and those on their way out, by id.
-fn members(group: &Group) -> Vec<&InstanceId> {
-    let member = |state: &LifecycleState| *state == LifecycleState::InService || leaves(state);
-    let mut members: Vec<&InstanceId> = group.instances.iter().filter(|i| member(&i.state)).map(|i| &i.id).collect();
-    members.sort();
-    members
-}
-
-fn turn_facts<'a>(policy: &Policy, group: &'a Group, now: Timestamp) -> (Vec<&'a InstanceId>, Slot) {
-    let members = members(group);
-    let half_ms = u64::try_from(policy.stale_bound.as_millis()).unwrap_or(u64::MAX / 4).max(500);
-    let now_ms = u64::try_from(now.0).unwrap_or(0);
-    let length = half_ms * 2;
-    let number = now_ms / length;
-    let at = |number: u64| Timestamp(i64::try_from(number * length).unwrap_or(i64::MAX));
-    let (start, next) = (at(number), at(number + 1));
-    (members, Slot { number, first_half: now_ms % length < half_ms, length_ms: length, start, next })
 }
 
 /// Whether an operator's drain can succeed at all, before intake is closed for it (F24). `Some` is why not.

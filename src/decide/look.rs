@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::model::InstanceId;
 use crate::model::Moment;
+use crate::model::Probe;
 
 use super::action::Key;
 
@@ -33,11 +34,40 @@ pub enum Kind {
     Orchestrator,
     /// [`super::Look::Task`], [`super::Look::OwnTask`]
     Task,
+    /// [`super::Look::Probe`] of the orchestrator's life.
+    Liveness,
+    /// [`super::Look::Probe`] of its readiness.
+    Readiness,
+    /// [`super::Look::Probe`] of its store.
+    Store,
+    /// [`super::Look::Vitals`]
+    Vitals,
 }
 
 impl Kind {
-    pub(super) const ALL: [Kind; 8] =
-        [Self::TargetState, Self::Notices, Self::Hook, Self::Own, Self::Group, Self::Cluster, Self::Orchestrator, Self::Task];
+    pub(super) const ALL: [Kind; 12] = [
+        Self::TargetState,
+        Self::Notices,
+        Self::Hook,
+        Self::Own,
+        Self::Group,
+        Self::Cluster,
+        Self::Orchestrator,
+        Self::Task,
+        Self::Liveness,
+        Self::Readiness,
+        Self::Store,
+        Self::Vitals,
+    ];
+
+    /// The look of a probe.
+    pub(super) fn of(probe: Probe) -> Self {
+        match probe {
+            Probe::Liveness => Self::Liveness,
+            Probe::Readiness => Self::Readiness,
+            Probe::Store => Self::Store,
+        }
+    }
 }
 
 /// When a look of a kind is wanted.

@@ -13,6 +13,7 @@
 mod action;
 mod drain;
 mod ending;
+pub mod heal;
 mod hook;
 mod justify;
 mod look;
@@ -26,6 +27,7 @@ mod schedule;
 mod state;
 mod status;
 mod superseded;
+mod turns;
 mod view;
 
 #[cfg(test)]
@@ -73,6 +75,8 @@ use look::Kind;
 pub struct Outcome {
     /// To be done, in this order, once [`State::durable`] is on disk when its version changed.
     pub actions: Vec<Action>,
+    /// What healing decided, for the record.
+    pub decisions: Vec<heal::Decision>,
     /// Why an operator's request was refused; `None` for any other observation, and when it was accepted.
     pub refusal: Option<String>,
 }
@@ -88,6 +92,7 @@ pub fn step(state: &mut State, policy: &Policy, observation: Observation) -> Out
         Seen::Stopping => step.unprotect(),
     }
     step.timers();
+    step.heal();
     step.finish()
 }
 

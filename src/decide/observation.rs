@@ -11,7 +11,10 @@ use crate::model::Intake;
 use crate::model::LifecycleState;
 use crate::model::Moment;
 use crate::model::Notices;
+use crate::model::Probe;
+use crate::model::Probed;
 use crate::model::Sample;
+use crate::model::Vitals;
 
 /// One observation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +67,10 @@ pub enum Answer {
         /// The activity.
         sample: Sample,
     },
+    /// To [`super::Look::Probe`].
+    Probe(Probe, Probed),
+    /// To [`super::Look::Vitals`].
+    Vitals(Vitals),
     /// To [`super::Look::Task`].
     Task(Result<TaskRead, Fault>),
     /// To [`super::Look::OwnTask`]: the task that ends us or did; `None` when there is none that could.

@@ -3,6 +3,8 @@
 //! What must stay true: a request that cannot be met is refused with its reason, before anything is changed (F24); after the terminate call
 //! no cancel is claimed (S15); what was called off takes work again, or says why not (L3).
 
+use std::time::Duration;
+
 use super::action::Deed;
 use super::drain::INTAKE_AGAIN;
 use super::drain::INTAKE_ORDERS;
@@ -22,6 +24,11 @@ impl Step<'_> {
         let refused = match command {
             Command::Drain { by, reason, force } => self.drain_asked(by, reason, force),
             Command::Undrain { by } => self.undrain_asked(&by),
+            Command::HealOff { by, for_ms } => self.heal_off(by, Duration::from_millis(for_ms)),
+            Command::HealOn { by } => {
+                self.heal_on(&by);
+                Ok(())
+            }
         };
         self.out.refusal = refused.err();
     }
@@ -72,7 +79,14 @@ impl Step<'_> {
                     Some(Reason::Interrupted { at, .. }) => {
                         return Err(format!("AWS takes this instance back at {at}; that cannot be called off"));
                     }
-                    Some(Reason::Operator { .. } | Reason::TargetTerminated | Reason::Rebalance | Reason::Warmed | Reason::Standby)
+                    Some(
+                        Reason::Operator { .. }
+                        | Reason::TargetTerminated
+                        | Reason::Rebalance
+                        | Reason::Warmed
+                        | Reason::Standby
+                        | Reason::Unhealthy { .. },
+                    )
                     | None => self.state.agreement.by().cloned(),
                 };
                 self.state.durable.veto = successor.map(|successor| Veto { by: by.to_owned(), successor });

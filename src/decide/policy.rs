@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::heal::HealPolicy;
+
 /// Everything `step` may know of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Policy {
@@ -66,6 +68,8 @@ pub struct Policy {
     pub protect: bool,
     /// Report what would be done and change nothing: no intake, no mutation.
     pub dry_run: bool,
+    /// Of healing.
+    pub heal: HealPolicy,
 }
 
 /// What happens at the deadline of a drain.
@@ -175,6 +179,7 @@ impl Default for Policy {
             on_rebalance: OnRebalance::Note,
             protect: false,
             dry_run: false,
+            heal: HealPolicy::default(),
         }
     }
 }

@@ -16,6 +16,7 @@ use super::state::Phase;
 use super::state::Progress;
 use super::state::Reason;
 use super::state::State;
+use crate::model::Probe;
 
 /// Least time between two looks at the orchestrator, however soon its quiet time is over.
 const LEAST: Duration = Duration::from_millis(50);
@@ -57,14 +58,26 @@ pub fn wanted(state: &State, policy: &Policy, kind: Kind) -> Wanted {
     };
     let cluster = match state.durable.drain.as_ref().map(|d| &d.reason) {
         Some(Reason::Superseded { .. }) => true,
-        Some(Reason::Operator { .. } | Reason::TargetTerminated | Reason::Interrupted { .. } | Reason::Warmed | Reason::Standby) => false,
+        Some(
+            Reason::Operator { .. }
+            | Reason::TargetTerminated
+            | Reason::Interrupted { .. }
+            | Reason::Warmed
+            | Reason::Standby
+            | Reason::Unhealthy { .. },
+        ) => false,
         Some(Reason::Rebalance) | None => policy.retired || state.group.as_ref().is_some_and(|(_, g)| g.is_disabled()),
     };
-    let fresh = |every| if matches!(state.phase, Phase::Validating) { Wanted::Since(state.since, every) } else { Wanted::Every(every) };
+    let fresh = |every| match (&state.phase, state.heal.read_from()) {
+        (Phase::Validating, _) => Wanted::Since(state.since, every),
+        (_, Some(from)) => Wanted::Since(from, every),
+        (_, None) => Wanted::Every(every),
+    };
     let describe = match state.phase {
         Phase::Validating => policy.stale_bound,
         // The rollback counts on it that its restored group takes work again soon (F55).
         Phase::Held { why: HeldWhy::Rollback, .. } => policy.stale_bound * 2,
+        _ if state.heal.read_from().is_some() => policy.stale_bound,
         _ if draining => policy.describe_every.min(DRAINING_EVERY),
         _ => policy.describe_every,
     };
@@ -112,7 +125,21 @@ pub fn wanted(state: &State, policy: &Policy, kind: Kind) -> Wanted {
             Phase::Uncertain { .. } => Wanted::Every(policy.stale_bound),
             _ => Wanted::No,
         },
+        Kind::Liveness => probed(state, policy, Probe::Liveness),
+        Kind::Readiness => probed(state, policy, Probe::Readiness),
+        Kind::Store => probed(state, policy, Probe::Store),
+        Kind::Vitals if gone || !policy.heal.sees() || policy.heal.limits.is_empty() => Wanted::No,
+        Kind::Vitals => Wanted::Every(policy.heal.vitals_every),
         Kind::TargetState | Kind::Notices | Kind::Hook | Kind::Group | Kind::Cluster | Kind::Task => Wanted::No,
+    }
+}
+
+/// A probe is made as long as the instance is there. Jitter adds up to a quarter; the owner's interval is the longest.
+fn probed(state: &State, policy: &Policy, probe: Probe) -> Wanted {
+    let gone = matches!(state.phase, Phase::Gone);
+    match policy.heal.rules(probe).filter(|_| !gone && policy.heal.sees()) {
+        Some(rules) => Wanted::Every(rules.every * 4 / 5),
+        None => Wanted::No,
     }
 }
 
@@ -135,12 +162,14 @@ pub fn timer(state: &State, policy: &Policy) -> Option<Duration> {
         | Phase::Gone => None,
     };
     let lost = state.order.map(|order| order.at.mono + order_limit(state, policy));
-    phase.into_iter().chain(lost).chain(hook::timer(state, policy)).chain(protect::timer(state, policy)).min()
+    let others = hook::timer(state, policy).into_iter().chain(protect::timer(state, policy)).chain(state.heal.timer(state, policy));
+    phase.into_iter().chain(lost).chain(others).min()
 }
 
 /// When an order that was not answered is lost.
 pub fn order_limit(state: &State, policy: &Policy) -> Duration {
     match state.phase {
+        _ if state.heal.restarts_now() => ORDER_LOST.max(policy.heal.stop_grace * 2 + ORDER_LOST / 2),
         Phase::Stopping => ORDER_LOST.max(policy.stop_grace.unwrap_or_default() * 2),
         _ => ORDER_LOST,
     }

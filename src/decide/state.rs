@@ -16,6 +16,8 @@ use crate::model::Sample;
 use crate::model::Timestamp;
 
 use super::action::Key;
+use super::heal::Heal;
+use super::heal::Healed;
 use super::hook::Launch;
 use super::hook::Wait;
 use super::justify::settling_of_an_unknown;
@@ -64,6 +66,7 @@ pub struct State {
     pub(super) task_read: Option<Moment>,
     pub(super) held_count: u32,
     pub(super) held_before: Option<HeldWhy>,
+    pub(super) heal: Heal,
 }
 
 /// The one deed that is under way.
@@ -88,6 +91,9 @@ pub struct Durable {
     /// We protect ourselves from scale-in, or were about to: whoever set it takes it off (S16, F26).
     #[serde(default)]
     pub protected: bool,
+    /// What was done to heal.
+    #[serde(default)]
+    pub healed: Healed,
 }
 
 /// One drain, from its justification on.
@@ -183,6 +189,11 @@ pub enum Reason {
     Warmed,
     /// Somebody sent the instance into standby, where it has no traffic and is to take no work either; nothing is ended for it.
     Standby,
+    /// The orchestrator is sick beyond what a restart helps: the instance ends without decrement, so that Auto Scaling launches another.
+    Unhealthy {
+        /// What is wrong.
+        why: String,
+    },
 }
 
 /// An operator's no to a drain that would otherwise start by itself.
@@ -403,6 +414,7 @@ impl fmt::Display for Reason {
             Self::Rebalance => f.write_str("AWS recommends to move away from this instance"),
             Self::Warmed => f.write_str("the instance returns to the warm pool"),
             Self::Standby => f.write_str("the instance is in standby"),
+            Self::Unhealthy { why } => write!(f, "to be replaced: {why}"),
         }
     }
 }
@@ -422,7 +434,12 @@ impl State {
                 Progress::Draining => {}
             }
         }
+        if !same_boot {
+            // Nothing that was started then runs now.
+            (durable.healed.ready, durable.healed.under_way) = (false, false);
+        }
         let mut state = Self {
+            heal: Heal::new(&durable.healed, policy, now),
             durable,
             next_key: 0,
             own,

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::heal::HealStatus;
 use crate::model::Activity;
 use crate::model::GroupName;
 use crate::model::InstanceId;
@@ -32,6 +33,9 @@ pub struct Status {
     pub activity: Option<Activity>,
     /// The intake switch as last read.
     pub intake: Option<Intake>,
+    /// Healing; `None` until the loop runs.
+    #[serde(default)]
+    pub heal: Option<HealStatus>,
     /// True once the agent has seen its instance, its group and its orchestrator.
     pub ready: bool,
 }
@@ -48,6 +52,18 @@ pub enum Command {
         reason: String,
         /// Terminate although work is in flight.
         force: bool,
+    },
+    /// Switch healing off.
+    HealOff {
+        /// Who asks.
+        by: String,
+        /// For so long, in milliseconds.
+        for_ms: u64,
+    },
+    /// Switch healing on again.
+    HealOn {
+        /// Who asks.
+        by: String,
     },
     /// Call the drain off and take new work again.
     Undrain {

@@ -17,8 +17,10 @@ use crate::model::Intake;
 use crate::model::LifecycleState;
 use crate::model::Moment;
 use crate::model::Notices;
+use crate::model::Probed;
 use crate::model::Sample;
 use crate::model::Timestamp;
+use crate::model::Vitals;
 use crate::model::testing;
 
 mod heed;
@@ -171,6 +173,8 @@ impl Rig {
                     generation: Some(Generation(self.generation.to_string())),
                 },
             },
+            Look::Probe(probe) => Answer::Probe(*probe, Probed::Passed),
+            Look::Vitals => Answer::Vitals(Vitals::default()),
             Look::Task(_) if self.task_lost => Answer::Task(Err(Fault { what: FaultKind::OutcomeUnknown, text: "404".to_owned() })),
             Look::Task(_) => Answer::Task(Ok(self.task.clone().unwrap_or(TaskRead::Running))),
             Look::OwnTask { .. } => Answer::OwnTask(self.queued.clone()),
@@ -190,7 +194,7 @@ impl Rig {
                 self.intake = Intake::Unknown { why: "connection refused".to_owned() };
                 Ok(Receipt::Done)
             }
-            Deed::StartOrchestrator => {
+            Deed::StartOrchestrator | Deed::RestartOrchestrator { .. } => {
                 self.busy = Activity::Idle;
                 self.intake = Intake::Open;
                 self.generation += 1;

@@ -50,6 +50,7 @@ impl State {
             held: self.phase.held().map(|why| why.code().to_owned()),
             activity: self.sample.as_ref().map(|s| s.activity.clone()),
             intake: self.intake.clone(),
+            heal: Some(self.heal_status(policy, now)),
             ready: self.group.is_some() && self.sample.is_some(),
         }
     }

@@ -153,6 +153,9 @@ impl Figures {
         self.machines_fallen += other.machines_fallen;
         self.virtual_s += other.virtual_s;
         merge(&mut self.calls, other.calls);
+        self.restarts += other.restarts;
+        self.restarts_at_once = self.restarts_at_once.max(other.restarts_at_once);
+        merge(&mut self.heal_held, other.heal_held);
         merge(&mut self.held, other.held);
     }
 }

@@ -22,6 +22,7 @@ use crate::cloud::OwnInstance;
 use crate::cloud::Resize;
 use crate::cloud::ScalingActivity;
 use crate::decide::Durable;
+use crate::decide::heal::Level;
 use crate::journal::Audit;
 use crate::journal::Event;
 use crate::journal::Journal;
@@ -29,12 +30,16 @@ use crate::journal::What;
 use crate::model::Activity;
 use crate::model::Group;
 use crate::model::HOLD_TAG;
+use crate::model::InstanceHealth;
 use crate::model::InstanceId;
 use crate::model::Intake;
 use crate::model::LifecycleState;
+use crate::model::Probe;
+use crate::model::Probed;
 use crate::model::Process;
 use crate::model::Sample;
 use crate::model::Timestamp;
+use crate::model::Vitals;
 use crate::orchestrator;
 use crate::orchestrator::Abilities;
 use crate::orchestrator::Orchestrator;
@@ -42,6 +47,7 @@ use crate::orchestrator::engine::effect::AttemptKey;
 use crate::orchestrator::engine::effect::Effect;
 use crate::orchestrator::engine::effect::Outcome;
 use crate::orchestrator::engine::execution::ExecutionId;
+use crate::orchestrator::probe::Probes;
 use crate::orchestrator::runner::effects::Performer;
 use crate::orchestrator::store::Claimed;
 use crate::orchestrator::store::Created;
@@ -115,17 +121,33 @@ pub enum Plant {
     SeesWhatItWants,
     /// A rollback launches all restored instances at once, canary or not.
     AllAtOnce,
+    /// Everybody restarts when it likes.
+    RestartsAtOnce,
+    /// Restarts have no budget, and nobody waits to see whether one helped.
+    RestartsForEver,
+    /// A store that does not answer is not seen.
+    StoreUnseen,
+    /// That siblings are not well is not seen.
+    SiblingsUnseen,
+    /// A sick orchestrator is left alone.
+    NeverHeals,
 }
 
 /// Plants a bug, or none.
 pub fn plant(plant: Option<Plant>, gear: Gear) -> Gear {
     let Some(plant) = plant else { return gear };
-    let Gear { autoscaling, orchestrator, mut journal, mut audit, mut policy } = gear;
+    let Gear { autoscaling, orchestrator, mut probes, mut journal, mut audit, mut policy } = gear;
     match plant {
         Plant::NoQuiet => (policy.quiet, policy.settle) = (Duration::ZERO, Duration::ZERO),
         Plant::NoBudget => policy.budget_percent = 100,
         Plant::LongTurns => policy.stale_bound = Duration::from_secs(300),
         Plant::NoJournal | Plant::Unwritten => journal = Box::new(Forgets { journal, writes: plant == Plant::NoJournal }),
+        Plant::RestartsAtOnce => policy.heal.budget_percent = 100,
+        Plant::RestartsForEver => {
+            (policy.heal.restarts, policy.heal.backoff, policy.heal.start_grace) = (20, Duration::from_secs(1), Duration::from_secs(10));
+        }
+        Plant::NeverHeals => policy.heal.level = Level::Observe,
+        Plant::StoreUnseen => probes = Arc::new(BlindToTheStore(probes)),
         Plant::NoOutcomes => audit = Box::new(Mute(audit)),
         Plant::NoLastLook
         | Plant::UnknownIsIdle
@@ -148,14 +170,29 @@ pub fn plant(plant: Option<Plant>, gear: Gear) -> Gear {
         | Plant::ProtectsNobody
         | Plant::ProtectsForGood
         | Plant::SeesWhatItWants
+        | Plant::SiblingsUnseen
         | Plant::AllAtOnce => {}
     }
     Gear {
         autoscaling: Arc::new(Hooked { cloud: autoscaling, hooks: BadCloud(plant) }),
         orchestrator: Arc::new(BadEyes { orchestrator, plant, idle: Mutex::default() }),
+        probes,
         journal,
         audit,
         policy,
+    }
+}
+
+struct BlindToTheStore(Arc<dyn Probes>);
+
+#[async_trait]
+impl Probes for BlindToTheStore {
+    async fn probe(&self, probe: Probe) -> Probed {
+        if probe == Probe::Store { Probed::Passed } else { self.0.probe(probe).await }
+    }
+
+    async fn vitals(&self) -> Vitals {
+        self.0.vitals().await
     }
 }
 
@@ -393,6 +430,7 @@ impl Hooks for BadCloud {
         for group in &mut groups {
             match self.0 {
                 Plant::HoldUnseen => group.tags.clear(),
+                Plant::SiblingsUnseen => group.instances.iter_mut().for_each(|i| i.health = InstanceHealth::Healthy),
                 Plant::AlwaysDisabled if group.created.0 < GROUPS_OLDEST => {
                     group.suspended.insert(Process::AddToLoadBalancer, String::new());
                 }

@@ -1,5 +1,7 @@
 //! What a drill plays: a small region, a script of what people and fate do to it, and the policy of its agents. All drawn from the seed.
 
+mod sick;
+
 use std::time::Duration;
 
 use rand::Rng;
@@ -33,10 +35,11 @@ use crate::decide::Policy;
 
 use super::fleet::script;
 use super::fleet::script::Script;
+pub use sick::Sickness;
 
 /// The scenarios there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Scenario {
     /// v023 → v024 with 40 executions under way, two clusters, one of them polling.
     Redeploy,
@@ -46,15 +49,24 @@ pub enum Scenario {
     Rollback,
     /// A redeploy, perhaps with a rollback, under throttling, stale reads, lost replies, lying orchestrators and crashing agents.
     Storm,
+    /// Some orchestrators hang, by themselves.
+    SickOrchestrator,
+    /// All orchestrators of a cluster hang, for a cause that they share.
+    SickFleet,
+    /// The store does not answer, and so no orchestrator does.
+    SickStore,
 }
 
 impl Scenario {
     /// All of them, with what they show.
-    pub const ALL: [(Scenario, &'static str); 4] = [
+    pub const ALL: [(Scenario, &'static str); 7] = [
         (Scenario::Redeploy, "v023 is replaced by v024 under load; the old instances hand their work on, or run dry, and leave"),
         (Scenario::Crash, "a redeploy while machines and agents fall with work on them, at any instant; others go on with it"),
         (Scenario::Rollback, "v024 goes bad while v023 is half drained; on-call rolls back"),
         (Scenario::Storm, "a redeploy under throttling, stale reads, lost replies, lying orchestrators and agent crashes"),
+        (Scenario::SickOrchestrator, "orchestrators hang one by one; each is restarted in its turn, within the budget"),
+        (Scenario::SickFleet, "all orchestrators hang for one cause; nobody is replaced, and there is no storm of restarts"),
+        (Scenario::SickStore, "the store does not answer, and so no orchestrator does; nobody is restarted"),
     ];
 
     /// Its name on the command line.
@@ -64,6 +76,9 @@ impl Scenario {
             Self::Crash => "crash",
             Self::Rollback => "rollback",
             Self::Storm => "storm",
+            Self::SickOrchestrator => "sick-orchestrator",
+            Self::SickFleet => "sick-fleet",
+            Self::SickStore => "sick-store",
         }
     }
 
@@ -122,7 +137,7 @@ impl Scenario {
         match self {
             Self::Redeploy => &[Runs::Embedded, Runs::Endpoint],
             Self::Crash => &[Runs::Embedded],
-            Self::Rollback | Self::Storm => &[Runs::Endpoint],
+            Self::Rollback | Self::Storm | Self::SickOrchestrator | Self::SickFleet | Self::SickStore => &[Runs::Endpoint],
         }
     }
 }
@@ -150,6 +165,8 @@ pub struct Play {
     pub crash_every: Option<Duration>,
     /// What befalls the person on call.
     pub oncall: Oncall,
+    /// What is sick, in plays of that.
+    pub sickness: Option<Sickness>,
     /// The play ends then at the latest.
     pub limit: SimTime,
 }
@@ -239,6 +256,9 @@ pub fn play(piece: impl Into<Piece>, seed: u64) -> Play {
         Scenario::Crash => play.engines = Some(script::crash(&mut rng)),
         Scenario::Rollback => bad_night(&mut play, &mut rng),
         Scenario::Storm => storm(&mut play, &mut rng),
+        Scenario::SickOrchestrator => sick::orchestrator(&mut play, &mut rng),
+        Scenario::SickFleet => sick::fleet(&mut play, &mut rng),
+        Scenario::SickStore => sick::store(&mut play, &mut rng),
     }
     play
 }
@@ -284,6 +304,7 @@ fn calm(rng: &mut Pcg64Mcg) -> Play {
         crash_at_call: 0.0,
         crash_every: None,
         oncall: Oncall::default(),
+        sickness: None,
         limit: Duration::from_secs(2 * 3600),
     }
 }

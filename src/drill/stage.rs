@@ -230,9 +230,9 @@ impl Director<'_> {
         for id in up {
             if !self.stations.contains_key(&id) {
                 let seed = self.seed ^ self.rng.random::<u64>();
-                #[cfg_attr(not(test), expect(unused_mut, reason = "nothing is planted"))]
                 let mut station =
                     Station::new(id.clone(), self.sim.clone(), self.clock.clone(), seed, self.play.crash_at_call, self.fleet.as_ref());
+                station.sickness.clone_from(&self.play.sickness);
                 #[cfg(test)]
                 {
                     station.plant = self.plant;

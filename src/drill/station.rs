@@ -41,18 +41,24 @@ use crate::model::Clock;
 use crate::model::Group;
 use crate::model::InstanceId;
 use crate::model::Intake;
+use crate::model::Probe;
+use crate::model::Probed;
 use crate::model::Sample;
 use crate::model::Timestamp;
+use crate::model::Vitals;
 use crate::observe::Eyes;
 use crate::orchestrator;
 use crate::orchestrator::Abilities;
 use crate::orchestrator::Orchestrator;
+use crate::orchestrator::probe::Nothing;
+use crate::orchestrator::probe::Probes;
 
 use super::fleet::Alive;
 use super::fleet::Fleet;
 use super::fleet::Host;
 use super::hooked::Hooked;
 use super::hooked::Hooks;
+use super::scenario::Sickness;
 
 /// What one agent left behind.
 #[derive(Debug, Default)]
@@ -109,6 +115,8 @@ pub struct Station {
     crash: Arc<Notify>,
     /// The machine as one of a fleet of engines; `None` = the region simulates its orchestrator.
     engine: Option<(Arc<Fleet>, Arc<Host>)>,
+    /// What its probes are to find.
+    pub(super) sickness: Option<Sickness>,
     #[cfg(test)]
     pub(super) plant: Option<super::plants::Plant>,
 }
@@ -117,6 +125,7 @@ pub struct Station {
 pub(super) struct Gear {
     pub(super) autoscaling: Arc<dyn AutoScaling>,
     pub(super) orchestrator: Arc<dyn Orchestrator>,
+    pub(super) probes: Arc<dyn Probes>,
     pub(super) journal: Box<dyn Journal>,
     pub(super) audit: Box<dyn Audit>,
     pub(super) policy: Policy,
@@ -144,6 +153,7 @@ impl Station {
             crash_at_call,
             crash,
             engine,
+            sickness: None,
             #[cfg(test)]
             plant: None,
         }
@@ -183,14 +193,18 @@ impl Station {
             let orchestrator: Arc<dyn Orchestrator> =
                 Arc::new(Overheard { orchestrator: inner, sim: self.sim.clone(), record: self.record.clone(), host });
             let audit: Box<dyn Audit> = Box::new(Memory { record: self.record.clone() });
-            let gear = Gear { autoscaling, orchestrator, journal, audit, policy };
+            let probes: Arc<dyn Probes> = match &self.sickness {
+                Some(sickness) => Arc::new(Probing { sim: self.sim.clone(), id: self.id.clone(), sickness: sickness.clone() }),
+                None => Arc::new(Nothing),
+            };
+            let gear = Gear { autoscaling, orchestrator, probes, journal, audit, policy };
             #[cfg(test)]
             let gear = super::plants::plant(self.plant, gear);
-            let Gear { autoscaling, orchestrator, journal, audit, policy } = gear;
+            let Gear { autoscaling, orchestrator, probes, journal, audit, policy } = gear;
             policy_out.send_replace(policy);
             let parts = Parts {
                 identity,
-                eyes: Eyes { autoscaling: autoscaling.clone(), metadata, orchestrator: orchestrator.clone(), tasks: None },
+                eyes: Eyes { autoscaling: autoscaling.clone(), metadata, orchestrator: orchestrator.clone(), tasks: None, probes },
                 hands: Hands { autoscaling, orchestrator, tasks: None },
                 clock: self.clock.clone(),
                 journal,
@@ -266,6 +280,37 @@ impl Journal for Memory {
 impl Audit for Memory {
     fn write(&mut self, event: &Event) {
         open(&self.record).audit.push(event.clone());
+    }
+}
+
+/// What a probe that hangs takes.
+const PROBE_WITHIN: Duration = Duration::from_secs(3);
+
+/// Probes of a simulated orchestrator, and of a store that is said to be down at times.
+struct Probing {
+    sim: Sim,
+    id: InstanceId,
+    sickness: Sickness,
+}
+
+#[async_trait]
+impl Probes for Probing {
+    async fn probe(&self, probe: Probe) -> Probed {
+        let (now, runs, answers) = self.sim.with(|r| (r.now(), r.orchestrator_runs(&self.id), r.answers(&self.id)));
+        match probe {
+            Probe::Store if self.sickness.store_answers(now) => Probed::Passed,
+            Probe::Store => Probed::Absent { why: "connection refused".to_owned() },
+            Probe::Liveness | Probe::Readiness if !runs => Probed::Absent { why: "connection refused".to_owned() },
+            Probe::Liveness | Probe::Readiness if answers => Probed::Passed,
+            Probe::Liveness | Probe::Readiness => {
+                tokio::time::sleep(PROBE_WITHIN).await;
+                Probed::Silent { why: format!("no answer within {} s", PROBE_WITHIN.as_secs()) }
+            }
+        }
+    }
+
+    async fn vitals(&self) -> Vitals {
+        Vitals::default()
     }
 }
 

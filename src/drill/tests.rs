@@ -93,8 +93,40 @@ fn storms_break_nothing() {
 }
 
 #[test]
+fn what_hangs_by_itself_is_restarted_and_nobody_else() {
+    let mut all = Figures::default();
+    for seed in 0..6 {
+        let report = run_alone(Scenario::SickOrchestrator, seed, None).unwrap();
+        assert_pass(&report);
+        all.add(report.figures);
+    }
+    assert!(all.restarts >= 6 && all.restarts_at_once == 1, "{all:?}");
+}
+
+#[test]
+fn a_cause_that_all_share_makes_no_storm_of_restarts_and_replaces_nobody() {
+    let mut all = Figures::default();
+    for seed in 0..6 {
+        let report = run_alone(Scenario::SickFleet, seed, None).unwrap();
+        assert_pass(&report);
+        all.add(report.figures);
+    }
+    assert!(all.restarts > 0 && all.restarts_at_once == 1 && all.heal_held.contains_key("heal_fleet_sick"), "{all:?}");
+}
+
+#[test]
+fn a_store_that_does_not_answer_restarts_nobody() {
+    for seed in 0..6 {
+        let report = run_alone(Scenario::SickStore, seed, None).unwrap();
+        assert_pass(&report);
+        assert_eq!(report.figures.restarts, 0);
+        assert!(report.figures.heal_held.contains_key("heal_store_down"), "{:?}", report.figures);
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_play() {
-    for scenario in [Scenario::Storm, Scenario::Crash, Scenario::Redeploy] {
+    for scenario in [Scenario::SickFleet, Scenario::Storm, Scenario::Crash, Scenario::Redeploy] {
         let play = || run_alone(scenario, 3, None).unwrap();
         assert_eq!(play(), play());
     }
@@ -199,6 +231,15 @@ fn is_taken_back(play: &scenario::Play) -> bool {
     dies_at_it(play) && play.oncall.then == scenario::Then::Undo
 }
 
+/// All hang, and agents can see that.
+fn is_seen_by_all(play: &scenario::Play) -> bool {
+    play.sickness.as_ref().is_some_and(|sickness| sickness.shared.is_some())
+}
+
+fn is_seen_by_nobody(play: &scenario::Play) -> bool {
+    !is_seen_by_all(play)
+}
+
 fn anything(_: &scenario::Play) -> bool {
     true
 }
@@ -248,4 +289,9 @@ caught! {
     a_rollback_that_sees_what_it_wants_to_see_is_caught: SeesWhatItWants in Rollback where anything, by ["S13"];
     launching_all_beside_the_canary_is_caught: AllAtOnce in Rollback where has_canary, by ["S13"];
     starting_twice_is_caught: StartsTwice in Redeploy where anything, by ["E7"];
+    restarting_all_at_once_is_caught: RestartsAtOnce in SickFleet where is_seen_by_nobody, by ["H1"];
+    restarting_for_ever_is_caught: RestartsForEver in SickFleet where is_seen_by_nobody, by ["H2"];
+    restarting_for_a_store_that_is_down_is_caught: StoreUnseen in SickStore where anything, by ["H3"];
+    restarting_for_a_cause_that_all_share_is_caught: SiblingsUnseen in SickFleet where is_seen_by_all, by ["H3"];
+    leaving_a_sick_orchestrator_alone_is_caught: NeverHeals in SickOrchestrator where anything, by ["H4"];
 }

@@ -7,6 +7,7 @@
 
 mod agents;
 mod engine;
+mod heal;
 mod ledger;
 mod rollback;
 mod undo;
@@ -75,6 +76,12 @@ pub struct Figures {
     pub lost_jobs: usize,
     /// Machines that fell, of themselves.
     pub machines_fallen: usize,
+    /// Restarts of orchestrators by their agents.
+    pub restarts: usize,
+    /// Most of one group that were under way at once.
+    pub restarts_at_once: usize,
+    /// How often healing held, by code.
+    pub heal_held: BTreeMap<&'static str, usize>,
     /// Agents that held at the end, by code.
     pub held: BTreeMap<&'static str, usize>,
     /// How the rollback ended.
@@ -141,6 +148,14 @@ pub fn judge(play: &Play, after: &Aftermath) -> (Vec<Invariant>, Figures) {
             verdict("S16", "whom a rollback protected from scale-in is so no more when it has ended, or was undone", judge.s16()),
             verdict("L3", "a drain that was called off takes work again", judge.l3()),
             verdict("L6", "a rollback ends done, or refused with nothing changed", judge.l6()),
+        ]);
+    }
+    if play.sickness.is_some() {
+        invariants.extend([
+            verdict("H1", "orchestrators of a group are restarted within its budget", judge.h1()),
+            verdict("H2", "no orchestrator is restarted more often than its own budget allows", judge.h2()),
+            verdict("H3", "nobody is replaced, nor restarted, for a cause that all share", judge.h3()),
+            verdict("H4", "what hangs by itself is restarted in its turn", judge.h4()),
         ]);
     }
     if let Some(engines) = &judge.engines {
@@ -226,6 +241,9 @@ impl Judge<'_> {
             calls,
             longest_drain_s: self.longest_drain().as_secs(),
             agent_crashes: self.after.stations.values().map(|s| open(&s.record).crashes).sum(),
+            restarts: self.restarts().values().map(Vec::len).sum(),
+            restarts_at_once: self.restarts_at_once(),
+            heal_held: self.heal_held(),
             held,
             rollback: self.after.rollback.as_ref().map(|r| match &r.outcome {
                 Some(outcome) => format!("exit {} after {} starts", outcome.exit_code(), r.starts),

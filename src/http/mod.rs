@@ -1,4 +1,4 @@
-//! How the agent is asked: `/health` and `/status` on a loopback port, these and `/drain` and `/undrain` on a unix socket, `/health` and, with a
+//! How the agent is asked: `/health` and `/status` on a loopback port, these and `/drain`, `/undrain`, `/heal/off` and `/heal/on` on a unix socket, `/health` and, with a
 //! token, `/status` on a port for other machines; and on all of them the [`api`] of the embedded engine, where there is one.
 //!
 //! What must stay true: nobody orders a drain over TCP; on the socket its mode says who may, and the kernel, not the caller, says who did. What others

@@ -67,7 +67,8 @@ pub(super) fn network(surface: Surface) -> Router {
 
 /// For the unix socket.
 pub(super) fn all(surface: Surface) -> Router {
-    let routes = Router::new().route("/drain", post(drain)).route("/undrain", post(undrain));
+    let orders = Router::new().route("/drain", post(drain)).route("/undrain", post(undrain));
+    let routes = orders.route("/heal/off", post(heal_off)).route("/heal/on", post(heal_on));
     bounded(routes.merge(common())).fallback(over_the_socket).with_state(surface)
 }
 
@@ -104,7 +105,8 @@ async fn engine(surface: Surface, door: Door, mut request: Request) -> Response 
 }
 
 fn no_orders() -> Router<Surface> {
-    Router::new().route("/drain", post(only_on_the_socket)).route("/undrain", post(only_on_the_socket))
+    let drains = Router::new().route("/drain", post(only_on_the_socket)).route("/undrain", post(only_on_the_socket));
+    drains.route("/heal/off", post(only_on_the_socket)).route("/heal/on", post(only_on_the_socket))
 }
 
 fn common() -> Router<Surface> {
@@ -163,6 +165,17 @@ async fn drain(State(surface): State<Surface>, ConnectInfo(peer): ConnectInfo<Pe
 
 async fn undrain(State(surface): State<Surface>, ConnectInfo(peer): ConnectInfo<Peer>) -> Response {
     ask(surface, |by| Command::Undrain { by }, peer).await
+}
+
+async fn heal_off(State(surface): State<Surface>, ConnectInfo(peer): ConnectInfo<Peer>, body: Bytes) -> Response {
+    match serde_json::from_slice::<views::HealOff>(&body) {
+        Ok(asked) => ask(surface, |by| Command::HealOff { by, for_ms: asked.for_ms }, peer).await,
+        Err(e) => problem(StatusCode::BAD_REQUEST, "bad_request", &format!("the body does not say for how long: {e}")),
+    }
+}
+
+async fn heal_on(State(surface): State<Surface>, ConnectInfo(peer): ConnectInfo<Peer>) -> Response {
+    ask(surface, |by| Command::HealOn { by }, peer).await
 }
 
 async fn ask(surface: Surface, command: impl FnOnce(String) -> Command, peer: Peer) -> Response {

@@ -114,7 +114,7 @@ async fn tcp_answers_questions_and_takes_no_orders() {
         status.send_replace(ready());
         let (code, view) = get(&client, &format!("{base}/health")).await;
         assert_eq!((code, view), (200, json!({ "ready": true, "why": null })));
-        for order in ["drain", "undrain"] {
+        for order in ["drain", "undrain", "heal/off", "heal/on"] {
             let (code, view) = post(&client, &format!("{base}/{order}"), "{}").await;
             assert_eq!((code, &view["code"]), (403, &json!("wrong_door")));
         }

@@ -5,6 +5,8 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::decide;
+use crate::decide::heal::HealStatus;
+use crate::decide::heal::Level;
 use crate::model::Activity;
 use crate::model::Intake;
 use crate::orchestrator::supervised::Report;
@@ -33,6 +35,9 @@ pub struct Status {
     pub intake: Option<Intake>,
     /// What the decision rests on.
     pub evidence: Vec<String>,
+    /// Healing: level, evidence, last decisions, what is next; absent until the agent's loop runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heal: Option<Heal>,
     /// Whether the agent has seen its instance, group and orchestrator.
     pub ready: bool,
     /// The orchestrator's process, where the agent looks after it.
@@ -90,6 +95,56 @@ pub struct Held {
     pub runbook: String,
 }
 
+/// Healing: what it found, did and will do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heal {
+    /// `off`, `observe`, `restart` or `replace`, by the configuration.
+    pub level: Level,
+    /// Who switched it off, and until when.
+    pub off: Option<String>,
+    /// One word: `off`, `unproven`, `well`, `watch`, `rest`, `would`, `wait`, `read`, `hold`, `restarting`, `replacing`.
+    pub state: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// What it comes to, and what happens next.
+    pub next: Option<String>,
+    /// Why it holds.
+    pub held: Option<Held>,
+    /// What it rests on.
+    pub evidence: Vec<String>,
+    /// The last decisions, oldest first.
+    pub decisions: Vec<Decision>,
+    /// Restarts within `heal.window`.
+    pub restarts: usize,
+    /// How many there may be.
+    pub restarts_most: u32,
+}
+
+/// A decision of healing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// When, RFC 3339.
+    pub at: String,
+    /// One word, such as `restart`, `restarted`, `replace`, `hold`, `rest`, `would`, `well`, `off`, `on`.
+    pub what: String,
+    /// Why.
+    pub why: String,
+}
+
+/// `POST /heal/off`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealOff {
+    /// For how long, in milliseconds.
+    pub for_ms: u64,
+}
+
+impl Held {
+    fn of(code: String) -> Self {
+        Self { runbook: format!("runbooks/{code}.md"), code }
+    }
+}
+
 /// `GET /health`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
@@ -127,10 +182,11 @@ impl From<decide::Status> for Status {
             since: status.since.to_string(),
             reason: status.reason,
             waits_for: status.waits_for,
-            held: status.held.map(|code| Held { runbook: format!("runbooks/{code}.md"), code }),
+            held: status.held.map(Held::of),
             activity: status.activity,
             intake: status.intake,
             evidence: status.evidence,
+            heal: status.heal.map(Heal::from),
             ready: status.ready,
             process: None,
         }
@@ -162,6 +218,24 @@ impl From<Report> for Process {
             dropped_lines: report.dropped_lines,
             note: report.note,
             runbook: runbook.map(str::to_owned),
+        }
+    }
+}
+
+impl From<HealStatus> for Heal {
+    fn from(heal: HealStatus) -> Self {
+        let decisions = heal.decisions.into_iter().map(|d| Decision { at: d.at.to_string(), what: d.what, why: d.why });
+        Self {
+            level: heal.level,
+            off: heal.off,
+            state: heal.state,
+            since: heal.since.to_string(),
+            next: heal.next,
+            held: heal.held.map(Held::of),
+            evidence: heal.evidence,
+            decisions: decisions.collect(),
+            restarts: heal.restarts,
+            restarts_most: heal.restarts_most,
         }
     }
 }

@@ -63,7 +63,7 @@ impl Region {
     /// Asks the orchestrator on an instance. A query string is ignored.
     pub fn orchestrator_http(&mut self, id: &InstanceId, method: &str, path: &str, body: &str) -> OrchestratorReply {
         let Some(d) = self.listening(id) else { return OrchestratorReply::Refused };
-        if self.now < d.hung_until {
+        if d.is_hung(self.now) {
             return OrchestratorReply::Hang;
         }
         let path = path.split('?').next().unwrap_or(path);
@@ -100,7 +100,7 @@ impl Region {
         else {
             return Look::Refused;
         };
-        if self.now < d.hung_until {
+        if d.is_hung(self.now) {
             return Look::Hang;
         }
         let as_of = match d.lie(endpoint, self.now) {
@@ -123,7 +123,7 @@ impl Region {
 
     /// What the intake switch reads back as; `None` = it cannot be read.
     pub fn read_intake(&self, id: &InstanceId) -> Option<bool> {
-        let d = self.listening(id).filter(|d| self.now >= d.hung_until)?;
+        let d = self.listening(id).filter(|d| !d.is_hung(self.now))?;
         match d.behaviour.switch {
             Switch::Refuses => None,
             Switch::Lies => Some(d.told),
@@ -138,7 +138,7 @@ impl Region {
 
     /// Its process runs and is not hung.
     pub fn answers(&self, id: &InstanceId) -> bool {
-        self.listening(id).is_some_and(|d| self.now >= d.hung_until)
+        self.listening(id).is_some_and(|d| !d.is_hung(self.now))
     }
 
     fn listening(&self, id: &InstanceId) -> Option<&Daemon> {

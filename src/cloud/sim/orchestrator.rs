@@ -33,7 +33,9 @@ pub(super) struct Daemon {
     pub(super) generation: u32,
     /// Start of the process; `None` = none runs.
     pub(super) started: Option<SimTime>,
-    pub(super) hung_until: SimTime,
+    hung_until: SimTime,
+    /// Hangs until its process ends.
+    deadlocked: bool,
     pub(super) open: bool,
     /// What it was last told; what a lying switch reads back.
     pub(super) told: bool,
@@ -61,6 +63,7 @@ impl Daemon {
             generation: 0,
             started: None,
             hung_until: SimTime::ZERO,
+            deadlocked: false,
             open: true,
             told: true,
             closed_since: None,
@@ -82,12 +85,17 @@ impl Daemon {
         self.slots.iter().filter(shown).map(|s| s.execution).collect()
     }
 
+    /// It answers nothing.
+    pub(super) fn is_hung(&self, now: SimTime) -> bool {
+        self.deadlocked || now < self.hung_until
+    }
+
     fn takes_work(&self, now: SimTime) -> bool {
         self.started.is_some()
             && self.open
             && !self.stopping
             && self.behaviour.works == Works::Yes
-            && now >= self.hung_until
+            && !self.is_hung(now)
             && self.running().len() < self.behaviour.slots
     }
 
@@ -243,7 +251,7 @@ impl Region {
             return;
         }
         d.started = Some(now);
-        d.stopping = false;
+        (d.stopping, d.deadlocked) = (false, false);
         if generation > 0 && d.behaviour.switch != Switch::Obeys {
             (d.open, d.told, d.closed_since) = (true, true, None);
         }
@@ -307,6 +315,13 @@ impl Region {
         }
     }
 
+    /// It answers nothing until its process ends; its work goes on.
+    pub fn deadlock_orchestrator(&mut self, id: &InstanceId) {
+        if let Some(d) = self.instances.get_mut(id).and_then(|i| i.daemon.as_mut()) {
+            d.deadlocked = true;
+        }
+    }
+
     /// It lies for this long.
     pub fn lie(&mut self, id: &InstanceId, lie: Lie, endpoint: Option<Endpoint>, how_long: Duration) {
         let (now, until) = (self.now, self.now + how_long);
@@ -359,10 +374,21 @@ impl Region {
 
     pub(super) fn stop_grace_over(&mut self, id: &InstanceId, generation: u32) {
         let stopping = self.instances.get(id).and_then(|i| i.daemon.as_ref()).is_some_and(|d| d.stopping && d.generation == generation);
-        if stopping {
-            self.cut_off(id, RunEnd::Lost);
-            self.halt(id);
+        if !stopping {
+            return;
         }
+        let hung = self.instances.get(id).and_then(|i| i.daemon.as_ref()).is_some_and(|d| d.is_hung(self.now));
+        if hung {
+            // One that hangs is killed as a crash would, and the queue delivers its work again.
+            let redelivery = self.instances.get(id).and_then(|i| i.daemon.as_ref()).map(|d| d.behaviour.redelivery);
+            for execution in self.cut_off(id, RunEnd::Interrupted) {
+                let delay = redelivery.map(|span| span.draw(&mut self.rng)).unwrap_or_default();
+                self.after(delay, Event::Redeliver(execution));
+            }
+        } else {
+            self.cut_off(id, RunEnd::Lost);
+        }
+        self.halt(id);
     }
 
     fn halt(&mut self, id: &InstanceId) {

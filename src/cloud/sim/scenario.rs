@@ -99,6 +99,12 @@ impl Region {
                 let how_long = r#for.draw(&mut self.rng);
                 self.on(on, |r, id| r.hang_orchestrator(id, how_long));
             }
+            Incident::Deadlock(on) => self.on(on, Self::deadlock_orchestrator),
+            Incident::Mark { on, health } => self.on(on, |r, id| {
+                if let Some(i) = r.instance_mut(id) {
+                    i.health = health.clone();
+                }
+            }),
             Incident::Lie { on, lie, endpoint, r#for } => {
                 let how_long = r#for.draw(&mut self.rng);
                 self.on(on, |r, id| r.lie(id, *lie, *endpoint, how_long));

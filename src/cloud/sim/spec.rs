@@ -17,6 +17,7 @@ use super::trouble::Trouble;
 use super::undocumented::Undocumented;
 use crate::model::HealthCheckType;
 use crate::model::HookResult;
+use crate::model::InstanceHealth;
 use crate::model::InstanceId;
 use crate::model::Process;
 
@@ -459,6 +460,15 @@ pub enum Incident {
         on: Pick,
         /// How long.
         r#for: Span,
+    },
+    /// It answers nothing until its process ends; its work goes on.
+    Deadlock(Pick),
+    /// Somebody, or a check, marks an instance for Auto Scaling.
+    Mark {
+        /// Where.
+        on: Pick,
+        /// As what.
+        health: InstanceHealth,
     },
     /// It lies for a while.
     Lie {

@@ -265,6 +265,7 @@ impl Judge<'_> {
                     | What::Outcome { .. }
                     | What::Asked { .. }
                     | What::Notices(_)
+                    | What::Heal(_)
                     | What::Stopped => {}
                 }
             }
@@ -286,7 +287,7 @@ impl Judge<'_> {
             let told = record.audit[i..].iter().any(|later| match &later.what {
                 What::Outcome { key: of, .. } => of == key,
                 What::Started { .. } => true,
-                What::Phase { .. } | What::Deed { .. } | What::Notices(_) | What::Asked { .. } | What::Stopped => false,
+                What::Phase { .. } | What::Deed { .. } | What::Notices(_) | What::Heal(_) | What::Asked { .. } | What::Stopped => false,
             });
             let lives = record.audit.iter().filter(|e| matches!(e.what, What::Started { .. })).count();
             let broke_off = usize::try_from(record.crashes).is_ok_and(|crashes| crashes >= lives);
@@ -477,6 +478,12 @@ fn rounds(mut members: usize, percent: u8) -> u32 {
 fn last_hold(record: &Record) -> Option<String> {
     record.audit.iter().rev().find_map(|event| match &event.what {
         What::Phase { held, .. } => held.clone(),
-        What::Started { .. } | What::Deed { .. } | What::Outcome { .. } | What::Notices(_) | What::Asked { .. } | What::Stopped => None,
+        What::Started { .. }
+        | What::Deed { .. }
+        | What::Outcome { .. }
+        | What::Notices(_)
+        | What::Heal(_)
+        | What::Asked { .. }
+        | What::Stopped => None,
     })
 }

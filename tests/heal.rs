@@ -1,0 +1,96 @@
+//! Healing as a process: an agent whose liveness probe fails restarts its orchestrator by the configured commands, once, and says so; and its off switch.
+//!
+//! The orchestrator is a file: it lives as long as that is there. Every wait is a poll with a deadline.
+
+#[path = "fleet/process.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod process;
+#[path = "fleet/sim.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod sim;
+
+use std::path::Path;
+use std::time::Duration;
+
+use process::Agent;
+use process::bellrock;
+use process::until;
+use serde_json::Value;
+use serde_json::json;
+use sim::Sim;
+
+const SOON: Duration = Duration::from_secs(60);
+const GROUP: &str = "shop-main-v001";
+
+/// Its orchestrator works as long as `alive` is there; what was done to it is a line each in `done`.
+fn config(url: &str, dir: &Path) -> String {
+    let (alive, done) = (dir.join("alive"), dir.join("done"));
+    let (alive, done) = (alive.display(), done.display());
+    format!(
+        "[orchestrator]\nkind = \"endpoint\"\nurl = \"{url}\"\n\
+         [orchestrator.activity]\nsources = [\"metrics\"]\nevery = \"1s\"\nevery_idle = \"1s\"\nsample_max_age = \"1s\"\n\
+         [orchestrator.activity.metrics]\nurl = \"{url}/metrics\"\nseries = 'threadpool_activeCount{{id=\"messageHandlerPool\"}}'\n\
+         [orchestrator.stop]\ncommand = [\"/bin/sh\", \"-c\", \"rm -f {alive}; echo stop >> {done}\"]\n\
+         [orchestrator.start]\ncommand = [\"/bin/sh\", \"-c\", \"touch {alive}; echo start >> {done}\"]\n\
+         [heal]\nstop_grace = \"5s\"\nturn = \"35s\"\nstart_grace = \"2s\"\nbackoff = \"1s\"\n\
+         [heal.liveness]\nrun = [\"/usr/bin/test\", \"-e\", \"{alive}\"]\nevery = \"1s\"\ntimeout = \"1s\"\nfailures = 2\n"
+    )
+}
+
+async fn heal(agent: &mut Agent, wanted: &str) -> Value {
+    until(&format!("healing to be {wanted}"), SOON, async || {
+        assert!(!agent.has_ended(), "the agent ended:\n{}", agent.tail());
+        agent.status().await.filter(|status| status["heal"]["state"] == wanted).map(|status| status["heal"].clone())
+    })
+    .await
+}
+
+/// `bellrock heal …` on this host; its answer, or null when it failed.
+async fn order(dir: &Path, id: &str, args: &[&str]) -> Value {
+    let socket = dir.join(id).join("sock").display().to_string();
+    let mut all = vec!["heal"];
+    all.extend(args);
+    all.extend(["--socket", &socket, "--output", "json"]);
+    let done = bellrock(&all, &[]).output().await.expect("the program that was built for this test");
+    serde_json::from_slice(&done.stdout).unwrap_or(Value::Null)
+}
+
+#[tokio::test]
+async fn an_orchestrator_that_fails_its_probe_is_restarted_once_and_not_while_healing_is_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let done = || std::fs::read_to_string(dir.path().join("done")).unwrap_or_default();
+    let alive = dir.path().join("alive");
+    std::fs::write(&alive, "").unwrap();
+    let group = json!({"name": GROUP, "min": 0, "max": 3, "desired": 1, "template": "shop", "settled": true});
+    let region = json!({"templates": [{"name": "shop", "versions": [{}]}], "groups": [group]});
+    let sim = Sim::start(dir.path(), &region, 1).await;
+    let instance = sim.instances(GROUP).await.remove(0);
+    let text = |key: &str| instance[key].as_str().expect("text").to_owned();
+    let env = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", text("metadata")), ("AWS_ENDPOINT_URL", sim.endpoint.clone())];
+    let mut agent = Agent::start(&text("id"), dir.path(), &config(&text("orchestrator"), dir.path()), &env);
+    heal(&mut agent, "well").await;
+
+    let off = order(dir.path(), &text("id"), &["off", "--for", "1h"]).await;
+    assert!(off["off"].as_str().is_some_and(|by| by.contains("until")), "{off}");
+    std::fs::remove_file(&alive).unwrap();
+    let rests = heal(&mut agent, "rest").await;
+    assert!(rests["next"].as_str().is_some_and(|next| next.contains("liveness") && next.contains("switched healing off")), "{rests}");
+    // The switch outlives the agent.
+    agent.kill("working").await;
+    agent.restart();
+    heal(&mut agent, "rest").await;
+    assert_eq!(done(), "");
+
+    let on = order(dir.path(), &text("id"), &["on"]).await;
+    assert_eq!(on["off"], Value::Null, "{on}");
+    let well = heal(&mut agent, "well").await;
+    assert_eq!(done(), "stop\nstart\n");
+    assert_eq!((&well["restarts"], &well["restarts_most"]), (&json!(1), &json!(3)));
+    let told: Vec<&str> = well["decisions"].as_array().unwrap().iter().filter_map(|d| d["what"].as_str()).collect();
+    assert!(told.ends_with(&["on", "restart", "restarted", "well"]), "{told:?}");
+    assert_eq!(agent.deeds("restart the orchestrator"), 1);
+    let audit = agent.audit();
+    let healed: Vec<&str> = audit.iter().filter(|line| line["event"] == "heal").filter_map(|line| line["what"].as_str()).collect();
+    assert!(healed.contains(&"restart") && healed.contains(&"off"), "{healed:?}");
+    println!("restarted once; decisions: {told:?}");
+}
