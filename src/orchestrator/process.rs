@@ -18,7 +18,8 @@
 //!
 //! How it fails:
 //! * A keeper that is killed alone leaves the command running, with its output in the pipe (64 KiB, then it waits): the agent hears of it at once and
-//!   starts a keeper that takes it up. Only the exit status is lost then: the command is no child of the new one.
+//!   starts a keeper that takes it up. The exit status is lost then, since the command is no child of the new one, and lines that the dead one had read
+//!   and not yet written.
 //! * A command that goes to the background (exit code 0, and a process left outside its process group) is followed there: the oldest that is left counts
 //!   as the command. Whatever else outlives the command is ended with it.
 //! * A keeper without room for its record starts nothing.

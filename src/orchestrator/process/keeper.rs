@@ -64,8 +64,12 @@ pub async fn run(at: &Path) -> io::Result<()> {
     let (dropped_before, recorded_at) = (run.dropped_lines, clock.now().mono);
     let mut keeper =
         Keeper { at: at.to_owned(), order, kin, run, clock, children, terminate, output, dropped_before, is_recorded: false, recorded_at };
-    // Without a record nobody would know of what is begun.
-    folder::write(at, record::RUN, &keeper.run)?;
+    match folder::write(at, record::RUN, &keeper.run) {
+        // What lives is on record, and its output has to be read; the record is tried again.
+        Err(_) if keeper.order.take_up => {}
+        // Without a record nobody would know of what is begun.
+        written => written?,
+    }
     keeper.live().await?;
     keeper.leave().await
 }

@@ -32,7 +32,8 @@ pub(super) fn look(at: &Path, boot: &str) -> io::Result<Seen> {
     let run = folder::read::<Run>(at, record::RUN)?;
     let main = run.as_ref().and_then(|run| living(run, boot));
     Ok(match (is_kept, run) {
-        (true, Some(run)) if main.is_some() && run.ended.is_none() => Seen::Kept(run),
+        // One that takes it up holds the lock before it is on record.
+        (true, Some(run)) if main.is_some() && run.ended.is_none() && is_alive(run.keeper) => Seen::Kept(run),
         // A record of the host's last life is not this keeper's.
         (true, run) => Seen::Between(run.filter(|run| run.boot == boot && is_alive(run.keeper))),
         (false, run) => match main {
