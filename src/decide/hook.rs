@@ -102,7 +102,7 @@ pub fn unread<'a>(state: &State, policy: &'a Policy) -> Option<&'a str> {
 
 impl State {
     /// A drain, or a launch, begins to be waited for.
-    pub(super) fn await_anew(&mut self) {
+    pub(super) fn begin_wait(&mut self) {
         self.wait = Wait::default();
     }
 
@@ -226,7 +226,7 @@ impl Step<'_> {
             match entry {
                 Some(LifecycleState::PendingWait) if self.state.launch == Launch::Unknown => {
                     self.state.launch = Launch::Waiting(self.now);
-                    self.state.await_anew();
+                    self.state.begin_wait();
                 }
                 None | Some(LifecycleState::Pending | LifecycleState::PendingWait) => {}
                 Some(_) => self.state.launch = Launch::Over,

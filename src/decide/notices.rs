@@ -40,12 +40,12 @@ impl Step<'_> {
         match self.state.durable.drain.as_mut() {
             None => {
                 self.start(reason, false);
-                self.state.await_anew();
+                self.state.begin_wait();
             }
             Some(drain) if !doomed && matches!(drain.progress, Progress::Draining | Progress::Stopping | Progress::Stopped) => {
                 drain.reason = reason;
                 self.touch();
-                self.state.await_anew();
+                self.state.begin_wait();
                 if let Phase::Held { .. } | Phase::Waiting { .. } | Phase::Validating = self.state.phase {
                     self.enter(Phase::Closing { orders: 0, again: self.now });
                 }
