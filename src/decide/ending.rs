@@ -43,7 +43,7 @@ const CANCEL_AGAIN: Duration = Duration::from_secs(10);
 impl Step<'_> {
     pub(super) fn terminate(&mut self) {
         if self.is_doomed() {
-            match hook::awaited(self.state, self.policy).map(str::to_owned) {
+            match hook::waited_for(self.state, self.policy).map(str::to_owned) {
                 Some(hook) => self.answer_hook(hook),
                 None => self.ending_by_itself(),
             }
@@ -58,7 +58,9 @@ impl Step<'_> {
         self.set_progress(Progress::Intent { at: self.now.wall, stopped });
         let others = self.reads().and_then(|(_, groups)| groups.iter().find(|g| Some(&g.name) == self.state.group_name.as_ref()));
         let others = others.map_or(0, |group| justify::others(self.policy, self.is_superseded(), group));
-        let decrement = !matches!(self.reason(), Some(Reason::Unhealthy { .. }));
+        // A scale-in that met protected members left more of them than are wanted: nobody comes in their place.
+        let surplus = self.state.group.as_ref().is_some_and(|(_, group)| group.capacity.desired == 0);
+        let decrement = !surplus && !matches!(self.reason(), Some(Reason::Unhealthy { .. }));
         let others = if decrement { others } else { 0 };
         self.deed(Deed::TerminateOwn { decrement, drain, lower_min, others });
         self.enter(Phase::Terminating);

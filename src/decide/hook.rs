@@ -70,7 +70,7 @@ pub enum Launch {
 }
 
 /// The hook that AWS waits for now, when it is ours to answer.
-pub fn awaited<'a>(state: &State, policy: &'a Policy) -> Option<&'a str> {
+pub fn waited_for<'a>(state: &State, policy: &'a Policy) -> Option<&'a str> {
     if state.wait.over || policy.dry_run {
         return None;
     }
@@ -91,13 +91,13 @@ pub fn watches_the_launch(state: &State, policy: &Policy) -> bool {
 
 /// When something is to be sent.
 pub fn timer(state: &State, policy: &Policy) -> Option<Duration> {
-    awaited(state, policy)?;
+    waited_for(state, policy)?;
     Some(state.wait.order.map_or(state.wait.next, |order| order.at.mono + LOST))
 }
 
 /// The name of the hook that is to be read now.
 pub fn unread<'a>(state: &State, policy: &'a Policy) -> Option<&'a str> {
-    awaited(state, policy).filter(|_| state.wait.hook.is_none() && state.group_name.is_some())
+    waited_for(state, policy).filter(|_| state.wait.hook.is_none() && state.group_name.is_some())
 }
 
 impl State {
@@ -123,7 +123,7 @@ impl State {
 
     /// What is known of the wait, for people.
     pub(super) fn explain_wait(&self, policy: &Policy, now: Moment) -> Vec<String> {
-        let Some(name) = awaited(self, policy) else { return Vec::new() };
+        let Some(name) = waited_for(self, policy) else { return Vec::new() };
         let mut said = Vec::new();
         let last = self.wait.accepted.map(|at| format!("last heartbeat accepted {} s ago", now.since(at).as_secs()));
         said.push(format!("AWS waits for the lifecycle hook {name}; {}", last.unwrap_or_else(|| "no heartbeat accepted yet".to_owned())));
@@ -152,7 +152,7 @@ impl State {
 impl Step<'_> {
     /// Sends what is due: a heartbeat, or a launch hook's answer.
     pub(super) fn keep_waiting(&mut self) {
-        let Some(name) = awaited(self.state, self.policy).map(str::to_owned) else { return };
+        let Some(name) = waited_for(self.state, self.policy).map(str::to_owned) else { return };
         if self.state.wait.order.is_some_and(|order| self.now.since(order.at) >= LOST) {
             self.state.wait.order = None;
         }
@@ -214,7 +214,7 @@ impl Step<'_> {
 
     pub(super) fn hook_read(&mut self, hook: Option<Hook>) {
         if hook.is_none() {
-            let name = awaited(self.state, self.policy).unwrap_or_default();
+            let name = waited_for(self.state, self.policy).unwrap_or_default();
             self.state.wait.fault = Some(format!("the group has no lifecycle hook {name}"));
         }
         self.state.wait.hook = hook;
@@ -232,7 +232,7 @@ impl Step<'_> {
                 Some(_) => self.state.launch = Launch::Over,
             }
         }
-        if self.state.wait.refused.is_none() || awaited(self.state, self.policy).is_none() || self.state.durable.drain.is_none() {
+        if self.state.wait.refused.is_none() || waited_for(self.state, self.policy).is_none() || self.state.durable.drain.is_none() {
             return;
         }
         self.state.wait.absent = if entry.is_none() { self.state.wait.absent + 1 } else { 0 };
@@ -277,7 +277,7 @@ impl Step<'_> {
     /// The owner's deadline can be met by leaving the instance to AWS's keeping.
     pub(super) fn may_abandon(&self) -> bool {
         let retains = self.state.group.as_ref().is_some_and(|(_, group)| group.retains_abandoned);
-        retains && awaited(self.state, self.policy).is_some()
+        retains && waited_for(self.state, self.policy).is_some()
     }
 
     /// The instance is given up by AWS with its work on it, and kept: better than to cut the work short, where the group's policy does so.

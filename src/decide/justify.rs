@@ -165,7 +165,9 @@ pub fn hold_on(group: &Group, now: Timestamp) -> Option<String> {
 }
 
 fn min_size(policy: &Policy, drain: &Drain, group: &Group, own: &InstanceId, asked: Timestamp, now: Timestamp) -> Justification {
-    if group.capacity.desired > group.capacity.min {
+    // Nothing is left to take off, and AWS would not launch another: a scale-in met members that were protected (draining.md §4.3).
+    let surplus = group.capacity.desired == 0 && matches!(drain.reason, Reason::Superseded { .. });
+    if group.capacity.desired > group.capacity.min || surplus {
         return Justification::Go;
     }
     let at = format!("desired and min are both {}", group.capacity.desired);

@@ -101,7 +101,7 @@ pub fn wanted(state: &State, policy: &Policy, kind: Kind) -> Wanted {
         }
         Kind::Cluster if cluster => fresh(describe),
         Kind::Orchestrator => match state.phase {
-            Phase::Working if hook::awaited(state, policy).is_some() => Wanted::Every(activity_every),
+            Phase::Working if hook::waited_for(state, policy).is_some() => Wanted::Every(activity_every),
             Phase::Working if policy.protect => Wanted::Every(policy.activity_every_idle.min(PROTECTING_EVERY)),
             Phase::Working => Wanted::Every(policy.activity_every_idle),
             Phase::LastLook => Wanted::Since(state.since, activity_every),

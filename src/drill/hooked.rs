@@ -29,6 +29,11 @@ pub trait Hooks: Send + Sync + 'static {
         cloud.terminate_own(own, decrement).await
     }
 
+    /// In place of a heartbeat.
+    async fn heartbeat(&self, cloud: &dyn AutoScaling, group: &GroupName, hook: &str, own: &OwnInstance) -> cloud::Result<Receipt> {
+        cloud.heartbeat(group, hook, own).await
+    }
+
     /// What a describe of groups shows.
     fn shown(&self, groups: Vec<Group>) -> Vec<Group> {
         groups
@@ -102,7 +107,7 @@ impl<H: Hooks> AutoScaling for Hooked<H> {
     }
 
     async fn heartbeat(&self, group: &GroupName, hook: &str, own: &OwnInstance) -> cloud::Result<Receipt> {
-        self.cloud.heartbeat(group, hook, own).await
+        self.hooks.heartbeat(&*self.cloud, group, hook, own).await
     }
 
     async fn complete(&self, group: &GroupName, hook: &str, own: &OwnInstance, result: HookResult) -> cloud::Result<Receipt> {

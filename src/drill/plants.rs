@@ -19,6 +19,7 @@ use super::station::open;
 use crate::cloud;
 use crate::cloud::AutoScaling;
 use crate::cloud::OwnInstance;
+use crate::cloud::Receipt;
 use crate::cloud::Resize;
 use crate::cloud::ScalingActivity;
 use crate::decide::Durable;
@@ -29,7 +30,9 @@ use crate::journal::Journal;
 use crate::journal::What;
 use crate::model::Activity;
 use crate::model::Group;
+use crate::model::GroupName;
 use crate::model::HOLD_TAG;
+use crate::model::HookResult;
 use crate::model::InstanceHealth;
 use crate::model::InstanceId;
 use crate::model::Intake;
@@ -91,6 +94,12 @@ pub enum Plant {
     NoOutcomes,
     /// Turns are many times longer than reads are stale.
     LongTurns,
+    /// Heartbeats of a lifecycle hook are said to be accepted, and never sent.
+    NoHeartbeats,
+    /// A lifecycle hook is answered when it is to be kept waiting.
+    AnswersAtOnce,
+    /// A protection from scale-in is said to be taken off, and never is.
+    StaysProtected,
     /// An effect is begun before the write that tells of it has reached the store.
     BeginsEarly,
     /// A write that was refused since somebody else owns the execution is taken for done.
@@ -156,6 +165,9 @@ pub fn plant(plant: Option<Plant>, gear: Gear) -> Gear {
         | Plant::HoldUnseen
         | Plant::AlwaysDisabled
         | Plant::WritesDesired
+        | Plant::NoHeartbeats
+        | Plant::AnswersAtOnce
+        | Plant::StaysProtected
         | Plant::BeginsEarly
         | Plant::FenceIgnored
         | Plant::JobsAgain
@@ -438,6 +450,18 @@ impl Hooks for BadCloud {
             }
         }
         groups
+    }
+
+    async fn heartbeat(&self, cloud: &dyn AutoScaling, group: &GroupName, hook: &str, own: &OwnInstance) -> cloud::Result<Receipt> {
+        match self.0 {
+            Plant::NoHeartbeats => Ok(Receipt::default()),
+            Plant::AnswersAtOnce => cloud.complete(group, hook, own, HookResult::Continue).await,
+            _ => cloud.heartbeat(group, hook, own).await,
+        }
+    }
+
+    fn protected(&self, instances: &[InstanceId], protected: bool) -> Vec<InstanceId> {
+        if self.0 == Plant::StaysProtected && !protected { Vec::new() } else { instances.to_vec() }
     }
 
     fn sent(&self, change: Resize) -> Resize {

@@ -1,5 +1,6 @@
 //! What a drill plays: a small region, a script of what people and fate do to it, and the policy of its agents. All drawn from the seed.
 
+mod heed;
 mod sick;
 
 use std::time::Duration;
@@ -55,11 +56,19 @@ pub enum Scenario {
     SickFleet,
     /// The store does not answer, and so no orchestrator does.
     SickStore,
+    /// AWS takes spot instances back; a redeploy follows, here and in those below.
+    Spot,
+    /// A policy scales a busy group in.
+    ScaleIn,
+    /// An instance refresh of a busy group.
+    Refresh,
+    /// All machines of a zone die at once.
+    AzOutage,
 }
 
 impl Scenario {
     /// All of them, with what they show.
-    pub const ALL: [(Scenario, &'static str); 7] = [
+    pub const ALL: [(Scenario, &'static str); 11] = [
         (Scenario::Redeploy, "v023 is replaced by v024 under load; the old instances hand their work on, or run dry, and leave"),
         (Scenario::Crash, "a redeploy while machines and agents fall with work on them, at any instant; others go on with it"),
         (Scenario::Rollback, "v024 goes bad while v023 is half drained; on-call rolls back"),
@@ -67,6 +76,10 @@ impl Scenario {
         (Scenario::SickOrchestrator, "orchestrators hang one by one; each is restarted in its turn, within the budget"),
         (Scenario::SickFleet, "all orchestrators hang for one cause; nobody is replaced, and there is no storm of restarts"),
         (Scenario::SickStore, "the store does not answer, and so no orchestrator does; nobody is restarted"),
+        (Scenario::Spot, "AWS takes spot instances back with two minutes' notice; they take no more work, and others go on with it"),
+        (Scenario::ScaleIn, "a policy scales a busy group in; AWS is kept waiting until whom it picked has run dry"),
+        (Scenario::Refresh, "an instance refresh replaces a busy group one by one, each when it has run dry"),
+        (Scenario::AzOutage, "all machines of a zone die at once; others go on with their work"),
     ];
 
     /// Its name on the command line.
@@ -79,6 +92,10 @@ impl Scenario {
             Self::SickOrchestrator => "sick-orchestrator",
             Self::SickFleet => "sick-fleet",
             Self::SickStore => "sick-store",
+            Self::Spot => "spot",
+            Self::ScaleIn => "scale-in",
+            Self::Refresh => "refresh",
+            Self::AzOutage => "az-outage",
         }
     }
 
@@ -135,8 +152,8 @@ impl Scenario {
     /// On which orchestrators it can be played; the first is the one it is for.
     pub fn orchestrators(self) -> &'static [Runs] {
         match self {
-            Self::Redeploy => &[Runs::Embedded, Runs::Endpoint],
-            Self::Crash => &[Runs::Embedded],
+            Self::Redeploy | Self::Spot | Self::ScaleIn | Self::Refresh => &[Runs::Embedded, Runs::Endpoint],
+            Self::Crash | Self::AzOutage => &[Runs::Embedded],
             Self::Rollback | Self::Storm | Self::SickOrchestrator | Self::SickFleet | Self::SickStore => &[Runs::Endpoint],
         }
     }
@@ -251,14 +268,21 @@ pub fn play(piece: impl Into<Piece>, seed: u64) -> Play {
     if orchestrator == Runs::Embedded {
         embed(&mut play);
     }
+    if scenario != Scenario::Crash && play.engines.is_some() {
+        play.engines = Some(script::redeploy(&mut rng));
+    }
     match scenario {
-        Scenario::Redeploy => play.engines = play.engines.map(|_| script::redeploy(&mut rng)),
+        Scenario::Redeploy => {}
         Scenario::Crash => play.engines = Some(script::crash(&mut rng)),
         Scenario::Rollback => bad_night(&mut play, &mut rng),
         Scenario::Storm => storm(&mut play, &mut rng),
         Scenario::SickOrchestrator => sick::orchestrator(&mut play, &mut rng),
         Scenario::SickFleet => sick::fleet(&mut play, &mut rng),
         Scenario::SickStore => sick::store(&mut play, &mut rng),
+        Scenario::Spot => heed::spot(&mut play, &mut rng),
+        Scenario::ScaleIn => heed::scale_in(&mut play, &mut rng),
+        Scenario::Refresh => heed::refresh(&mut play, &mut rng),
+        Scenario::AzOutage => heed::az_outage(&mut play, &mut rng),
     }
     play
 }

@@ -125,6 +125,24 @@ fn a_store_that_does_not_answer_restarts_nobody() {
 }
 
 #[test]
+fn what_aws_ends_is_drained_before_and_taken_over_after() {
+    let mut all = std::collections::BTreeMap::<_, Figures>::new();
+    for (scenario, seed) in
+        [Scenario::Spot, Scenario::ScaleIn, Scenario::Refresh, Scenario::AzOutage].into_iter().flat_map(|s| (0..5).map(move |n| (s, n)))
+    {
+        for runs in scenario.orchestrators() {
+            let report = run_alone(Piece::on(scenario, *runs).unwrap(), seed, None).unwrap();
+            assert_pass(&report);
+            all.entry((scenario.name(), runs.name())).or_default().add(report.figures);
+        }
+    }
+    let calls = |name: &str, action: &str| all[&(name, "endpoint")].calls.get(action).copied().unwrap_or_default();
+    assert!(calls("scale-in", "CompleteLifecycleAction") >= 5 && calls("refresh", "CompleteLifecycleAction") >= 15, "{all:#?}");
+    assert!(calls("scale-in", "RecordLifecycleActionHeartbeat") >= 10 && calls("scale-in", "SetInstanceProtection") >= 2, "{all:#?}");
+    assert!(all[&("az-outage", "embedded")].adopted >= 1, "{all:#?}");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_play() {
     for scenario in [Scenario::SickFleet, Scenario::Storm, Scenario::Crash, Scenario::Redeploy] {
         let play = || run_alone(scenario, 3, None).unwrap();
@@ -165,6 +183,11 @@ fn an_audit_log_that_loses_outcomes_is_caught() {
 #[test]
 fn turns_that_last_too_long_are_caught() {
     caught_by_one(plants::Plant::LongTurns, "L8");
+}
+
+/// Busy instances protect themselves.
+fn protects(play: &scenario::Play) -> bool {
+    play.policy.protect
 }
 
 /// Instances of the old groups can leave: intake can be closed, AWS ends what it is asked to end, no rollback comes between.
@@ -280,6 +303,10 @@ caught! {
     forgetting_an_adoption_is_caught: AdoptionForgotten in Crash where anything, by ["E1"];
     a_lease_that_is_too_long_is_caught: LongLease in Crash where anything, by ["E4"];
     closing_intake_without_stopping_claims_is_caught: IntakeNeverClosed in Redeploy where anything, by ["S3"];
+    letting_a_hook_run_out_is_caught: NoHeartbeats in ScaleIn where anything, by ["L5"];
+    answering_a_hook_with_work_in_flight_is_caught: AnswersAtOnce in ScaleIn where anything, by ["S10", "L5"];
+    leaving_oneself_protected_is_caught: StaysProtected in ScaleIn where protects, by ["S16"];
+    taking_work_after_a_spot_notice_is_caught: IntakeNeverClosed in Spot where anything, by ["F41"];
     running_on_instead_of_handing_off_is_caught: NoHandoff in Redeploy where anything, by ["E6"];
     a_hand_off_that_takes_too_long_is_caught: SlowHandback in Redeploy where anything, by ["E5"];
     not_writing_down_how_a_group_was_found_is_caught: RecordForgotten in Rollback where dies_at_it, by ["S12"];

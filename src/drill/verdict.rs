@@ -3,11 +3,12 @@
 //! [`agents`] judges the agents, [`rollback`] the rollback and what both owe each other, [`undo`] its undoing, [`engine`] the engines; [`ledger`] reads
 //! the region's record for them.
 //!
-//! S10 (hooks), L4 and L5 (leases, heartbeats) have nothing to speak of yet and are not listed.
+//! [`heed`] judges what the agents owe an instance that AWS ends by itself. L4 (leases) has nothing to speak of yet and is not listed.
 
 mod agents;
 mod engine;
 mod heal;
+mod heed;
 mod ledger;
 mod rollback;
 mod undo;
@@ -135,6 +136,18 @@ pub fn judge(play: &Play, after: &Aftermath) -> (Vec<Invariant>, Figures) {
             judge.l8(),
         ),
     ];
+    if play.policy.hooks.terminating.is_some() {
+        invariants.extend([
+            verdict("S10", "a hook is told to go on only when nothing is in flight", judge.s10()),
+            verdict("L5", "AWS is kept waiting for as long as there is work", judge.l5()),
+        ]);
+    }
+    if play.policy.protect {
+        invariants.push(verdict("S16", "whom an agent protected from scale-in is so no more when idle", judge.s16_of_agents()));
+    }
+    if after.truth.terminations.iter().any(|t| t.why == Why::Spot) {
+        invariants.push(verdict("F41", "from a poll after its notice on, an instance that AWS takes back begins nothing", judge.f41()));
+    }
     if after.rollback.is_some() {
         invariants.extend([
             verdict("S11", "no agent takes capacity away once a rollback's hold must have been seen", judge.s11()),

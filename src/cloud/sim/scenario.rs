@@ -139,6 +139,7 @@ impl Region {
             Incident::AddGroup(spec) => self.tried(|r| r.add_group(spec).map(drop)),
             Incident::Disable(group) => self.tried(|r| r.disable(&GroupName::from(group.as_str()))),
             Incident::Enable(group) => self.tried(|r| r.enable(&GroupName::from(group.as_str()))),
+            Incident::Refresh(group) => self.tried(|r| r.start_instance_refresh(&GroupName::from(group.as_str())).map(drop)),
             Incident::Alarm { group, desired } => {
                 let name = GroupName::from(group.as_str());
                 if let Some(group) = self.groups.get_mut(&name) {

@@ -512,6 +512,8 @@ pub enum Incident {
     },
     /// The alarm is over.
     AlarmOver(String),
+    /// An instance refresh of this group is started.
+    Refresh(String),
     /// An image is deregistered: launches from it fail (F54).
     RemoveImage(String),
     /// A key pair is deleted: launches with it fail.

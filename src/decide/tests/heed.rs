@@ -372,6 +372,15 @@ fn a_busy_instance_protects_itself_and_an_idle_one_does_not_s16_f25() {
 }
 
 #[test]
+fn whom_a_scale_in_left_since_he_was_protected_leaves_without_a_decrement() {
+    let mut rig = Rig::superseded();
+    rig.old.capacity.desired = 0;
+    rig.terminate = vec![Ok(Receipt::Activity("act-1".to_owned()))];
+    rig.run_s(600);
+    assert!(matches!(rig.deeds.last(), Some((_, Deed::TerminateOwn { decrement: false, .. }))), "{:?}", rig.deeds);
+}
+
+#[test]
 fn what_a_dead_agent_protected_the_next_one_takes_off() {
     let mut rig = Rig::new();
     rig.policy.protect = true;

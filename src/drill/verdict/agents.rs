@@ -155,7 +155,11 @@ impl Judge<'_> {
         if let Some((instance, times)) = count.into_iter().find(|(_, times)| *times > 1) {
             return Some(format!("{instance} took desired down {times} times"));
         }
-        let replaced = self.own_ends().find(|t| !t.decremented)?;
+        let wanted = |t: &Termination| {
+            let change = self.after.truth.capacity.iter().rfind(|c| Some(&c.group) == t.group.as_ref() && c.at <= t.at);
+            change.is_none_or(|change| change.capacity.desired > 0)
+        };
+        let replaced = self.own_ends().find(|t| !t.decremented && wanted(t))?;
         Some(format!("{} ended itself at {} without a decrement: it is replaced", replaced.instance, secs(replaced.at)))
     }
 
@@ -202,6 +206,11 @@ impl Judge<'_> {
                 UPDATE => call.args.as_object().is_none_or(|args| {
                     args.iter().all(|(key, value)| value.is_null() || ["AutoScalingGroupName", "MinSize"].contains(&key.as_str()))
                 }),
+                "RecordLifecycleActionHeartbeat" | "CompleteLifecycleAction" => {
+                    call.args.get("InstanceId") == Some(&Value::from(agent.as_str()))
+                        && call.args.get("LifecycleHookName").and_then(Value::as_str) == self.policy.hooks.terminating.as_deref()
+                }
+                "SetInstanceProtection" => self.policy.protect && call.args.get("InstanceIds") == Some(&Value::from(vec![agent.as_str()])),
                 _ => false,
             };
             if !allowed {
@@ -306,6 +315,10 @@ impl Judge<'_> {
         for (call, agent) in self.agent_calls() {
             let deed = match call.action {
                 UPDATE => "lower the group's min",
+                "RecordLifecycleActionHeartbeat" => "have AWS wait on",
+                "CompleteLifecycleAction" => "answer the lifecycle hook",
+                "SetInstanceProtection" if call.args.get("ProtectedFromScaleIn") == Some(&Value::from(true)) => "protect this instance",
+                "SetInstanceProtection" => "take the protection",
                 _ => "terminate this instance",
             };
             let calls = sent.entry((agent.clone(), deed)).or_default();
