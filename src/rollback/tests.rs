@@ -78,6 +78,15 @@ fn with_polling() -> Fleet {
     Fleet { singletons: vec!["spin-ha-polling"], ..fleet }
 }
 
+/// Of the first writes, which mark the groups, this one alone is carried out: then the laptop dies. Long enough for its hold to end.
+async fn marks_one_alone(fleet: &Fleet, request: &Request, marks: usize, marked: usize) {
+    let before = fleet.changes();
+    for mark in 1..=marks {
+        fleet.fault(before + mark, if mark == marked { Fault::Dies } else { Fault::RequestLost });
+    }
+    assert!(tokio::time::timeout(Duration::from_secs(700), go(fleet, request)).await.is_err(), "it dies at its mark {marked}");
+}
+
 fn sizes(fleet: &Fleet, name: &str) -> String {
     fleet.group(name).capacity.to_string()
 }

@@ -46,10 +46,12 @@ use crate::model::HookResult;
 use crate::model::InstanceId;
 use crate::model::LaunchSource;
 use crate::model::LifecycleState;
+use crate::model::Override;
 use crate::model::Process;
 use crate::model::TargetGroupArn;
 use crate::model::Timestamp;
 use crate::model::testing;
+use crate::model::weight;
 
 /// From launch to in service.
 pub const BOOT: Duration = Duration::from_secs(40);
@@ -165,6 +167,16 @@ impl Fleet {
                 state.register(&id, Duration::ZERO);
             }
         }
+    }
+
+    /// Each member of the group counts for so much of its sizes, which were meant in instances.
+    pub fn weigh(&self, name: &str, weight: u32) {
+        self.meddle(name, |g| {
+            g.mixed = Some(vec![Override { instance_type: Some("m5.xlarge".to_owned()), weight: Some(weight), launch: None }]);
+            g.instances.iter_mut().for_each(|i| i.weight = weight);
+            let Capacity { min, desired, max } = g.capacity;
+            g.capacity = Capacity { min: min * weight, desired: desired * weight, max: max * weight };
+        });
     }
 
     pub fn fault(&self, at_change: usize, fault: Fault) {
@@ -314,6 +326,11 @@ impl Fleet {
     }
 }
 
+/// For how much of its sizes a member of this group counts.
+fn weight_of(group: &Group) -> u32 {
+    group.mixed.iter().flatten().find_map(|choice| choice.weight).unwrap_or(1)
+}
+
 fn error(kind: Kind) -> Error {
     Error { kind, action: "Any", code: "Fault".to_owned(), message: "as told".to_owned(), request_id: None }
 }
@@ -323,7 +340,8 @@ impl State {
         self.launches += 1;
         let id = InstanceId::new(format!("i-{group}-{}", self.launches));
         self.launched.insert(id.clone(), now);
-        let instance = GroupInstance { state, ..testing::member(group.as_str(), id.as_str()) };
+        let weight = weight_of(&self.groups[group]);
+        let instance = GroupInstance { state, weight, ..testing::member(group.as_str(), id.as_str()) };
         self.groups.get_mut(group).unwrap().instances.push(instance);
         id
     }
@@ -337,15 +355,15 @@ impl State {
     fn steer(&mut self, name: &GroupName, now: Duration, launches: bool) {
         let group = &self.groups[name];
         let counts = |i: &&GroupInstance| !i.state.is_ending() && i.state != LifecycleState::Standby;
-        let counted: Vec<InstanceId> = group.instances.iter().filter(counts).map(|i| i.id.clone()).collect();
-        let desired = usize::try_from(group.capacity.desired).unwrap();
-        if launches && counted.len() < desired && !group.suspended.contains_key(&Process::Launch) {
-            (counted.len()..desired).for_each(|_| {
+        let counted = weight(group.instances.iter().filter(counts));
+        let (desired, each) = (group.capacity.desired, weight_of(group));
+        if launches && counted < desired && !group.suspended.contains_key(&Process::Launch) {
+            (counted..desired).step_by(usize::try_from(each).unwrap()).for_each(|_| {
                 self.launch(name, now, LifecycleState::Pending);
             });
-        } else if counted.len() > desired && !group.suspended.contains_key(&Process::Terminate) {
-            let protected = |id: &&InstanceId| !group.instances.iter().any(|i| &i.id == *id && i.protected);
-            let surplus: Vec<InstanceId> = counted.iter().filter(protected).take(counted.len() - desired).cloned().collect();
+        } else if counted > desired && !group.suspended.contains_key(&Process::Terminate) {
+            let free = group.instances.iter().filter(counts).filter(|i| !i.protected).map(|i| i.id.clone());
+            let surplus: Vec<InstanceId> = free.take(usize::try_from((counted - desired) / each).unwrap()).collect();
             for id in &surplus {
                 self.end(name, id, now);
             }
@@ -486,13 +504,14 @@ impl AutoScaling for Fleet {
     async fn enter_standby(&self, group: &GroupName, instances: &[InstanceId]) -> cloud::Result<Receipt> {
         let now = self.group(group.as_str());
         let in_service = |i: &GroupInstance| i.state == LifecycleState::InService;
-        let room = now.capacity.desired.checked_sub(u32::try_from(instances.len()).unwrap()).is_some_and(|left| left >= now.capacity.min);
+        let decrement = weight(now.instances.iter().filter(|i| instances.contains(&i.id)));
+        let room = now.capacity.desired.checked_sub(decrement).is_some_and(|left| left >= now.capacity.min);
         if !room || !instances.iter().all(|id| now.instance(id).is_some_and(in_service)) {
             return Err(error(Kind::Refused));
         }
         let change = |state: &mut State, at| {
             let group = state.groups.get_mut(group).unwrap();
-            group.capacity.desired -= u32::try_from(instances.len()).unwrap();
+            group.capacity.desired -= decrement;
             let kept = group.instances.iter_mut().filter(|i| instances.contains(&i.id));
             kept.for_each(|i| i.state = LifecycleState::Standby);
             for (backend, id) in [TARGETS, CLASSIC].into_iter().flat_map(|b| instances.iter().map(move |id| (b, id))) {

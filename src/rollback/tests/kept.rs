@@ -55,6 +55,33 @@ async fn who_does_not_serve_is_kept_in_standby_and_the_rest_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn standby_takes_as_much_of_the_sizes_as_the_kept_weigh() {
+    let fleet = redeployed();
+    ["spin-ha-v023", "spin-ha-v024"].iter().for_each(|name| fleet.weigh(name, 4));
+    let outcome = go(&fleet, &keeping(2)).await;
+    assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+    tokio::time::sleep(ENDING * 2).await;
+    assert_eq!((sizes(&fleet, "spin-ha-v023"), sizes(&fleet, "spin-ha-v024")), ("12/12/24".to_owned(), "0/0/0".to_owned()));
+    assert_eq!((in_standby(&fleet).len(), fleet.group("spin-ha-v024").instances.len()), (2, 2));
+    assert_eq!((fleet.group("spin-ha-v023").instances.len(), fleet.group("spin-ha-v024").tags[CAPACITY_TAG].as_str()), (3, "12/12/24"));
+    assert_eq!(fleet.broken(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_machine_that_is_told_nothing_keeps_as_many_as_the_first_was_asked_to() {
+    for marked in 1..=4 {
+        let fleet = with_polling();
+        // Where the newest group has no tags yet, nobody has been chosen.
+        marks_one_alone(&fleet, &keeping(2), 4, marked).await;
+        let resume = Request { resume: true, taken_over: true, ..Request::of("spin", "bob@desk") };
+        let outcome = go(&fleet, &resume).await;
+        assert!(matches!(outcome, Outcome::Done(_)), "mark {marked}: {outcome:?}");
+        assert_eq!(in_standby(&fleet).len(), 2, "mark {marked}");
+        assert_rolled_back(&fleet, &format!("mark {marked}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_a_cluster_that_polls_nobody_is_kept() {
     let fleet = with_polling();
     let outcome = go(&fleet, &keeping(1)).await;

@@ -15,6 +15,7 @@ async fn begun() -> Fleet {
         bake: BAKE,
         canary: Canary::Always,
         canary_within: Duration::from_secs(420),
+        keep_bad: 2,
         notifies: true,
         polling: vec!["spin-ha-polling".to_owned()],
         service_urls: vec!["https://gate/health?deep=1&why=\u{e4}".to_owned(), "https://deck/".to_owned()],
@@ -56,9 +57,11 @@ async fn another_machine_that_is_told_nothing_goes_on_as_it_was_begun() {
     let plan = planned(&fleet, &only_resume()).await.unwrap();
     let now = &plan.request;
     assert_eq!((now.settle.as_secs(), now.timeout.as_secs(), now.bake), (50, 1500, BAKE));
-    assert_eq!((now.canary, now.canary_within.as_secs()), (Canary::Always, 420));
+    assert_eq!((now.canary, now.canary_within.as_secs(), now.keep_bad), (Canary::Always, 420, 2));
     assert_eq!(now.service_urls, ["https://gate/health?deep=1&why=\u{e4}", "https://deck/"]);
-    for line in ["--bake 240s, as it was begun", "--service-url https://gate/health", "the URL is a secret"] {
+    for line in
+        ["--bake 240s, as it was begun", "--keep-bad 2, as it was begun", "--service-url https://gate/health", "the URL is a secret"]
+    {
         assert!(plan.notes.iter().any(|note| note.contains(line)), "{line}: {:?}", plan.notes);
     }
     let outcome = go(&fleet, &only_resume()).await;

@@ -3,15 +3,6 @@
 use super::*;
 use crate::rollback::record::RECORD_TAG;
 
-/// Of the first writes, which mark the groups, this one alone is carried out: then the laptop dies. Long enough for its hold to end.
-async fn marks_one_alone(fleet: &Fleet, request: &Request, marks: usize, marked: usize) {
-    let before = fleet.changes();
-    for mark in 1..=marks {
-        fleet.fault(before + mark, if mark == marked { Fault::Dies } else { Fault::RequestLost });
-    }
-    assert!(tokio::time::timeout(Duration::from_secs(700), go(fleet, request)).await.is_err(), "it dies at its mark {marked}");
-}
-
 fn resume() -> Request {
     Request { resume: true, taken_over: true, ..Request::of("spin", "bob@desk") }
 }
