@@ -36,6 +36,8 @@ pub use station::Stations;
 pub use verdict::Figures;
 pub use verdict::Invariant;
 
+use scenario::Play;
+
 /// One play, judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -76,9 +78,13 @@ fn pass_or_fail<S: serde::Serializer>(passed: &bool, serializer: S) -> Result<S:
 /// Plays one drill on the runtime that this is called in, whose clock has to be paused or paced.
 pub async fn run(piece: impl Into<Piece>, seed: u64, watcher: &mut dyn Watcher, plant: Plant) -> Report {
     let piece = piece.into();
-    let play = scenario::play(piece, seed);
-    let after = stage::perform(&play, seed, watcher, plant).await;
-    let (invariants, figures) = verdict::judge(&play, &after);
+    run_play(&scenario::play(piece, seed), piece, seed, watcher, plant).await
+}
+
+/// Plays this play of a piece.
+async fn run_play(play: &Play, piece: Piece, seed: u64, watcher: &mut dyn Watcher, plant: Plant) -> Report {
+    let after = stage::perform(play, seed, watcher, plant).await;
+    let (invariants, figures) = verdict::judge(play, &after);
     Report { piece, seed, passed: invariants.iter().all(|i| i.held), invariants, figures }
 }
 
@@ -87,8 +93,11 @@ pub async fn run(piece: impl Into<Piece>, seed: u64, watcher: &mut dyn Watcher, 
 /// # Errors
 /// The runtime cannot be built.
 pub fn run_alone(piece: impl Into<Piece>, seed: u64, plant: Plant) -> std::io::Result<Report> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
-    Ok(runtime.block_on(run(piece, seed, &mut Nobody, plant)))
+    Ok(alone()?.block_on(run(piece, seed, &mut Nobody, plant)))
+}
+
+fn alone() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
 }
 
 /// Plays many drills in virtual time, on all cores. `told` hears of each as it ends, in no order.

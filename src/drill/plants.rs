@@ -140,6 +140,8 @@ pub enum Plant {
     SiblingsUnseen,
     /// A sick orchestrator is left alone.
     NeverHeals,
+    /// A rollback keeps nobody for the post-mortem.
+    KeepsNobody,
 }
 
 /// Plants a bug, or none.
@@ -179,6 +181,7 @@ pub fn plant(plant: Option<Plant>, gear: Gear) -> Gear {
         | Plant::StartsTwice
         | Plant::RecordForgotten
         | Plant::NeverThaws
+        | Plant::KeepsNobody
         | Plant::ProtectsNobody
         | Plant::ProtectsForGood
         | Plant::SeesWhatItWants
@@ -218,7 +221,11 @@ pub fn mislead(plant: Option<Plant>, cloud: Arc<dyn AutoScaling>) -> Arc<dyn Aut
 
 /// Plants a bug in what a rollback is asked for, or none.
 pub fn misunderstand(plant: Option<Plant>, request: Request) -> Request {
-    if plant == Some(Plant::AllAtOnce) { Request { canary: Canary::Never, ..request } } else { request }
+    match plant {
+        Some(Plant::AllAtOnce) => Request { canary: Canary::Never, ..request },
+        Some(Plant::KeepsNobody) => Request { keep_bad: 0, ..request },
+        _ => request,
+    }
 }
 
 struct BadPlan(Plant);

@@ -199,6 +199,8 @@ pub struct Oncall {
     pub then: Then,
     /// He asks for one restored instance before the others.
     pub canary: bool,
+    /// So many of each newest group are to be kept for the post-mortem.
+    pub keep_bad: u32,
     /// Somebody else changes a group so long after the first run's beginning.
     pub meddled_after: Option<Duration>,
     /// What that somebody does.
@@ -274,7 +276,11 @@ pub fn play(piece: impl Into<Piece>, seed: u64) -> Play {
     match scenario {
         Scenario::Redeploy => {}
         Scenario::Crash => play.engines = Some(script::crash(&mut rng)),
-        Scenario::Rollback => bad_night(&mut play, &mut rng),
+        Scenario::Rollback => {
+            bad_night(&mut play, &mut rng);
+            // Drawn apart: everything else of a night is what it was before anybody could be kept.
+            play.oncall.keep_bad = pick(&mut Pcg64Mcg::seed_from_u64(seed ^ 0x6b65_6570), &[0, 0, 0, 1, 2]);
+        }
         Scenario::Storm => storm(&mut play, &mut rng),
         Scenario::SickOrchestrator => sick::orchestrator(&mut play, &mut rng),
         Scenario::SickFleet => sick::fleet(&mut play, &mut rng),

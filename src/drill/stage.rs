@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cloud::TargetState;
 use crate::cloud::sim::Ec2State;
+use crate::cloud::sim::Execution;
 use crate::cloud::sim::Incident;
 use crate::cloud::sim::Pick;
 use crate::cloud::sim::Region;
@@ -363,7 +364,11 @@ impl Director<'_> {
         let rolled_back = matches!(self.rollback.as_ref().and_then(|r| r.outcome.as_ref()), Some(rollback::Outcome::Done(_)));
         let mut leaving = self.play.clusters.iter().map(|c| GroupName::from(if rolled_back { c.new.name.as_str() } else { &c.old.name }));
         self.sim.with(|r| {
-            leaving.all(|name| r.members(&name).is_empty()) && r.truth().executions.iter().all(|e| e.is_finished() || e.is_lost())
+            // Who is kept for the post-mortem stays, with the work that it hangs on.
+            let kept: BTreeSet<InstanceId> = r.instances().filter(|i| i.state == LifecycleState::Standby).map(|i| i.id.clone()).collect();
+            let hangs = |e: &Execution| e.runs.last().is_some_and(|run| kept.contains(&run.instance));
+            leaving.all(|name| r.members(&name).iter().all(|id| kept.contains(id)))
+                && r.truth().executions.iter().all(|e| e.is_finished() || e.is_lost() || hangs(e))
         })
     }
 

@@ -59,8 +59,15 @@ fn rollback_restores_what_was() {
 #[test]
 fn nights_that_went_wrong_once_do_not_again() {
     for seed in [464, 500, 716, 837, 932, 1180, 1211, 1397, 1649] {
-        assert_pass(&run_alone(Scenario::Rollback, seed, None).unwrap());
+        assert_pass(&run_before_anybody_was_kept(seed, None));
     }
+}
+
+/// The night of this seed as it was before some of them had somebody kept for the post-mortem.
+fn run_before_anybody_was_kept(seed: u64, plant: Plant) -> Report {
+    let mut play = scenario::play(Scenario::Rollback, seed);
+    play.oncall.keep_bad = 0;
+    alone().unwrap().block_on(run_play(&play, Scenario::Rollback.into(), seed, &mut Nobody, plant))
 }
 
 #[test]
@@ -68,7 +75,7 @@ fn an_undo_whose_laptop_dies_is_judged_all_the_same() {
     for (plant, by) in
         [(plants::Plant::RecordForgotten, "S12"), (plants::Plant::ProtectsNobody, "S13"), (plants::Plant::ProtectsForGood, "S16")]
     {
-        let report = run_alone(Scenario::Rollback, 932, Some(plant)).unwrap();
+        let report = run_before_anybody_was_kept(932, Some(plant));
         let broken: Vec<&str> = report.invariants.iter().filter(|i| !i.held).map(|i| i.id).collect();
         assert_eq!(broken, [by], "{plant:?}");
     }
@@ -81,6 +88,7 @@ fn bad_nights_have_every_kind_of_trouble_in_them() {
         assert!(plays.iter().filter(|p| p.oncall.then == then && !p.oncall.deaths.is_empty()).count() >= 4, "{then:?}");
     }
     assert!(plays.iter().filter(|p| p.oncall.canary).count() >= 10);
+    assert!(plays.iter().filter(|p| p.oncall.keep_bad > 0).count() >= 10);
     assert!(plays.iter().filter(|p| p.oncall.meddled_after.is_some()).count() >= 4);
     assert!(plays.iter().filter(|p| !p.region.trouble.is_empty()).count() >= 10);
 }
@@ -249,6 +257,11 @@ fn has_canary(play: &scenario::Play) -> bool {
     play.oncall.canary
 }
 
+/// Some are to be kept for the post-mortem.
+fn keeps(play: &scenario::Play) -> bool {
+    play.oncall.keep_bad > 0
+}
+
 /// And the rollback is taken back then.
 fn is_taken_back(play: &scenario::Play) -> bool {
     dies_at_it(play) && play.oncall.then == scenario::Then::Undo
@@ -315,6 +328,7 @@ caught! {
     leaving_frozen_what_was_frozen_is_caught: NeverThaws in Rollback where anything, by ["S12"];
     a_rollback_that_sees_what_it_wants_to_see_is_caught: SeesWhatItWants in Rollback where anything, by ["S13"];
     launching_all_beside_the_canary_is_caught: AllAtOnce in Rollback where has_canary, by ["S13"];
+    keeping_nobody_is_caught: KeepsNobody in Rollback where keeps, by ["S12"];
     starting_twice_is_caught: StartsTwice in Redeploy where anything, by ["E7"];
     restarting_all_at_once_is_caught: RestartsAtOnce in SickFleet where is_seen_by_nobody, by ["H1"];
     restarting_for_ever_is_caught: RestartsForEver in SickFleet where is_seen_by_nobody, by ["H2"];

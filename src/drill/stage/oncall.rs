@@ -31,6 +31,7 @@ use crate::rollback;
 use crate::rollback::Canary;
 use crate::rollback::Outcome;
 use crate::rollback::Request;
+use crate::rollback::kept;
 
 /// From the new groups' going bad to the person's typing the command.
 const PAGED_AFTER: Duration = Duration::from_secs(90);
@@ -70,7 +71,7 @@ pub struct Undone {
     pub to: SimTime,
     /// Every group then; empty before.
     pub after: Vec<Group>,
-    /// New groups that had been set to nothing before: what is promised of their clusters is a rollback to the newest.
+    /// New groups that had been set to nothing before, or of which somebody had gone into standby: what is promised of their clusters is a rollback to the newest.
     pub switched: Vec<GroupName>,
 }
 
@@ -132,8 +133,8 @@ impl Director<'_> {
     fn type_it(&mut self, now: SimTime, cancel: &CancellationToken) -> Command {
         let before = self.groups();
         let new: Vec<GroupName> = self.play.clusters.iter().map(|c| GroupName::from(c.new.name.as_str())).collect();
-        let zeroed = before.iter().filter(|g| new.contains(&g.name) && g.capacity == Capacity::default());
-        let switched = zeroed.map(|g| g.name.clone()).collect();
+        let touched = |g: &Group| g.capacity == Capacity::default() || kept::in_standby(g).next().is_some();
+        let switched = before.iter().filter(|g| new.contains(&g.name) && touched(g)).map(|g| g.name.clone()).collect();
         let run = self.rollback.get_or_insert(RollbackRun {
             from: now,
             before,
@@ -164,6 +165,8 @@ impl Director<'_> {
             undo: run.asks == Asks::Undo,
             canary: if self.play.oncall.canary { Canary::Always } else { Canary::ForMany },
             taken_over: run.asks != Asks::RollBack,
+            // Whoever goes on is told nothing again.
+            keep_bad: if run.asks == Asks::RollBack { self.play.oncall.keep_bad } else { 0 },
             ..Request::of(APPLICATION, "oncall@laptop")
         };
         let option = match run.asks {

@@ -28,6 +28,7 @@ use crate::model::Process;
 use crate::model::recorded_capacity;
 use crate::rollback::Outcome;
 use crate::rollback::Refusal;
+use crate::rollback::kept;
 use crate::rollback::record::RECORD_TAG;
 
 /// The restored group was seen to serve at most so long before the newest is taken away: two looks that agree, and the calls.
@@ -88,11 +89,18 @@ impl Judge<'_> {
         }
         for cluster in &self.play.clusters {
             let Some(([old, new], before)) = groups(cluster) else { return Some(format!("a group of {} is gone", cluster.name)) };
-            if let Some(wrong) = wrong_at_end(cluster, &old, &new, &before) {
+            if let Some(wrong) = wrong_at_end(cluster, &old, &new, &before).or_else(|| self.wrongly_kept(cluster, &new)) {
                 return Some(wrong);
             }
         }
         None
+    }
+
+    /// As many of the newest group as were asked for are there for the post-mortem, and nobody of one that polls.
+    fn wrongly_kept(&self, cluster: &Cluster, new: &Group) -> Option<String> {
+        let asked = if cluster.polling { 0 } else { self.play.oncall.keep_bad as usize };
+        let kept: Vec<&InstanceId> = kept::in_standby(new).map(|i| &i.id).collect();
+        (kept.len() != asked).then(|| format!("{}: {kept:?} are kept, and {asked} were to be", new.name))
     }
 
     pub(super) fn s13(&self) -> Option<String> {
