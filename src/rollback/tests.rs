@@ -49,6 +49,21 @@ async fn go(fleet: &Fleet, request: &Request) -> Outcome {
 }
 
 async fn go_with(fleet: &Fleet, request: &Request, service: &Answers, cancel: &CancellationToken, sink: &dyn Sink) -> Outcome {
+    lend(fleet, service, cancel, sink, async |world| run(world, request).await).await
+}
+
+/// A world round this fleet, whose service answers, for as long as the work takes.
+async fn with_world<T>(fleet: &Fleet, work: impl AsyncFnOnce(&World<'_>) -> T) -> T {
+    lend(fleet, &Answers(true), &CancellationToken::new(), &Silent, work).await
+}
+
+async fn lend<T>(
+    fleet: &Fleet,
+    service: &Answers,
+    cancel: &CancellationToken,
+    sink: &dyn Sink,
+    work: impl AsyncFnOnce(&World<'_>) -> T,
+) -> T {
     let (clock, journal) = (fleet.clock(), Journal::none());
     let world = World {
         scaling: fleet,
@@ -62,7 +77,7 @@ async fn go_with(fleet: &Fleet, request: &Request, service: &Answers, cancel: &C
         cancel,
         seed: 7,
     };
-    run(&world, request).await
+    work(&world).await
 }
 
 /// v023 half drained, v024 broken.
@@ -255,24 +270,10 @@ async fn what_cannot_be_read_of_one_cluster_stops_that_one_alone() {
 #[tokio::test(start_paused = true)]
 async fn who_may_not_ask_for_refreshes_is_told_and_rolls_back_all_the_same() {
     let fleet = Fleet { no_refreshes: true, ..redeployed() };
-    let (clock, journal, cancel, service) = (fleet.clock(), Journal::none(), CancellationToken::new(), Answers(true));
-    let (scaling, balancing) = (&fleet, &fleet);
-    let world = World {
-        scaling,
-        compute: &fleet,
-        caller: &fleet,
-        balancing,
-        service: &service,
-        clock: &clock,
-        journal: &journal,
-        sink: &Silent,
-        cancel: &cancel,
-        seed: 7,
-    };
-    let (plan, facts) = prepare(&world, &request(600)).await.unwrap();
+    let (plan, facts) = with_world(&fleet, async |world| prepare(world, &request(600)).await).await.unwrap();
     let told = |group: &str| plan.clusters[0].notes.iter().any(|note| note.contains(&format!("refresh of {group} is under way cannot be")));
     assert!(told("spin-ha-v023") && told("spin-ha-v024"), "{:?}", plan.clusters[0].notes);
-    assert!(matches!(Outcome::from(execute(&world, &plan, facts).await), Outcome::Done(_)));
+    assert!(matches!(Outcome::from(with_world(&fleet, async |world| execute(world, &plan, facts).await).await), Outcome::Done(_)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -297,24 +298,10 @@ async fn a_version_that_appears_meanwhile_pauses_it_with_the_newest_untouched() 
 #[tokio::test(start_paused = true)]
 async fn a_version_that_appears_while_the_person_reads_the_plan_stops_it_before_the_first_change() {
     let fleet = redeployed();
-    let (clock, journal, cancel, service) = (fleet.clock(), Journal::none(), CancellationToken::new(), Answers(true));
-    let (scaling, balancing) = (&fleet, &fleet);
-    let world = World {
-        scaling,
-        compute: &fleet,
-        caller: &fleet,
-        balancing,
-        service: &service,
-        clock: &clock,
-        journal: &journal,
-        sink: &Silent,
-        cancel: &cancel,
-        seed: 7,
-    };
-    let (plan, facts) = prepare(&world, &request(600)).await.unwrap();
+    let (plan, facts) = with_world(&fleet, async |world| prepare(world, &request(600)).await).await.unwrap();
     tokio::time::sleep(Duration::from_secs(60)).await;
     fleet.appear("spin-ha-v025", (3, 3, 6), false);
-    let outcome = Outcome::from(execute(&world, &plan, facts).await);
+    let outcome = Outcome::from(with_world(&fleet, async |world| execute(world, &plan, facts).await).await);
     assert_eq!((stop_code(&outcome), fleet.changes()), ("rollback-changed-by-another", 0));
 }
 
@@ -383,20 +370,7 @@ async fn a_rerun_gives_agents_no_time_that_the_dead_run_has_given_them() {
 #[tokio::test(start_paused = true)]
 async fn a_dry_run_changes_nothing() {
     let fleet = with_polling();
-    let (clock, journal, cancel) = (fleet.clock(), Journal::none(), CancellationToken::new());
-    let world = World {
-        scaling: &fleet,
-        compute: &fleet,
-        caller: &fleet,
-        balancing: &fleet,
-        service: &Answers(true),
-        clock: &clock,
-        journal: &journal,
-        sink: &Silent,
-        cancel: &cancel,
-        seed: 7,
-    };
-    let (plan, _) = prepare(&world, &request(600)).await.unwrap();
+    let (plan, _) = with_world(&fleet, async |world| prepare(world, &request(600)).await).await.unwrap();
     assert_eq!((plan.clusters.len(), fleet.changes()), (2, 0));
 }
 

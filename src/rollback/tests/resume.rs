@@ -31,20 +31,7 @@ fn only_resume() -> Request {
 }
 
 async fn planned(fleet: &Fleet, request: &Request) -> Result<Plan, Vec<&'static str>> {
-    let (clock, journal, cancel, service) = (fleet.clock(), Journal::none(), CancellationToken::new(), Answers(true));
-    let world = World {
-        scaling: fleet,
-        compute: fleet,
-        caller: fleet,
-        balancing: fleet,
-        service: &service,
-        clock: &clock,
-        journal: &journal,
-        sink: &Silent,
-        cancel: &cancel,
-        seed: 7,
-    };
-    match prepare(&world, request).await {
+    match with_world(fleet, async |world| prepare(world, request).await).await {
         Ok((plan, _)) => Ok(plan),
         Err(NoPlan::Refused(why)) => Err(why.refusals.iter().map(Refusal::code).collect()),
         Err(NoPlan::Blind(error)) => panic!("{error}"),

@@ -56,7 +56,7 @@ fn wanted() -> Request {
     Request { application: "shop".to_owned(), ..request(1200) }
 }
 
-async fn with_world<T>(sim: &Sim, clock: &VirtualClock, work: impl AsyncFnOnce(&World<'_>) -> T) -> T {
+async fn in_region<T>(sim: &Sim, clock: &VirtualClock, work: impl AsyncFnOnce(&World<'_>) -> T) -> T {
     let (cloud, journal, cancel) = (sim.cloud("ann"), Journal::none(), CancellationToken::new());
     let world = World {
         scaling: &cloud,
@@ -81,7 +81,7 @@ fn calls(sim: &Sim) -> u64 {
 async fn a_cluster_that_could_launch_nothing_is_refused_by_name_with_nothing_changed() {
     let (sim, clock) = region(3);
     sim.with(|r| r.remove_security_group("sg-shop-c01"));
-    let Err(NoPlan::Refused(refused)) = with_world(&sim, &clock, async |world| prepare(world, &wanted()).await).await else {
+    let Err(NoPlan::Refused(refused)) = in_region(&sim, &clock, async |world| prepare(world, &wanted()).await).await else {
         panic!("it has to be refused");
     };
     let refusals = refused.refusals;
@@ -99,14 +99,14 @@ async fn what_may_not_be_read_or_is_not_answered_is_a_note_and_the_rollback_come
         let trouble = AHEAD.into_iter().fold(Trouble::always(kind.clone()), Trouble::on);
         sim.with(|r| r.trouble(trouble));
         let began = clock.now().mono;
-        let (plan, facts) = with_world(&sim, &clock, async |world| prepare(world, &wanted()).await).await.unwrap();
+        let (plan, facts) = in_region(&sim, &clock, async |world| prepare(world, &wanted()).await).await.unwrap();
         assert!(clock.now().mono - began < Duration::from_secs(12), "{kind:?}: {:?}", clock.now().mono - began);
         let notes: Vec<&Finding> = plan.findings.iter().filter(|finding| finding.code() == "preflight-could-not-look").collect();
         // Types and subnets are asked for whatever becomes of the templates; images, keys and groups are not known without.
         assert!(notes.len() >= 4 && notes.iter().all(|note| note.severity() == Severity::Note), "{kind:?}: {notes:?}");
         let allowed = notes.iter().any(|note| note.next_step() == "allow ec2:DescribeSubnets, or look by hand");
         assert_eq!(allowed, kind == TroubleKind::Deny, "{notes:?}");
-        let outcome = with_world(&sim, &clock, async |world| Outcome::from(execute(world, &plan, facts).await)).await;
+        let outcome = in_region(&sim, &clock, async |world| Outcome::from(execute(world, &plan, facts).await)).await;
         assert!(matches!(outcome, Outcome::Done(_)), "{kind:?}: {outcome:?}");
     }
 }
@@ -126,7 +126,7 @@ async fn looking_ahead_takes_two_rounds_of_reads_however_many_clusters_share_wha
     for clusters in [1, 20] {
         let (sim, clock) = region(clusters);
         let began = clock.now().mono;
-        let (plan, _) = with_world(&sim, &clock, async |world| prepare(world, &wanted()).await).await.unwrap();
+        let (plan, _) = in_region(&sim, &clock, async |world| prepare(world, &wanted()).await).await.unwrap();
         let took = clock.now().mono - began;
         assert_eq!(plan.clusters.len(), clusters as usize);
         assert!(plan.findings.iter().all(|finding| finding.code() != "preflight-could-not-look"), "{:?}", plan.findings);
@@ -139,7 +139,7 @@ async fn looking_ahead_takes_two_rounds_of_reads_however_many_clusters_share_wha
 async fn what_iam_says_no_to_is_told_before_anything_is_changed() {
     let (sim, clock) = region(2);
     sim.with(|r| r.trouble(Trouble::always(TroubleKind::Deny).on("SuspendProcesses").on("DeregisterTargets")));
-    let (plan, _) = with_world(&sim, &clock, async |world| prepare(world, &wanted()).await).await.unwrap();
+    let (plan, _) = in_region(&sim, &clock, async |world| prepare(world, &wanted()).await).await.unwrap();
     let missing = plan.findings.iter().find(|finding| finding.code() == "preflight-permission-missing").expect("a finding");
     assert_eq!(missing.severity(), Severity::Warning);
     assert!(missing.to_string().ends_with("autoscaling:SuspendProcesses, elasticloadbalancing:DeregisterTargets"), "{missing}");

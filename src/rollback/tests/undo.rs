@@ -183,23 +183,9 @@ async fn where_the_record_names_no_members_an_undo_makes_nothing_smaller_and_say
         let words: Vec<&str> = text.split(' ').filter(|word| !word.starts_with("members=")).collect();
         g.tags.insert(RECORD_TAG.to_owned(), words.join(" "));
     });
-    let (clock, journal, cancel, service) = (fleet.clock(), Journal::none(), CancellationToken::new(), Answers(true));
-    let (scaling, balancing) = (&fleet, &fleet);
-    let world = World {
-        scaling,
-        compute: &fleet,
-        caller: &fleet,
-        balancing,
-        service: &service,
-        clock: &clock,
-        journal: &journal,
-        sink: &Silent,
-        cancel: &cancel,
-        seed: 7,
-    };
-    let (plan, facts) = prepare(&world, &undo()).await.unwrap();
+    let (plan, facts) = with_world(&fleet, async |world| prepare(world, &undo()).await).await.unwrap();
     assert!(plan.clusters[0].notes.iter().any(|note| note.contains("desired stays 4")), "{:?}", plan.clusters[0].notes);
-    assert!(matches!(Outcome::from(execute(&world, &plan, facts).await), Outcome::Done(_)));
+    assert!(matches!(Outcome::from(with_world(&fleet, async |world| execute(world, &plan, facts).await).await), Outcome::Done(_)));
     let group = fleet.group("spin-ha-v023");
     assert_eq!((group.capacity.to_string(), plan::alive(&group).count(), group.is_disabled()), ("2/4/6".to_owned(), 4, true));
 }
