@@ -112,6 +112,21 @@ async fn what_may_not_be_read_or_is_not_answered_is_a_note_and_the_rollback_come
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_fails_in_passing_is_asked_again_and_told_to_nobody() {
+    let second_round = ["DescribeImages", "DescribeKeyPairs", "DescribeSecurityGroups", "DescribeSubnets", "DescribeInstanceTypeOfferings"];
+    for kind in [TroubleKind::Throttle, TroubleKind::ServerError, TroubleKind::Reset] {
+        for actions in [&AHEAD[..], &second_round] {
+            let (sim, clock) = region(2);
+            let passing = Trouble::always(kind.clone()).during(Duration::ZERO, Duration::from_millis(250));
+            sim.with(|r| r.trouble(actions.iter().fold(passing, |trouble, action| trouble.on(action))));
+            let (plan, _) = in_region(&sim, &clock, async |world| prepare(world, &wanted()).await).await.unwrap();
+            let untold = plan.findings.iter().all(|finding| finding.code() != "preflight-could-not-look");
+            assert!(untold, "{kind:?} of {actions:?}: {:?}", plan.findings);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn looking_ahead_takes_two_rounds_of_reads_however_many_clusters_share_what_they_need() {
     let ahead = |sim: &Sim| {
         sim.with(|r| {
