@@ -152,7 +152,8 @@ impl Scenario {
     /// On which orchestrators it can be played; the first is the one it is for.
     pub fn orchestrators(self) -> &'static [Runs] {
         match self {
-            Self::Redeploy | Self::Spot | Self::ScaleIn | Self::Refresh => &[Runs::Embedded, Runs::Endpoint],
+            Self::Redeploy | Self::Spot => &[Runs::Embedded, Runs::Endpoint],
+            Self::ScaleIn | Self::Refresh => &[Runs::Endpoint, Runs::Embedded],
             Self::Crash | Self::AzOutage => &[Runs::Embedded],
             Self::Rollback | Self::Storm | Self::SickOrchestrator | Self::SickFleet | Self::SickStore => &[Runs::Endpoint],
         }

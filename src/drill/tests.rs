@@ -136,7 +136,7 @@ fn a_store_that_does_not_answer_restarts_nobody() {
 fn what_aws_ends_is_drained_before_and_taken_over_after() {
     let mut all = std::collections::BTreeMap::<_, Figures>::new();
     for (scenario, seed) in
-        [Scenario::Spot, Scenario::ScaleIn, Scenario::Refresh, Scenario::AzOutage].into_iter().flat_map(|s| (0..5).map(move |n| (s, n)))
+        [Scenario::Spot, Scenario::ScaleIn, Scenario::Refresh, Scenario::AzOutage].into_iter().flat_map(|s| (0..3).map(move |n| (s, n)))
     {
         for runs in scenario.orchestrators() {
             let report = run_alone(Piece::on(scenario, *runs).unwrap(), seed, None).unwrap();
@@ -145,8 +145,8 @@ fn what_aws_ends_is_drained_before_and_taken_over_after() {
         }
     }
     let calls = |name: &str, action: &str| all[&(name, "endpoint")].calls.get(action).copied().unwrap_or_default();
-    assert!(calls("scale-in", "CompleteLifecycleAction") >= 5 && calls("refresh", "CompleteLifecycleAction") >= 15, "{all:#?}");
-    assert!(calls("scale-in", "RecordLifecycleActionHeartbeat") >= 10 && calls("scale-in", "SetInstanceProtection") >= 2, "{all:#?}");
+    assert!(calls("scale-in", "CompleteLifecycleAction") >= 3 && calls("refresh", "CompleteLifecycleAction") >= 9, "{all:#?}");
+    assert!(calls("scale-in", "RecordLifecycleActionHeartbeat") >= 10 && calls("scale-in", "SetInstanceProtection") >= 1, "{all:#?}");
     assert!(all[&("az-outage", "embedded")].adopted >= 1, "{all:#?}");
 }
 
