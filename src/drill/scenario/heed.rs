@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::Rng;
 use rand_pcg::Pcg64Mcg;
 
+use super::APPLICATION;
 use super::Play;
 use super::pick;
 use crate::cloud::sim::HookSpec;
@@ -13,6 +14,7 @@ use crate::cloud::sim::Pick;
 use crate::cloud::sim::Span;
 use crate::cloud::sim::Timed;
 use crate::cloud::sim::Transition;
+use crate::cloud::sim::WorkSpec;
 use crate::decide::OnRebalance;
 use crate::model::HookResult;
 
@@ -56,6 +58,15 @@ pub(super) fn scale_in(play: &mut Play, rng: &mut Pcg64Mcg) {
     let time = rng.random_range(60..600);
     at(play, time, Incident::Alarm { group: group.clone(), desired: rng.random_range(1..most) });
     at(play, time + 300, Incident::AlarmOver(group));
+    // The new group is busy for a while too.
+    let work = WorkSpec {
+        queue: play.clusters[0].name.clone(),
+        application: APPLICATION.to_owned(),
+        count: 8,
+        length: Span::between(60, 200),
+        over: Duration::from_secs(60),
+    };
+    at(play, DEPLOY_AT.as_secs() + 300, Incident::Work(work));
 }
 
 /// Somebody starts an instance refresh of the busy group.

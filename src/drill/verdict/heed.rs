@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Judge;
 use super::ledger::secs;
 use crate::cloud::sim::Outcome;
+use crate::cloud::sim::RunEnd;
 use crate::cloud::sim::SimTime;
 use crate::cloud::sim::Termination;
 use crate::cloud::sim::Why;
@@ -73,11 +74,17 @@ impl Judge<'_> {
         None
     }
 
+    /// Work on an instance at a time, what was cut off then included.
     fn under_way(&self, id: &InstanceId, at: SimTime) -> Option<String> {
         let runs = self.after.truth.executions.iter().flat_map(|e| e.runs.iter().map(move |run| (e.id, run)));
-        let run = runs.into_iter().find(|(_, run)| &run.instance == id && run.claimed <= at && run.ended.is_none_or(|ended| ended > at));
-        let effects = || self.after.remains.as_ref()?.ledger.iter().find(|e| &e.on == id && e.is_under_way(at)).map(|e| e.key.to_string());
-        run.map(|(execution, _)| format!("execution {execution}")).or_else(effects)
+        let run = runs.into_iter().find(|(_, run)| {
+            let cut = run.ended == Some(at) && run.end == Some(RunEnd::Lost);
+            &run.instance == id && run.claimed <= at && (cut || run.ended.is_none_or(|ended| ended > at))
+        });
+        run.map(|(execution, _)| format!("execution {execution}")).or_else(|| {
+            let ledger = &self.after.remains.as_ref()?.ledger;
+            ledger.iter().find(|e| &e.on == id && (e.is_under_way(at) || e.cut == Some(at))).map(|e| e.key.to_string())
+        })
     }
 
     fn cut_off(&self, id: &InstanceId, at: SimTime) -> Option<String> {
