@@ -61,11 +61,7 @@ impl Hands {
             Deed::Protect { on } => {
                 self.autoscaling.protect(listed(group)?, std::slice::from_ref(identity.own.id()), on).await.map_err(fault)?;
             }
-            Deed::RestartOrchestrator { grace } => {
-                // One that did not stop is not started: there might be two.
-                self.orchestrator.stop(grace).await.map_err(refusal)?;
-                self.orchestrator.start().await.map_err(refusal)?;
-            }
+            Deed::RestartOrchestrator { grace } => self.orchestrator.restart(grace).await.map_err(refusal)?,
             Deed::LowerMin { to } => {
                 let group = listed(group)?;
                 self.autoscaling.lower_min(group, to).await.map_err(fault)?;

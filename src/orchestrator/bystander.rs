@@ -78,6 +78,10 @@ impl Orchestrator for Guarded {
         self.chosen.start().await
     }
 
+    async fn restart(&self, grace: Duration) -> Result<(), Error> {
+        self.chosen.restart(grace).await
+    }
+
     fn abilities(&self) -> Abilities {
         self.chosen.abilities()
     }

@@ -44,6 +44,12 @@ pub trait Orchestrator: Send + Sync + 'static {
     /// Starts it again, after a drain was called off. `Ok` means that the start was accepted.
     async fn start(&self) -> Result<(), Error>;
 
+    /// Stops it within `grace` and starts it again. One that did not stop is not started, since there might be two; it is still wanted to run.
+    async fn restart(&self, grace: Duration) -> Result<(), Error> {
+        self.stop(grace).await?;
+        self.start().await
+    }
+
     /// What this orchestrator can be asked for.
     fn abilities(&self) -> Abilities;
 }

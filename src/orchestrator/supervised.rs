@@ -11,6 +11,7 @@
 //! * What runs is left running: an agent that starts, stops or is killed touches nothing. Nothing is begun beside something that lives.
 //! * The wish comes first: that it shall not run is on disk before it is told to end, so that no agent, this one or the next, starts it again in the
 //!   middle of a drain. A wish that cannot be read is none, and nothing is begun on it.
+//! * What we stopped we start again when it is wanted; what somebody else stopped is left to them. Whose stop it was is on disk before it is told to end.
 //! * Starts are counted on disk and have a [`Budget`]; one that does not stay up is tried again slowly, and people are told.
 //!
 //! Fails by saying so in [`Report`] and holding; the drain goes by what the endpoint sees, which is unknown then.
@@ -203,8 +204,8 @@ impl<C: Charge> Supervised<C> {
     pub async fn run(&self, stop: CancellationToken, mut again: watch::Receiver<u64>) {
         let (mut at_once, mut taken_up) = (false, None::<Duration>);
         loop {
-            let stand = self.charge.look().await;
-            self.note(&stand);
+            let seen = self.look().await;
+            let stand = self.meant(&seen);
             let now = self.clock.now();
             let next = self.next(&stand, now.wall, at_once);
             self.publish(&stand, next, now.wall);
@@ -228,11 +229,31 @@ impl<C: Charge> Supervised<C> {
             // All arms only wait, and what they wait for is looked at anew.
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.charge.news(&stand) => {}
+                () = self.charge.news(&seen) => {}
                 () = self.woken.notified() => at_once = true,
                 Ok(()) = again.changed() => at_once = true,
                 () = tokio::time::sleep(pause) => {}
             }
+        }
+    }
+
+    /// Looks, and remembers what was seen.
+    async fn look(&self) -> Stand {
+        // What is seen while somebody stops it says nothing of what comes after.
+        let alone = self.hand.try_lock();
+        let stand = self.charge.look().await;
+        self.note(&stand);
+        if alone.is_ok() && matches!(stand, Stand::Up { .. }) {
+            self.memory().seen_up();
+        }
+        stand
+    }
+
+    /// What rests because we stopped it is down.
+    fn meant(&self, seen: &Stand) -> Stand {
+        match seen {
+            Stand::Rest(_) if self.memory().stopped_by_us() => Stand::Down { run: None, exit: None },
+            seen => seen.clone(),
         }
     }
 
@@ -340,9 +361,18 @@ impl<C: Charge> Supervised<C> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wish(&self, run: bool) -> Result<(), Error> {
-        self.memory().wish(run).map_err(|e| Error::Refused(format!("the wish cannot be recorded, so nothing was done: {e}")))
+    /// Ends it, once it is on disk whether it shall run afterwards.
+    async fn end(&self, run_again: bool, grace: Duration) -> Result<(), Error> {
+        let rests = matches!(self.charge.look().await, Stand::Rest(_));
+        // One that rests was stopped by whoever it was before.
+        let wished = if rests { self.memory().wish(run_again) } else { self.memory().wish_and_stop(run_again) };
+        wished.map_err(unrecorded)?;
+        self.charge.end(grace).await
     }
+}
+
+fn unrecorded(error: std::io::Error) -> Error {
+    Error::Refused(format!("the wish cannot be recorded, so nothing was done: {error}"))
 }
 
 #[async_trait]
@@ -361,13 +391,20 @@ impl<C: Charge> Orchestrator for Supervised<C> {
 
     async fn stop(&self, grace: Duration) -> Result<(), Error> {
         let _one = self.hand.lock().await;
-        self.wish(false)?;
-        self.charge.end(grace).await
+        self.end(false, grace).await
+    }
+
+    /// It is wanted all the while, so that a stop that fails, or an agent that falls in the middle, does not leave it stopped.
+    async fn restart(&self, grace: Duration) -> Result<(), Error> {
+        let _one = self.hand.lock().await;
+        let ended = self.end(true, grace).await;
+        self.woken.notify_one();
+        ended
     }
 
     async fn start(&self) -> Result<(), Error> {
         let _one = self.hand.lock().await;
-        self.wish(true)?;
+        self.memory().wish(true).map_err(unrecorded)?;
         self.woken.notify_one();
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! An orchestrator that is a systemd unit of the owner's: systemd runs it, this agent sees to it that it does.
 //!
 //! What must stay true: systemd's own `Restart=` comes first; only a unit that systemd has given up (`failed`), or that was never begun since the host
-//! started, is begun here. One that somebody stopped (`inactive`) stays so until somebody starts it.
+//! started, is begun here. One that somebody else stopped (`inactive`) stays so until somebody starts it; one that this agent stopped is begun again when it
+//! is wanted (see [`super::supervised`]).
 //!
 //! `systemctl` is called, each call with a limit, not D-Bus: two verbs and one `show` do not weigh a bus client and its thirty crates, and what is done here
 //! can be repeated by hand. The end of its main process is heard from the kernel; `show` is asked then, and every quarter of a minute besides.

@@ -21,6 +21,9 @@ const EXITS: usize = 10;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Kept {
     run: bool,
+    /// Its last stop was ours, and it was not seen to run since.
+    #[serde(default)]
+    stopped_by_us: bool,
     #[serde(default)]
     starts: Vec<Timestamp>,
     #[serde(default)]
@@ -43,7 +46,7 @@ pub(super) struct Memory {
 
 impl Memory {
     pub(super) fn open(folder: PathBuf) -> Self {
-        let blank = Kept { run: true, starts: Vec::new(), restarts: 0, exits: Vec::new(), noted: None };
+        let blank = Kept { run: true, stopped_by_us: false, starts: Vec::new(), restarts: 0, exits: Vec::new(), noted: None };
         match folder::make(&folder).and_then(|()| folder::read(&folder, NAME)) {
             Ok(kept) => Self { folder, kept: kept.unwrap_or(blank), trouble: None },
             // A drain may have stopped it.
@@ -71,9 +74,23 @@ impl Memory {
         self.kept.exits.last()
     }
 
+    /// What rests does so because we stopped it.
+    pub(super) fn stopped_by_us(&self) -> bool {
+        self.kept.stopped_by_us
+    }
+
     /// Records a wish before it is acted on.
     pub(super) fn wish(&mut self, run: bool) -> io::Result<()> {
-        let kept = Kept { run, ..self.kept.clone() };
+        self.wish_and(run, self.kept.stopped_by_us)
+    }
+
+    /// Records a wish and that it is we who are about to stop it.
+    pub(super) fn wish_and_stop(&mut self, run: bool) -> io::Result<()> {
+        self.wish_and(run, true)
+    }
+
+    fn wish_and(&mut self, run: bool, stopped_by_us: bool) -> io::Result<()> {
+        let kept = Kept { run, stopped_by_us, ..self.kept.clone() };
         folder::write(&self.folder, NAME, &kept)?;
         (self.kept, self.trouble) = (kept, None);
         Ok(())
@@ -86,6 +103,13 @@ impl Memory {
         let surplus = self.kept.starts.len().saturating_sub(STARTS);
         self.kept.starts.drain(..surplus);
         self.save();
+    }
+
+    /// It runs as it shall: a stop from here on is somebody else's.
+    pub(super) fn seen_up(&mut self) {
+        if self.kept.run && std::mem::replace(&mut self.kept.stopped_by_us, false) {
+            self.save();
+        }
     }
 
     /// Records how a run ended. False: it is on record.

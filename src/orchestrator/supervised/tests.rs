@@ -13,6 +13,8 @@ struct Puppet {
     stand: watch::Sender<Stand>,
     begun: AtomicUsize,
     dies: bool,
+    /// Where it stands when it was told to end; `None` = it does not end.
+    ended: Option<Stand>,
 }
 
 #[async_trait]
@@ -33,7 +35,8 @@ impl Charge for Puppet {
     }
 
     async fn end(&self, _: Duration) -> Result<(), Error> {
-        self.stand.send_replace(Stand::Down { run: Some("ended".into()), exit: Some(Exit { asked: true, ..Exit::default() }) });
+        let ended = self.ended.clone().ok_or_else(|| Error::NoAnswer("it still runs".into()))?;
+        self.stand.send_replace(ended);
         Ok(())
     }
 
@@ -49,7 +52,8 @@ fn up() -> Stand {
 fn care(at: &std::path::Path, stand: Stand, dies: bool) -> Supervised<Puppet> {
     let clock = Arc::new(SystemClock::start());
     let endpoint = Endpoint::new(endpoint::Settings::default(), &InstanceId::from("i-1"), clock.clone()).unwrap();
-    let puppet = Puppet { stand: watch::channel(stand).0, begun: AtomicUsize::new(0), dies };
+    let ended = Some(Stand::Down { run: Some("ended".into()), exit: Some(Exit { asked: true, ..Exit::default() }) });
+    let puppet = Puppet { stand: watch::channel(stand).0, begun: AtomicUsize::new(0), dies, ended };
     Supervised::new(Arc::new(endpoint), puppet, Budget::default(), at.to_owned(), "i-1", clock, watch::channel(None).0)
 }
 
@@ -86,6 +90,49 @@ async fn only_what_is_down_and_wanted_is_begun() {
     next.start().await.unwrap();
     pass(&next, HOUR).await;
     assert_eq!(next.charge.begun.load(Ordering::Relaxed), 1);
+}
+
+/// As a unit does, which is `inactive` whoever stopped it.
+#[tokio::test(start_paused = true)]
+async fn what_we_stopped_is_begun_when_it_is_wanted_and_what_somebody_else_stopped_is_left_so() {
+    let at = tempfile::tempdir().unwrap();
+    let resting = |stand| {
+        let mut care = care(at.path(), stand, false);
+        care.charge.ended = Some(Stand::Rest("inactive".into()));
+        care
+    };
+    let begun = |care: &Supervised<Puppet>| care.charge.begun.load(Ordering::Relaxed);
+    let first = resting(up());
+    first.stop(HOUR).await.unwrap();
+    first.stop(HOUR).await.unwrap();
+    pass(&first, HOUR).await;
+    assert_eq!(begun(&first), 0, "it shall not run");
+    let next = resting(first.charge.look().await);
+    next.start().await.unwrap();
+    pass(&next, HOUR).await;
+    assert_eq!(begun(&next), 1, "the stop was ours, by the agent before");
+    next.restart(HOUR).await.unwrap();
+    pass(&next, HOUR).await;
+    assert_eq!(begun(&next), 2);
+    next.charge.stand.send_replace(Stand::Rest("inactive".into()));
+    pass(&next, HOUR).await;
+    next.stop(HOUR).await.unwrap();
+    next.start().await.unwrap();
+    pass(&next, HOUR).await;
+    assert_eq!(begun(&next), 2, "somebody else stopped it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_does_not_stop_for_its_restart_is_still_wanted_and_begun_when_it_ends() {
+    let at = tempfile::tempdir().unwrap();
+    let mut care = care(at.path(), up(), false);
+    care.charge.ended = None;
+    assert!(matches!(care.restart(HOUR).await, Err(Error::NoAnswer(_))));
+    pass(&care, HOUR).await;
+    assert_eq!(care.charge.begun.load(Ordering::Relaxed), 0, "it lives");
+    care.charge.stand.send_replace(Stand::Down { run: Some("late".into()), exit: None });
+    pass(&care, HOUR).await;
+    assert_eq!(care.charge.begun.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,9 +2,14 @@
 
 use std::path::Path;
 
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
 use super::*;
 use crate::host::clock::SystemClock;
 use crate::model::InstanceId;
+use crate::orchestrator::endpoint::Hand;
+use crate::orchestrator::supervised::Supervised;
 
 /// A unit whose `show` says this.
 fn unit(at: &Path, shown: &str) -> Unit {
@@ -55,4 +60,45 @@ async fn a_systemd_that_does_not_answer_leaves_it_unknown() {
     assert!(matches!(hangs.look().await, Stand::Unknown(why) if why.contains("systemd does not say")));
     let broken = stand_in(["sh", "-c", "exit 1"].map(str::to_owned).to_vec(), Duration::from_secs(20));
     assert!(matches!(broken.look().await, Stand::Unknown(_)));
+}
+
+#[tokio::test]
+async fn a_unit_that_this_agent_stopped_is_started_again_when_it_is_wanted() {
+    let at = tempfile::tempdir().unwrap();
+    let (file, calls) = (at.path().join("systemctl"), at.path().join("calls"));
+    let script = format!(
+        "cd {}\ncase $1 in\nstart) echo active > state; echo start >> calls;;\nstop) echo inactive > state; echo stop >> calls;;\n\
+         show) echo LoadState=loaded; echo InvocationID=ab; echo ActiveState=$(cat state); echo MainPID={};;\nesac\n",
+        at.path().display(),
+        std::process::id()
+    );
+    std::fs::write(&file, script).unwrap();
+    std::fs::write(at.path().join("state"), "active\n").unwrap();
+    let argv = |verb: &str| ["sh", &file.display().to_string(), verb].map(str::to_owned).to_vec();
+    let settings = crate::orchestrator::endpoint::Settings {
+        stop: Some(Hand::Command(argv("stop"))),
+        start: Some(Hand::Command(argv("start"))),
+        ..crate::orchestrator::endpoint::Settings::default()
+    };
+    let limit = Duration::from_secs(60);
+    let clock = Arc::new(SystemClock::start());
+    let endpoint = Arc::new(Endpoint::new(settings, &InstanceId::from("i-1"), clock.clone()).unwrap());
+    let systemctl = Systemctl(argv("show")[..2].to_vec());
+    let unit = Unit { systemctl, ..Unit::new("orca.service".to_owned(), endpoint.clone(), limit, clock.clone()) };
+    let (report, mut shown) = watch::channel(None);
+    let care = Supervised::new(endpoint, unit, Budget::default(), at.path().to_owned(), "i-1", clock, report);
+    let (over, (_reloads, again)) = (CancellationToken::new(), watch::channel(0));
+    let told = async {
+        shown.wait_for(|shown| shown.as_ref().is_some_and(|shown| shown.state == "running")).await.unwrap();
+        care.stop(limit).await.unwrap();
+        care.start().await.unwrap();
+        while std::fs::read_to_string(&calls).unwrap() != "stop\nstart\n" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        over.cancel();
+    };
+    let (told, ()) = tokio::join!(tokio::time::timeout(limit, told), async {
+        tokio::time::timeout(limit, care.run(over.clone(), again)).await.unwrap_or_default();
+    });
+    told.expect("it is started");
 }
