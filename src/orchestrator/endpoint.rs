@@ -54,6 +54,8 @@ use activity::Reading;
 
 /// Between looks at whether a process that was told to stop is gone.
 const STOP_POLL: Duration = Duration::from_millis(200);
+/// Beyond the grace, for systemd to kill what is left and to say so.
+const STOP_SPARE: Duration = Duration::from_secs(15);
 
 /// An orchestrator that something else runs.
 pub struct Endpoint {
@@ -213,7 +215,8 @@ impl Orchestrator for Endpoint {
             None => Err(Error::Unable("stop it")),
             Some(Hand::Command(argv)) => tokio::time::timeout(grace, self.stop_by_command(argv)).await.map_err(still)?,
             Some(Hand::Unit(unit)) => {
-                let ended = self.systemctl.ask("stop", unit, grace).await.map_err(|e| Error::NoAnswer(e.to_string()))?;
+                let ended =
+                    self.systemctl.ask("stop", unit, grace.saturating_add(STOP_SPARE)).await.map_err(|e| Error::NoAnswer(e.to_string()))?;
                 if !ended.status.success() {
                     return Err(Error::Refused(ended.describe()));
                 }
