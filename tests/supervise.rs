@@ -281,10 +281,26 @@ async fn a_command_that_will_not_end_is_killed_with_all_it_began() {
     assert_eq!((exit.signal, exit.asked), (Some(9), true), "{exit:?}");
 }
 
+/// As with a wrapper that does not `exec` what it starts.
+#[tokio::test]
+async fn the_grace_of_a_stop_is_for_all_that_the_command_began() {
+    let place = Place::new();
+    let work = "i=0; while [ $i -lt 50 ]; do sleep 0.1; i=$((i+1)); done; touch finished; exit 0";
+    let child = format!("trap '{work}' TERM; touch armed; while :; do sleep 0.1; done");
+    std::fs::write(place.path("child"), child).unwrap();
+    let kept = place.kept("sh ./child & wait");
+    kept.begin().await.unwrap();
+    up(&kept).await;
+    holds("the child can be told", || place.path("armed").exists()).await;
+    kept.end(SOON).await.unwrap();
+    assert!(place.path("finished").exists(), "it was killed before it had ended");
+    assert_eq!(place.all(), []);
+}
+
 #[tokio::test]
 async fn a_command_that_goes_to_the_background_is_followed_there() {
     let place = Place::new();
-    let kept = place.kept(&format!("(setsid sh -c '{COUNTS}' &) ; touch gone; exit 0"));
+    let kept = place.kept(&format!("(setsid sh -c '{COUNTS}' &) ; until [ -e count ]; do sleep 0.01; done; touch gone; exit 0"));
     kept.begin().await.unwrap();
     holds("the first process ended", || place.path("gone").exists()).await;
     counts_on(&place).await;
@@ -306,7 +322,7 @@ async fn a_command_that_goes_to_the_background_is_followed_there() {
 async fn an_end_is_seen_at_once_though_a_grandchild_holds_the_output_open() {
     let place = Place::new();
     // When it is told to end, it takes down what is on record.
-    let held = "trap 'read -r run < orchestrator/run.json; echo \"$run\" > seen' TERM; touch armed; while :; do sleep 1; done";
+    let held = "trap 'read -r run < orchestrator/run.json; echo \"$run\" > seen' TERM; touch armed; while :; do sleep 0.05; done";
     let kept = place.kept(&format!("({held}) & until [ -e armed ]; do sleep 0.01; done; echo bye; exit 4"));
     kept.begin().await.unwrap();
     assert_eq!(down(&kept).await.code, Some(4));
@@ -381,6 +397,16 @@ async fn a_pid_that_was_used_again_is_nobody() {
     assert_eq!(kept.look().await, Stand::Unkept { process: Some(me) }, "the same record of a living one");
 }
 
+/// What the agent's loop does of it.
+async fn looks_after(kept: &Kept) {
+    loop {
+        match kept.look().await {
+            Stand::Down { .. } | Stand::Unkept { .. } => drop(kept.begin().await),
+            stand => kept.news(&stand).await,
+        }
+    }
+}
+
 /// Agents and keepers are killed at random moments; the command says when it is not alone.
 #[tokio::test]
 async fn whoever_is_killed_there_is_never_a_second_command_beside_a_living_one() {
@@ -392,15 +418,7 @@ async fn whoever_is_killed_there_is_never_a_second_command_beside_a_living_one()
         let mut kills = 0;
         for _ in 0..12 {
             // What the agent's loop does, cut off anywhere.
-            let acting = async {
-                loop {
-                    match kept.look().await {
-                        Stand::Down { .. } | Stand::Unkept { .. } => drop(kept.begin().await),
-                        stand => kept.news(&stand).await,
-                    }
-                }
-            };
-            let _ = tokio::time::timeout(Duration::from_millis(random.random_range(1..60)), acting).await;
+            let _ = tokio::time::timeout(Duration::from_millis(random.random_range(1..60)), looks_after(&kept)).await;
             if random.random_bool(0.6) && place.folder().join("run.json").exists() {
                 let keeper = place.keeper();
                 kills += usize::from(process::signal(keeper, Signal::KILL).unwrap());
@@ -410,11 +428,20 @@ async fn whoever_is_killed_there_is_never_a_second_command_beside_a_living_one()
             }
         }
         // What nobody looks after is looked after in the end.
-        if matches!(kept.look().await, Stand::Unkept { .. } | Stand::Down { .. }) {
-            kept.begin().await.unwrap();
+        let kept_alive = async {
+            loop {
+                up(&kept).await;
+                if process::find(place.keeper().pid).is_ok_and(|found| found == place.keeper()) {
+                    return counts_on(&place).await;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        // Both only look and begin; the loop of care never returns.
+        tokio::select! {
+            () = kept_alive => {}
+            () = looks_after(&kept) => {}
         }
-        up(&kept).await;
-        counts_on(&place).await;
         let read = |name: &str| std::fs::read_to_string(place.path(name)).unwrap_or_default();
         let starts: BTreeSet<_> = read("starts").lines().map(str::to_owned).collect();
         println!("seed {seed}: {kills} keepers killed, {} starts", starts.len());

@@ -82,6 +82,11 @@ impl Kin {
         for member in self.members()? {
             let _ = process::signal(member.process, signal);
         }
+        self.gone_within(within).await
+    }
+
+    /// Tells nobody anything, and waits. True when none is left.
+    pub async fn gone_within(&self, within: Duration) -> io::Result<bool> {
         let leaving = async {
             while !self.members()?.is_empty() {
                 tokio::time::sleep(LOOK).await;

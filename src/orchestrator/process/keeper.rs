@@ -37,7 +37,7 @@ use crate::host::process::Process;
 use crate::model::Clock;
 use crate::orchestrator::supervised::Exit;
 
-/// From the end of the command until what it left behind is killed.
+/// From the end of the command, or of an asked stop's grace, until what it left behind is killed.
 const LINGER: Duration = Duration::from_secs(2);
 /// Between two tries to record what a full disk did not take, and between two counts of dropped lines.
 const RECORD_EVERY: Duration = Duration::from_secs(15);
@@ -62,8 +62,20 @@ pub async fn run(at: &Path) -> io::Result<()> {
     let kin = Kin { mark, session: Some(run.founder), ancestor: Some(me.pid) };
     let output = Output::open(at, &order)?;
     let (dropped_before, recorded_at) = (run.dropped_lines, clock.now().mono);
-    let mut keeper =
-        Keeper { at: at.to_owned(), order, kin, run, clock, children, terminate, output, dropped_before, is_recorded: false, recorded_at };
+    let mut keeper = Keeper {
+        at: at.to_owned(),
+        order,
+        kin,
+        run,
+        clock,
+        children,
+        terminate,
+        output,
+        dropped_before,
+        is_recorded: false,
+        recorded_at,
+        grace_until: Duration::ZERO,
+    };
     match folder::write(at, record::RUN, &keeper.run) {
         // What lives is on record, and its output has to be read; the record is tried again.
         Err(_) if keeper.order.take_up => {}
@@ -86,6 +98,8 @@ struct Keeper {
     dropped_before: u64,
     is_recorded: bool,
     recorded_at: Duration,
+    /// Until when, by the monotonic clock, an asked stop has its grace.
+    grace_until: Duration,
 }
 
 /// What happened next.
@@ -151,6 +165,12 @@ impl Keeper {
 
     /// Ends what the command left behind, and reads its last words.
     async fn leave(mut self) -> io::Result<()> {
+        let grace = self.grace_until.saturating_sub(self.clock.now().mono);
+        if !grace.is_zero() {
+            // All were told when the stop was asked for; told again, some would cut short what they do to end.
+            let kin = self.kin.clone();
+            let _ = attend(&mut self.output, kin.gone_within(grace)).await?;
+        }
         let lingering = self.kin.end(Kill::TERM, LINGER);
         let mut gone = attend(&mut self.output, lingering).await?;
         while !gone? {
@@ -204,6 +224,7 @@ impl Keeper {
         let Some(main) = self.run.main else { return Ok(None) };
         let asked = folder::read::<Stop>(&self.at, record::STOP).ok().flatten().map(|stop| stop.grace_ms);
         let grace = Duration::from_millis(asked.unwrap_or(self.order.grace_ms));
+        self.grace_until = self.clock.now().mono.saturating_add(grace);
         let signal = Kill::from_named_raw(self.order.signal).unwrap_or(Kill::TERM);
         for member in self.kin.members()? {
             // One that ended by itself is what was wanted.
