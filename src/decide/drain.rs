@@ -216,6 +216,8 @@ impl<'a> Step<'a> {
         match self.state.phase {
             Phase::Closing { orders, again } if self.now.mono >= again.mono && self.state.order.is_none() => self.close_intake(orders),
             Phase::Waiting { until, .. } if self.now.mono >= until.mono => self.enter_confirmed(),
+            // What AWS ends waits for no read that would judge it anew.
+            Phase::Validating if self.is_doomed() && self.state.order.is_none() => self.judge(),
             Phase::Held { until, .. } if self.now.mono >= until.mono => self.try_again(),
             Phase::Reopening { orders, again, start } if self.now.mono >= again.mono && self.state.order.is_none() => {
                 self.reopen(orders, start)
@@ -313,7 +315,7 @@ impl<'a> Step<'a> {
     }
 
     pub(super) fn justification(&self) -> Option<Justification> {
-        let (drain, name) = (self.state.durable.drain.as_ref()?, self.state.group_name.as_ref()?);
+        let drain = self.state.durable.drain.as_ref()?;
         match &drain.reason {
             Reason::TargetTerminated | Reason::Interrupted { .. } => return Some(Justification::Go),
             Reason::Warmed => {
@@ -322,6 +324,7 @@ impl<'a> Step<'a> {
             }
             Reason::Superseded { .. } | Reason::Operator { .. } | Reason::Rebalance | Reason::Standby | Reason::Unhealthy { .. } => {}
         }
+        let name = self.state.group_name.as_ref()?;
         let (asked, groups) = self.reads()?;
         Some(justify::justify(self.policy, drain, &self.state.own, name, groups, asked.wall, self.now.wall))
     }
@@ -474,7 +477,7 @@ impl<'a> Step<'a> {
             self.set_progress(Progress::Stopping);
             let grace = self.policy.stop_grace.unwrap_or(HELD_FIRST);
             let left = self.state.ends_at().map_or(grace, |at| at.since(self.now.wall).saturating_sub(self.policy.margin));
-            let doomed = matches!(self.reason(), Some(Reason::Interrupted { .. }));
+            let doomed = self.state.notices.interruption.is_some();
             self.deed(Deed::StopOrchestrator { grace: grace.min(left), doomed });
             self.enter(Phase::Stopping);
         }
@@ -569,7 +572,9 @@ impl<'a> Step<'a> {
             return;
         }
         let generation = self.state.group.as_ref().map(|(_, g)| generation(&g.tags)).unwrap_or_default();
-        self.state.durable.drain = Some(Drain { reason, started: self.now.wall, generation, forced, progress: Progress::Draining });
+        let doomed = matches!(reason, Reason::TargetTerminated | Reason::Interrupted { .. }).then_some(self.now.wall);
+        let progress = Progress::Draining;
+        self.state.durable.drain = Some(Drain { reason, started: self.now.wall, generation, forced, progress, doomed });
         self.touch();
         self.state.quiet = Quiet::default();
         self.state.held_count = 0;

@@ -42,14 +42,14 @@ const CANCEL_AGAIN: Duration = Duration::from_secs(10);
 
 impl Step<'_> {
     pub(super) fn terminate(&mut self) {
+        if !self.may_act() {
+            return;
+        }
         if self.is_doomed() {
             match hook::waited_for(self.state, self.policy).map(str::to_owned) {
                 Some(hook) => self.answer_hook(hook),
                 None => self.ending_by_itself(),
             }
-            return;
-        }
-        if !self.may_act() {
             return;
         }
         let stopped = self.is_stopped();
@@ -127,6 +127,9 @@ impl Step<'_> {
         }
         if entry.state.is_ending() {
             self.state.phase = Phase::Ending { absent: 0, alive: 0 };
+            if entry.state == LifecycleState::TerminatingWait && !self.is_doomed() {
+                self.release();
+            }
             return;
         }
         let failed = ending.filter(|a| a.failed && (reference.is_empty() || task || a.id == reference));
@@ -225,6 +228,12 @@ impl Step<'_> {
 
     /// AWS ends the instance without our asking: nothing more is asked of it (F33).
     pub(super) fn ending_by_itself(&mut self) {
+        // The describe was quicker than the metadata: AWS may wait for our hook, and there may be work.
+        let drains = matches!(self.progress(), Some(Progress::Draining | Progress::Stopping | Progress::Stopped));
+        if drains && !self.is_doomed() && self.policy.hooks.terminating.is_some() {
+            self.overrule(Reason::TargetTerminated);
+            return;
+        }
         if matches!(self.progress(), Some(Progress::Draining | Progress::Stopping | Progress::Stopped | Progress::Intent { .. })) {
             self.accepted(String::new(), false);
         }

@@ -71,16 +71,16 @@ pub enum Launch {
 
 /// The hook that AWS waits for now, when it is ours to answer.
 pub fn waited_for<'a>(state: &State, policy: &'a Policy) -> Option<&'a str> {
-    if state.wait.over || policy.dry_run {
+    if state.wait.over {
         return None;
     }
     match (&state.durable.drain, state.launch) {
-        (Some(drain), _) => {
+        (Some(drain), _) if drain.reason == Reason::TargetTerminated => {
             let before = matches!(drain.progress, Progress::Draining | Progress::Stopping | Progress::Stopped);
-            policy.hooks.terminating.as_deref().filter(|_| before && drain.reason == Reason::TargetTerminated)
+            policy.hooks.terminating.as_deref().filter(|_| before)
         }
-        (None, Launch::Waiting(_)) => policy.hooks.launching.as_deref(),
-        (None, Launch::Unknown | Launch::Over) => None,
+        (_, Launch::Waiting(_)) => policy.hooks.launching.as_deref(),
+        (_, Launch::Unknown | Launch::Over) => None,
     }
 }
 
@@ -92,6 +92,9 @@ pub fn watches_the_launch(state: &State, policy: &Policy) -> bool {
 /// When something is to be sent.
 pub fn timer(state: &State, policy: &Policy) -> Option<Duration> {
     waited_for(state, policy)?;
+    if state.group_name.is_none() || (policy.dry_run && state.wait.accepted.is_none()) {
+        return None;
+    }
     Some(state.wait.order.map_or(state.wait.next, |order| order.at.mono + LOST))
 }
 
@@ -106,19 +109,24 @@ impl State {
         self.wait = Wait::default();
     }
 
-    /// When AWS ends the instance whatever we say. A hook's limit counts from the wait's begin, which comes after the drain's.
+    /// When AWS ends the instance whatever we say. A hook's limit counts from the wait's begin, which comes after we heard of the end.
     pub(super) fn ends_at(&self) -> Option<Timestamp> {
         let drain = self.durable.drain.as_ref()?;
-        match &drain.reason {
+        let noticed = self.notices.interruption.as_ref().map(|notice| notice.at);
+        let limit = match &drain.reason {
             Reason::Interrupted { at, .. } => Some(*at),
-            Reason::TargetTerminated => self.wait.hook.as_ref().filter(|_| !self.wait.over).map(|hook| drain.started.plus(hook.limit)),
+            Reason::TargetTerminated => {
+                let hook = self.wait.hook.as_ref().filter(|_| !self.wait.over);
+                hook.map(|hook| drain.doomed.unwrap_or(drain.started).plus(hook.limit))
+            }
             Reason::Superseded { .. }
             | Reason::Operator { .. }
             | Reason::Rebalance
             | Reason::Warmed
             | Reason::Standby
             | Reason::Unhealthy { .. } => None,
-        }
+        };
+        limit.into_iter().chain(noticed).min()
     }
 
     /// What is known of the wait, for people.
@@ -137,7 +145,8 @@ impl State {
                 ));
             }
             if let (Some(at), Some(drain)) = (self.ends_at(), &self.durable.drain)
-                && now.wall.since(drain.started) >= hook.limit * 4 / 5
+                && drain.reason == Reason::TargetTerminated
+                && now.wall.since(drain.doomed.unwrap_or(drain.started)) >= hook.limit * 4 / 5
             {
                 said.push(format!(
                     "AWS waits for nobody after {at}: four fifths of the hook's limit are over (runbooks/lifecycle-hook.md)"
@@ -159,7 +168,14 @@ impl Step<'_> {
         if self.state.wait.order.is_some() || self.now.mono < self.state.wait.next || self.state.group_name.is_none() {
             return;
         }
-        let answer = if let Launch::Waiting(since) = self.state.launch { self.readiness(since) } else { None };
+        // What is kept waiting already is kept so, whatever is set since; nothing new is begun.
+        if self.policy.dry_run && self.state.wait.accepted.is_none() {
+            return;
+        }
+        let answer = match self.state.launch {
+            Launch::Waiting(since) if self.state.durable.drain.is_none() && !self.policy.dry_run => self.readiness(since),
+            Launch::Waiting(_) | Launch::Unknown | Launch::Over => None,
+        };
         let (deed, reason) = match answer {
             Some((result, why)) => {
                 self.touch();
@@ -172,12 +188,14 @@ impl Step<'_> {
 
     /// What a launch hook is to be told, once that is known.
     fn readiness(&self, since: Moment) -> Option<(HookResult, String)> {
-        let answers = self.state.sample.as_ref().is_some_and(|sample| !matches!(sample.activity, Activity::Unknown { .. }));
+        let activity = self.state.sample.as_ref().map(|sample| &sample.activity);
+        let answers = activity.is_some_and(|activity| !matches!(activity, Activity::Unknown { .. }));
         if answers && matches!(self.state.intake, Some(Intake::Open | Intake::NoSwitch)) {
             return Some((HookResult::Continue, "the orchestrator is ready".to_owned()));
         }
         let waited = self.now.since(since);
-        (waited >= self.policy.ready_within)
+        let works = matches!(activity, Some(Activity::Busy { .. }));
+        (waited >= self.policy.ready_within && !works)
             .then(|| (HookResult::Abandon, format!("the orchestrator was not ready within {} s", self.policy.ready_within.as_secs())))
     }
 
@@ -213,8 +231,12 @@ impl Step<'_> {
     }
 
     pub(super) fn hook_read(&mut self, hook: Option<Hook>) {
+        let Some(name) = waited_for(self.state, self.policy) else { return };
+        // One that was asked for before the wait changed is of no use.
+        if hook.as_ref().is_some_and(|hook| hook.name != name) {
+            return;
+        }
         if hook.is_none() {
-            let name = waited_for(self.state, self.policy).unwrap_or_default();
             self.state.wait.fault = Some(format!("the group has no lifecycle hook {name}"));
         }
         self.state.wait.hook = hook;
@@ -267,6 +289,19 @@ impl Step<'_> {
                 self.answer_later(fault.text);
             }
         }
+    }
+
+    /// Our own end, which rested on idleness or was forced, waits for the hook that is ours: nobody else answers it.
+    pub(super) fn release(&mut self) {
+        let Some(hook) = self.policy.hooks.terminating.clone() else { return };
+        let wait = &mut self.state.wait;
+        wait.order = wait.order.filter(|order| self.now.since(order.at) < LOST);
+        if wait.order.is_some() || self.now.mono < wait.next || self.policy.dry_run {
+            return;
+        }
+        self.touch();
+        let reason = self.reason().map(ToString::to_string).unwrap_or_default();
+        self.state.wait.order = Some(self.send(Deed::CompleteHook { hook, result: HookResult::Continue }, reason));
     }
 
     /// All evidence is asked for again before the answer is: meanwhile an orchestrator may have come back.

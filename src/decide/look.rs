@@ -101,11 +101,9 @@ impl Looks {
     /// When the next look of this kind is due; `None` while one is under way or none is wanted.
     pub fn due(&self, kind: Kind, wanted: Wanted, own: &InstanceId) -> Option<Duration> {
         let entry = self.entry(kind);
-        if let Some((_, asked)) = entry.pending {
-            return Some(asked.mono + LOST_AFTER);
-        }
         let every = match wanted {
             Wanted::No => return None,
+            _ if entry.pending.is_some() => return entry.pending.map(|(_, asked)| asked.mono + LOST_AFTER),
             Wanted::In(after) => return Some(entry.asked.map_or(Duration::ZERO, |asked| asked.mono + after)),
             Wanted::Since(since, _) if entry.failures == 0 && entry.asked.is_none_or(|asked| asked.mono < since.mono) => {
                 return Some(since.mono);

@@ -5,6 +5,7 @@ use crate::model::Moment;
 use crate::model::Notices;
 
 use super::drain::Step;
+use super::hook::Launch;
 use super::state::Phase;
 use super::state::Progress;
 use super::state::Reason;
@@ -37,21 +38,33 @@ impl Step<'_> {
     /// AWS ends the instance: whatever else a drain was for, that is its reason now, and nothing that held it does any longer.
     pub(super) fn overrule(&mut self, reason: Reason) {
         let doomed = self.is_doomed();
+        let now = self.now;
         match self.state.durable.drain.as_mut() {
-            None => {
-                self.start(reason, false);
-                self.state.begin_wait();
-            }
-            Some(drain) if !doomed && matches!(drain.progress, Progress::Draining | Progress::Stopping | Progress::Stopped) => {
+            None => self.start(reason, false),
+            Some(drain) if !doomed => {
+                match drain.progress {
+                    Progress::Draining | Progress::Stopping | Progress::Stopped => {}
+                    // Whether it runs again already, the first look tells.
+                    Progress::Cancelled { stopped, .. } => {
+                        drain.progress = if stopped { Progress::Stopping } else { Progress::Draining };
+                    }
+                    Progress::Intent { .. } | Progress::Accepted { .. } => return,
+                }
+                // What may be forced ends nothing then, and was not meant for this.
+                drain.forced &= matches!(drain.reason, Reason::Superseded { .. } | Reason::Operator { .. } | Reason::Unhealthy { .. });
                 drain.reason = reason;
+                drain.doomed = Some(now.wall);
                 self.touch();
-                self.state.begin_wait();
-                if let Phase::Held { .. } | Phase::Waiting { .. } | Phase::Validating = self.state.phase {
-                    self.enter(Phase::Closing { orders: 0, again: self.now });
+                if let Phase::Held { .. } | Phase::Waiting { .. } | Phase::Validating | Phase::Reopening { .. } = self.state.phase {
+                    self.enter(Phase::Closing { orders: 0, again: now });
                 }
             }
-            Some(_) => {}
+            Some(_) => return,
         }
+        if let Some(Reason::TargetTerminated) = self.reason() {
+            self.state.launch = Launch::Over;
+        }
+        self.state.begin_wait();
     }
 }
 

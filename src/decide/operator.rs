@@ -47,6 +47,16 @@ impl Step<'_> {
                 self.state.durable.veto = None;
                 self.start(Reason::Operator { by, why: reason }, force);
             }
+            Some(Progress::Draining) if self.reason() == Some(&Reason::Rebalance) => {
+                let seen = self.state.group.as_ref();
+                if let Some(why) = seen.and_then(|(_, group)| justify::preflight(group, &self.state.own, self.now.wall)) {
+                    return Err(why);
+                }
+                self.start(Reason::Operator { by, why: reason }, force);
+            }
+            Some(_) if matches!(self.reason(), Some(Reason::Standby | Reason::Warmed)) => {
+                return Err("the instance is in standby or in the warm pool, where nothing is ended with decrement".to_owned());
+            }
             Some(Progress::Draining | Progress::Stopping | Progress::Stopped) => {
                 if let Some(drain) = self.state.durable.drain.as_mut().filter(|d| force && !d.forced) {
                     drain.forced = true;

@@ -33,6 +33,8 @@ pub struct Protection {
     /// Not before.
     next: Duration,
     idle_since: Option<Moment>,
+    /// What AWS accepted last; `None` = nobody knows.
+    set: Option<bool>,
     /// The agent stops: nobody would watch a protection that is set now.
     stopping: bool,
     fault: Option<String>,
@@ -55,7 +57,7 @@ fn wanted(state: &State, policy: &Policy, now: Duration) -> Option<bool> {
         return state.durable.protected.then_some(false);
     }
     match state.sample.as_ref().map(|sample| &sample.activity)? {
-        Activity::Busy { .. } => (!state.durable.protected).then_some(true),
+        Activity::Busy { .. } => (state.protection.set != Some(true)).then_some(true),
         Activity::Idle => {
             let long = state.protection.idle_since.is_some_and(|since| now.saturating_sub(since.mono) >= IDLE_FOR);
             (state.durable.protected && long).then_some(false)
@@ -89,7 +91,9 @@ impl Step<'_> {
     /// The agent stops: nobody would take it off.
     pub(super) fn unprotect(&mut self) {
         self.state.protection.stopping = true;
-        if self.state.durable.protected && !self.policy.dry_run {
+        // One that is being set may come to be after one that takes it off: the next start takes it off.
+        let setting = matches!(self.state.protection.order, Some((_, true)));
+        if self.state.durable.protected && !setting && !self.policy.dry_run {
             self.change_protection(false);
         }
     }
@@ -111,10 +115,12 @@ impl Step<'_> {
         self.state.protection.fault = result.as_ref().err().map(|fault| fault.text.clone());
         match result {
             Ok(_) => {
+                self.state.protection.set = Some(on);
                 self.state.durable.protected = on;
                 self.touch();
             }
             Err(fault) => {
+                self.state.protection.set = None;
                 self.state.protection.next = self.now.mono + AGAIN;
                 // What may have been done counts as set until it was taken off.
                 if on && fault.what != FaultKind::OutcomeUnknown {

@@ -109,6 +109,9 @@ pub struct Drain {
     pub forced: bool,
     /// How far it has gone outside.
     pub progress: Progress,
+    /// When AWS was heard to end the instance by itself: a hook's limit counts from here.
+    #[serde(default)]
+    pub doomed: Option<Timestamp>,
 }
 
 /// What a restart has to know of the deeds of a drain.

@@ -73,9 +73,9 @@ impl Slot {
     }
 }
 
-/// On its way out, and not gone yet.
+/// On its way out, and not gone yet. One that AWS retains is out of the group for good, for as long as somebody likes.
 pub fn leaves(state: &LifecycleState) -> bool {
-    state.is_ending() && *state != LifecycleState::Terminated
+    state.is_ending() && !matches!(state, LifecycleState::Terminated | LifecycleState::TerminatingRetained)
 }
 
 /// Those in service and those on their way out, by id.

@@ -12,7 +12,7 @@ use aws_config::imds::client::error::TokenError;
 use aws_config::provider_config::ProviderConfig;
 use aws_sdk_autoscaling::error::SdkError;
 use aws_smithy_http_client::Builder as HttpBuilder;
-use futures::try_join;
+use futures::join;
 use serde::Deserialize;
 
 use super::call::chain;
@@ -107,8 +107,17 @@ impl Metadata for Imds {
     async fn notices(&self) -> Result<Notices> {
         const ACTION: &str = "GetNotices";
         let (interruption, rebalance, maintenance) =
-            try_join!(self.read(ACTION, INTERRUPTION), self.read(ACTION, REBALANCE), self.read(ACTION, MAINTENANCE))?;
-        notices(interruption.as_deref(), rebalance.as_deref(), maintenance.as_deref()).map_err(|what| nonsense(ACTION, what))
+            join!(self.read(ACTION, INTERRUPTION), self.read(ACTION, REBALANCE), self.read(ACTION, MAINTENANCE));
+        let read = |interruption: Option<&str>, rebalance: Option<&str>, maintenance: Option<&str>| {
+            notices(interruption, rebalance, maintenance).map_err(|what| nonsense(ACTION, what))
+        };
+        // An interruption is heeded whatever the others say.
+        let interrupted = read(interruption?.as_deref(), None, None)?;
+        let others = rebalance.and_then(|r| maintenance.and_then(|m| read(None, r.as_deref(), m.as_deref())));
+        match (interrupted.interruption, others) {
+            (interruption @ Some(_), others) => Ok(Notices { interruption, ..others.unwrap_or_default() }),
+            (None, others) => others,
+        }
     }
 }
 

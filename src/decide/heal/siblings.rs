@@ -38,7 +38,10 @@ struct Others {
 }
 
 fn others(group: &Group, own: &InstanceId) -> Others {
-    let there = group.instances.iter().filter(|i| &i.id != own && i.state != LifecycleState::Terminated);
+    let there = group
+        .instances
+        .iter()
+        .filter(|i| &i.id != own && !matches!(i.state, LifecycleState::Terminated | LifecycleState::TerminatingRetained));
     let mut others = Others { all: 0, moving: 0, sick: 0 };
     for other in there {
         let moves = other.state != LifecycleState::InService;

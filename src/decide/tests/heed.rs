@@ -401,3 +401,170 @@ fn a_protection_that_aws_refuses_is_asked_for_again_at_a_bounded_rate() {
     rig.run_s(3600);
     assert!((30..=62).contains(&rig.protections().len()), "{}", rig.protections().len());
 }
+
+#[test]
+fn a_describe_that_is_quicker_than_the_metadata_costs_no_heartbeat_l5() {
+    let mut rig = ending();
+    let target = rig.target.take();
+    rig.old.instances[0].state = LifecycleState::InService;
+    rig.drain();
+    rig.run_s(100);
+    rig.old.instances[0].state = LifecycleState::TerminatingWait;
+    rig.run_s(300);
+    assert!(!rig.heartbeats().is_empty() && rig.answers().is_empty(), "{:?}", rig.deeds);
+    rig.target = target;
+    rig.run_s(300);
+    assert!(rig.answers().is_empty());
+    rig.busy = Activity::Idle;
+    rig.run_s(200);
+    assert_eq!((rig.answers(), rig.terminations()), (vec![HookResult::Continue], 0));
+}
+
+#[test]
+fn a_hooks_limit_counts_from_the_news_of_the_end_not_from_an_older_drain() {
+    let mut rig = ending();
+    let (target, state) = (rig.target.take(), std::mem::replace(&mut rig.old.instances[0].state, LifecycleState::InService));
+    rig.policy.stop_grace = Some(Duration::from_secs(60));
+    rig.drain();
+    rig.run_s(40_000);
+    (rig.target, rig.old.instances[0].state) = (target, state);
+    rig.run_s(29_000);
+    assert!(rig.answers().is_empty() && rig.stops().is_empty(), "the limit is 30 000 s: {:?}", rig.stops());
+    rig.run_s(2_000);
+    assert_eq!(rig.stops().len(), 1);
+}
+
+#[test]
+fn a_terminating_hook_is_not_answered_with_a_launchs_readiness_s10() {
+    let mut rig = Rig::new();
+    rig.policy.hooks = HookNames { launching: Some("ready".to_owned()), terminating: Some(HOOK.to_owned()) };
+    rig.busy = unknown();
+    rig.old.instances[0].state = LifecycleState::PendingWait;
+    rig.run_s(60);
+    rig.busy = busy();
+    rig.to_hooks = Err(FaultKind::NotNow);
+    rig.run_s(30);
+    rig.to_hooks = Ok(());
+    rig.deeds.clear();
+    rig.target = Some(LifecycleState::Terminated);
+    rig.run_s(600);
+    let wrong = rig.deeds.iter().filter(|(_, deed)| matches!(deed, Deed::CompleteHook { hook, .. } if hook == HOOK)).count();
+    assert_eq!(wrong, 0, "{:?}", rig.deeds);
+}
+
+#[test]
+fn our_own_end_answers_our_hook_f33() {
+    let mut rig = Rig::superseded();
+    rig.policy.hooks.terminating = Some(HOOK.to_owned());
+    rig.terminate = vec![Ok(Receipt::Activity("act-1".to_owned()))];
+    rig.run_s(300);
+    assert_eq!(rig.terminations(), 1);
+    assert!(rig.answers().is_empty(), "AWS does not wait yet");
+    rig.old.instances[0].state = LifecycleState::TerminatingWait;
+    rig.run_s(30);
+    assert_eq!(rig.answers()[0], HookResult::Continue);
+    rig.to_hooks = Err(FaultKind::Refused);
+    rig.run_s(60);
+    assert_eq!(rig.word(), "ending");
+}
+
+#[test]
+fn an_interruption_beats_a_hooks_limit_f41() {
+    let mut rig = ending();
+    rig.policy.stop_grace = Some(Duration::from_secs(30));
+    rig.run_s(60);
+    let at = rig.now.wall.plus(Duration::from_secs(120));
+    rig.notices.interruption = Some(Interruption { action: "terminate".to_owned(), at });
+    rig.run_s(115);
+    assert_eq!(rig.stops().len(), 1);
+}
+
+#[test]
+fn an_interruption_is_heeded_by_an_agent_that_never_saw_its_group() {
+    let mut rig = interrupted(120);
+    rig.busy = busy();
+    rig.old.instances.clear();
+    rig.restart(true);
+    rig.run_s(118);
+    assert_eq!((rig.state.group_name(), rig.stops().len()), (None, 1));
+}
+
+#[test]
+fn an_agent_that_never_saw_its_group_does_not_spin() {
+    let mut rig = ending();
+    rig.old.instances.clear();
+    rig.restart(true);
+    rig.looks = 0;
+    rig.run_s(600);
+    assert!(rig.looks < 1200 && rig.heartbeats().is_empty(), "{}", rig.looks);
+    assert!(wake_at(&rig.state, &rig.policy) > rig.now.mono);
+}
+
+#[test]
+fn dry_run_keeps_aws_waiting_and_ends_nothing() {
+    let mut rig = ending();
+    rig.run_s(60);
+    rig.policy.dry_run = true;
+    rig.busy = Activity::Idle;
+    let before = rig.heartbeats().len();
+    rig.run_s(1200);
+    assert!(rig.heartbeats().len() >= before + 8 && rig.answers().is_empty());
+    rig.policy.dry_run = false;
+    rig.run_s(900);
+    assert_eq!(rig.answers(), [HookResult::Continue]);
+}
+
+#[test]
+fn a_protection_of_which_nothing_was_heard_is_asked_for_again() {
+    let mut rig = Rig::new();
+    rig.policy.protect = true;
+    rig.busy = busy();
+    rig.to_hooks = Err(FaultKind::OutcomeUnknown);
+    rig.run_s(100);
+    rig.to_hooks = Ok(());
+    rig.run_s(100);
+    let asked = rig.protections().len();
+    assert!(asked >= 2 && rig.protections().iter().all(|on| *on));
+    rig.run_s(600);
+    assert_eq!(rig.protections().len(), asked, "once it was accepted, never again");
+}
+
+#[test]
+fn an_operator_may_end_what_moved_away_and_nothing_in_standby() {
+    let mut rig = Rig::new();
+    rig.policy.on_rebalance = OnRebalance::CloseIntake;
+    rig.run_s(60);
+    rig.notices.rebalance = Some(rig.now.wall);
+    rig.run_s(120);
+    assert_eq!(rig.drain(), None);
+    rig.run_s(300);
+    assert_eq!(rig.terminations(), 1);
+
+    let mut rig = Rig::new();
+    rig.run_s(60);
+    rig.target = Some(LifecycleState::Standby);
+    rig.old.instances[0].state = LifecycleState::Standby;
+    rig.run_s(120);
+    assert!(rig.drain().unwrap().contains("standby"));
+}
+
+#[test]
+fn a_launching_instance_that_works_is_never_given_up() {
+    let mut rig = Rig::new();
+    rig.policy.hooks.launching = Some("ready".to_owned());
+    rig.old.instances[0].state = LifecycleState::PendingWait;
+    rig.busy = busy();
+    rig.intake = Intake::Unknown { why: "404".to_owned() };
+    rig.run_s(3000);
+    assert!(rig.answers().is_empty() && rig.heartbeats().len() > 20, "{:?}", rig.answers());
+}
+
+#[test]
+fn a_retained_instance_takes_no_place_in_the_budget() {
+    let mut rig = Rig::superseded();
+    rig.policy.budget_percent = 10;
+    rig.old = testing::disabled(group("app-main-v001", 1, &["i-0a", "i-0b"]));
+    rig.old.instances[1].state = LifecycleState::TerminatingRetained;
+    rig.run_s(900);
+    assert_eq!(rig.terminations(), 1);
+}
