@@ -1,5 +1,8 @@
 //! An orchestrator under its keeper: the real keeper, real processes, and everything that may happen to either.
 
+#[path = "fleet/living.rs"]
+mod living;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::path::PathBuf;
@@ -7,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellrock::host::clock::SystemClock;
-use bellrock::host::family::Kin;
 use bellrock::host::folder;
 use bellrock::host::process;
 use bellrock::host::process::Process;
@@ -25,6 +27,7 @@ use bellrock::orchestrator::supervised::Exit;
 use bellrock::orchestrator::supervised::Report;
 use bellrock::orchestrator::supervised::Stand;
 use bellrock::orchestrator::supervised::Supervised;
+use living::Living;
 use rand::Rng;
 use rand::SeedableRng;
 use rustix::process::Signal;
@@ -38,16 +41,19 @@ const SOON: Duration = Duration::from_secs(60);
 
 /// One orchestrator's place; whatever lives in it ends with the test.
 struct Place {
+    // Ended before its directory goes.
+    living: Living,
     at: TempDir,
 }
 
 impl Place {
     fn new() -> Self {
-        Self { at: tempfile::tempdir().expect("a directory of our own") }
+        let at = tempfile::tempdir().expect("a directory of our own");
+        Self { living: Living(at.path().join("orchestrator")), at }
     }
 
     fn folder(&self) -> PathBuf {
-        self.at.path().join("orchestrator")
+        self.living.0.clone()
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -98,22 +104,7 @@ impl Place {
 
     /// Everything of it, its keeper too.
     fn all(&self) -> Vec<Process> {
-        let kin = Kin { mark: Some(format!("BELLROCK_KEPT_IN={}", self.folder().display())), ..Kin::default() };
-        kin.members().expect("this is Linux").iter().map(|member| member.process).collect()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        loop {
-            let all = self.all();
-            if all.is_empty() {
-                return;
-            }
-            for process in all {
-                let _ = process::signal(process, Signal::KILL);
-            }
-        }
+        self.living.all()
     }
 }
 

@@ -1,5 +1,7 @@
 //! The agent comes and goes under a busy orchestrator that it runs: the real agent, its keeper, a command that counts, a simulated region.
 
+#[path = "fleet/living.rs"]
+mod living;
 #[path = "fleet/process.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod process;
@@ -10,8 +12,7 @@ mod sim;
 use std::path::Path;
 use std::time::Duration;
 
-use bellrock::host;
-use bellrock::host::family::Kin;
+use living::Living;
 use process::Agent;
 use process::bellrock;
 use process::until;
@@ -25,30 +26,6 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(200);
 
 /// Writes a line for each unit of its work, and its pid. It ends gracefully, and says so.
 const WORKS: &str = "trap 'echo end $$ >> work; exit 0' TERM; i=0; while :; do i=$((i+1)); echo $i $$ >> work; sleep 0.02; done";
-
-/// What lives of an orchestrator ends with its test.
-struct Folder<'a>(&'a Path);
-
-impl Folder<'_> {
-    fn all(&self) -> Vec<host::process::Process> {
-        let kin = Kin { mark: Some(format!("BELLROCK_KEPT_IN={}", self.0.display())), ..Kin::default() };
-        kin.members().expect("this is Linux").iter().map(|member| member.process).collect()
-    }
-}
-
-impl Drop for Folder<'_> {
-    fn drop(&mut self) {
-        loop {
-            let all = self.all();
-            if all.is_empty() {
-                return;
-            }
-            for process in all {
-                let _ = host::process::signal(process, Signal::KILL);
-            }
-        }
-    }
-}
 
 /// Units of work done so far, each one after the other by one process; a gap or another process is a panic.
 fn work(at: &Path) -> (u64, u32) {
@@ -91,7 +68,7 @@ async fn an_agent_that_is_upgraded_stopped_or_killed_leaves_a_busy_orchestrator_
     let id = told("id");
     let place = dir.path().join(&id);
     let folder = place.join("state/orchestrator");
-    let guard = Folder(&folder);
+    let guard = Living(folder.clone());
     let config = format!(
         "[orchestrator]\nkind = \"process\"\nurl = \"{url}\"\ntimeout = \"2s\"\nstop.grace = \"20s\"\n\
          [orchestrator.activity]\nevery = \"1s\"\nevery_idle = \"1s\"\nsample_max_age = \"1s\"\nactive_by_instance = {{ refreshed = \"1s\" }}\n\
