@@ -3,7 +3,6 @@
 //! What must stay true: nothing here waits on anything but the kernel; whoever calls it bounds that, since a mount whose server is gone can hold a
 //! caller for ever.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
@@ -11,6 +10,8 @@ use sysinfo::Pid;
 use sysinfo::ProcessRefreshKind;
 use sysinfo::ProcessesToUpdate;
 use sysinfo::System;
+
+use crate::model::Vitals;
 
 /// What is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,53 +30,32 @@ pub struct Wanted {
     pub oom_kills: bool,
 }
 
-/// What was read; `None` where it was not asked for, or could not be.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
-    /// Resident memory in bytes.
-    pub memory_bytes: Option<u64>,
-    /// Processor time since the start of the process, in milliseconds.
-    pub cpu_ms: Option<u64>,
-    /// Threads.
-    pub threads: Option<u32>,
-    /// Open files.
-    pub files: Option<u32>,
-    /// Free space by mount, in percent of what is not reserved.
-    pub disk_free_percent: BTreeMap<String, u32>,
-    /// Free inodes by mount, in percent; a file system that counts none is absent.
-    pub inodes_free_percent: BTreeMap<String, u32>,
-    /// Load average of a minute, in percent of the cores.
-    pub load_percent: Option<u32>,
-    /// Processes that the kernel killed for want of memory, since boot.
-    pub oom_kills: Option<u64>,
-}
-
-/// Reads what is wanted, of this process where one is named.
-pub fn read(wanted: &Wanted, pid: Option<u32>) -> Figures {
-    let mut figures = Figures::default();
+/// Reads what is wanted, of this process where one is named. Which process that is, only whoever names it can tell.
+pub fn read(wanted: &Wanted, pid: Option<u32>) -> Vitals {
+    let mut vitals = Vitals::default();
     if let Some(pid) = pid {
-        process(wanted, pid, &mut figures);
+        process(wanted, pid, &mut vitals);
     }
     for mount in &wanted.mounts {
         let Ok(of) = rustix::fs::statvfs(mount) else { continue };
         let name = mount.display().to_string();
         if let Some(percent) = percent(of.f_bavail, of.f_blocks.saturating_sub(of.f_bfree).saturating_add(of.f_bavail)) {
-            figures.disk_free_percent.insert(name.clone(), percent);
+            vitals.disk_free_percent.insert(name.clone(), percent);
         }
         if let Some(percent) = percent(of.f_favail, of.f_files) {
-            figures.inodes_free_percent.insert(name, percent);
+            vitals.inodes_free_percent.insert(name, percent);
         }
     }
     if wanted.load {
-        figures.load_percent = load();
+        vitals.load_percent = load();
     }
     if wanted.oom_kills {
-        figures.oom_kills = fs::read_to_string("/proc/vmstat").ok().and_then(|text| oom_kills(&text));
+        vitals.oom_kills = fs::read_to_string("/proc/vmstat").ok().and_then(|text| oom_kills(&text));
     }
-    figures
+    vitals
 }
 
-fn process(wanted: &Wanted, pid: u32, figures: &mut Figures) {
+fn process(wanted: &Wanted, pid: u32, vitals: &mut Vitals) {
     if (wanted.usage || wanted.files)
         && let Ok(mut system) = System::new()
     {
@@ -84,15 +64,15 @@ fn process(wanted: &Wanted, pid: u32, figures: &mut Figures) {
         system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, kind);
         if let Some(process) = system.process(pid) {
             if wanted.usage {
-                (figures.memory_bytes, figures.cpu_ms) = (Some(process.memory()), Some(process.accumulated_cpu_time()));
+                (vitals.memory_bytes, vitals.cpu_ms) = (Some(process.memory()), Some(process.accumulated_cpu_time()));
             }
             if wanted.files {
-                figures.files = process.open_files().and_then(|files| u32::try_from(files).ok());
+                vitals.files = process.open_files().and_then(|files| u32::try_from(files).ok());
             }
         }
     }
     if wanted.threads {
-        figures.threads = fs::read_to_string(format!("/proc/{pid}/status")).ok().and_then(|text| threads(&text));
+        vitals.threads = fs::read_to_string(format!("/proc/{pid}/status")).ok().and_then(|text| threads(&text));
     }
 }
 
@@ -138,7 +118,7 @@ mod tests {
         assert!(all.cpu_ms.is_some() && all.threads.is_some_and(|n| n >= 1) && all.files.is_some_and(|n| n >= 3), "{all:?}");
         assert!(all.disk_free_percent.get("/").is_some_and(|percent| *percent <= 100), "{all:?}");
         assert!(!all.inodes_free_percent.contains_key("/proc") && all.load_percent.is_some(), "{all:?}");
-        assert_eq!(read(&Wanted::default(), Some(own)), Figures::default());
+        assert_eq!(read(&Wanted::default(), Some(own)), Vitals::default());
     }
 
     #[test]
@@ -146,7 +126,7 @@ mod tests {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = child.id();
         child.wait().unwrap();
-        assert_eq!(read(&Wanted { usage: true, threads: true, files: true, ..Wanted::default() }, Some(pid)), Figures::default());
+        assert_eq!(read(&Wanted { usage: true, threads: true, files: true, ..Wanted::default() }, Some(pid)), Vitals::default());
     }
 
     #[test]

@@ -165,11 +165,9 @@ impl Probes for Prober {
             reading.store(false, Ordering::Release);
             figures
         });
-        let Ok(Ok(figures)) = timeout(VITALS_WITHIN, read).await else { return Vitals::default() };
-        let vitals::Figures { memory_bytes, cpu_ms, threads, files, disk_free_percent, inodes_free_percent, load_percent, oom_kills } =
-            figures;
+        let Ok(Ok(vitals)) = timeout(VITALS_WITHIN, read).await else { return Vitals::default() };
         let generation = process.map(|process| Generation(format!("pid {} started at tick {}", process.pid, process.start_ticks)));
-        Vitals { generation, memory_bytes, cpu_ms, threads, files, disk_free_percent, inodes_free_percent, load_percent, oom_kills }
+        Vitals { generation, ..vitals }
     }
 }
 
