@@ -38,6 +38,8 @@ const INTERRUPTION: &str = "/latest/meta-data/spot/instance-action";
 const REBALANCE: &str = "/latest/meta-data/events/recommendations/rebalance";
 const MAINTENANCE: &str = "/latest/meta-data/events/maintenance/scheduled";
 
+const GET_NOTICES: &str = "GetNotices";
+
 /// Bound of a read: the service is in the machine's own hypervisor, and the caller asks again every few seconds anyway.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -105,19 +107,9 @@ impl Metadata for Imds {
     }
 
     async fn notices(&self) -> Result<Notices> {
-        const ACTION: &str = "GetNotices";
-        let (interruption, rebalance, maintenance) =
-            join!(self.read(ACTION, INTERRUPTION), self.read(ACTION, REBALANCE), self.read(ACTION, MAINTENANCE));
-        let read = |interruption: Option<&str>, rebalance: Option<&str>, maintenance: Option<&str>| {
-            notices(interruption, rebalance, maintenance).map_err(|what| nonsense(ACTION, what))
-        };
-        // An interruption is heeded whatever the others say.
-        let interrupted = read(interruption?.as_deref(), None, None)?;
-        let others = rebalance.and_then(|r| maintenance.and_then(|m| read(None, r.as_deref(), m.as_deref())));
-        match (interrupted.interruption, others) {
-            (interruption @ Some(_), others) => Ok(Notices { interruption, ..others.unwrap_or_default() }),
-            (None, others) => others,
-        }
+        let read = |path| self.read(GET_NOTICES, path);
+        let (interruption, rebalance, maintenance) = join!(read(INTERRUPTION), read(REBALANCE), read(MAINTENANCE));
+        heard(interruption, rebalance, maintenance)
     }
 }
 
@@ -129,6 +121,23 @@ impl Imds {
             Err(ImdsError::ErrorResponse(answer)) if answer.response().status().as_u16() == 404 => Ok(None),
             Err(error) => Err(failure(action, &error)),
         }
+    }
+}
+
+/// What the three documents say. An interruption is heeded whatever became of the others; without one, all have to be readable.
+pub(super) fn heard(
+    interruption: Result<Option<String>>,
+    rebalance: Result<Option<String>>,
+    maintenance: Result<Option<String>>,
+) -> Result<Notices> {
+    let read = |interruption: Option<&str>, rebalance: Option<&str>, maintenance: Option<&str>| {
+        notices(interruption, rebalance, maintenance).map_err(|what| nonsense(GET_NOTICES, what))
+    };
+    let interrupted = read(interruption?.as_deref(), None, None)?.interruption;
+    let others = rebalance.and_then(|r| maintenance.and_then(|m| read(None, r.as_deref(), m.as_deref())));
+    match interrupted {
+        Some(_) => Ok(Notices { interruption: interrupted, ..others.unwrap_or_default() }),
+        None => others,
     }
 }
 

@@ -417,6 +417,23 @@ async fn notices_are_read_where_they_stand_and_an_absent_path_says_nothing() {
     }
 }
 
+#[test]
+fn an_interruption_is_heard_whatever_became_of_the_other_documents() {
+    let spot = || Ok(Some(r#"{"action": "stop", "time": "2026-11-28T12:02:00Z"}"#.to_owned()));
+    let failed = || Err(super::call::nonsense("GetNotices", "503".to_owned()));
+    let senseless = || Ok(Some("soon".to_owned()));
+    let heard = super::imds::heard;
+    for (rebalance, maintenance) in [(failed(), Ok(None)), (Ok(None), failed()), (senseless(), senseless())] {
+        let noticed = heard(spot(), rebalance, maintenance).expect("the interruption is readable");
+        assert_eq!(noticed.interruption.map(|notice| notice.action).as_deref(), Some("stop"));
+    }
+    for (interruption, rebalance, maintenance) in
+        [(failed(), Ok(None), Ok(None)), (Ok(None), failed(), Ok(None)), (Ok(None), Ok(None), senseless())]
+    {
+        assert!(heard(interruption, rebalance, maintenance).is_err());
+    }
+}
+
 #[tokio::test]
 async fn a_hook_is_answered_by_its_name_and_our_own_id_alone() {
     let shown = "<DescribeLifecycleHooksResponse><DescribeLifecycleHooksResult><LifecycleHooks><member>\

@@ -267,6 +267,23 @@ fn nobody_calls_an_interruption_off_but_aws() {
 }
 
 #[test]
+fn an_interruption_is_heeded_while_a_called_off_drain_cannot_open_intake() {
+    let mut rig = interrupted(120);
+    let notices = std::mem::take(&mut rig.notices);
+    rig.drain();
+    rig.run_s(30);
+    rig.switch_obeys = false;
+    assert_eq!(rig.undrain(), None);
+    rig.run_s(200);
+    assert_eq!(rig.state.phase().held(), Some(HeldWhy::IntakeStuck));
+    rig.notices = notices;
+    rig.notices.interruption.as_mut().unwrap().at = rig.now.wall.plus(Duration::from_secs(120));
+    rig.busy = busy();
+    rig.run_s(118);
+    assert_eq!(rig.stops().len(), 1);
+}
+
+#[test]
 fn a_recommendation_is_noted_or_closes_intake_and_ends_nothing_f42() {
     for (on_rebalance, intake) in [(OnRebalance::Note, Intake::Open), (OnRebalance::CloseIntake, Intake::Closed)] {
         let mut rig = Rig::new();
