@@ -49,7 +49,7 @@
 //!
 //! * *Unknown is busy.* Activity has three values; an answer that is not understood, is old, or is from before intake was closed proves nothing.
 //! * *Only ourselves.* The one call that ends an instance takes an id that only instance metadata can give, and it always decrements, unless
-//!   healing has the instance replaced.
+//!   healing has the instance replaced, or the group's desired is 0 already.
 //! * *Written first.* What justifies an effect is in the journal, synced, before the effect; after a crash the journal is read, the world observed
 //!   anew, and the effect perhaps repeated: every one of them is harmless twice, or is looked for before it is repeated.
 //! * *The agent may come and go.* What it runs, jobs and the orchestrator, outlives it and is found again; nothing is begun beside something that lives.

@@ -162,10 +162,7 @@ impl Step<'_> {
     /// Sends what is due: a heartbeat, or a launch hook's answer.
     pub(super) fn keep_waiting(&mut self) {
         let Some(name) = waited_for(self.state, self.policy).map(str::to_owned) else { return };
-        if self.state.wait.order.is_some_and(|order| self.now.since(order.at) >= LOST) {
-            self.state.wait.order = None;
-        }
-        if self.state.wait.order.is_some() || self.now.mono < self.state.wait.next || self.state.group_name.is_none() {
+        if !self.may_send() || self.state.group_name.is_none() {
             return;
         }
         // What is kept waiting already is kept so, whatever is set since; nothing new is begun.
@@ -184,6 +181,13 @@ impl Step<'_> {
             None => (Deed::Heartbeat { hook: name }, self.reason().map_or_else(|| "launching".to_owned(), ToString::to_string)),
         };
         self.state.wait.order = Some(self.send(deed, reason));
+    }
+
+    /// Nothing of the hook is under way, or what was is lost, and the next is due.
+    fn may_send(&mut self) -> bool {
+        let wait = &mut self.state.wait;
+        wait.order = wait.order.filter(|order| self.now.since(order.at) < LOST);
+        wait.order.is_none() && self.now.mono >= wait.next
     }
 
     /// What a launch hook is to be told, once that is known.
@@ -294,9 +298,7 @@ impl Step<'_> {
     /// Our own end, which rested on idleness or was forced, waits for the hook that is ours: nobody else answers it.
     pub(super) fn release(&mut self) {
         let Some(hook) = self.policy.hooks.terminating.clone() else { return };
-        let wait = &mut self.state.wait;
-        wait.order = wait.order.filter(|order| self.now.since(order.at) < LOST);
-        if wait.order.is_some() || self.now.mono < wait.next || self.policy.dry_run {
+        if self.policy.dry_run || !self.may_send() {
             return;
         }
         self.touch();

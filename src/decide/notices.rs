@@ -6,12 +6,11 @@ use crate::model::Notices;
 
 use super::drain::Step;
 use super::hook::Launch;
+use super::policy::OnRebalance;
 use super::state::Phase;
 use super::state::Progress;
 use super::state::Reason;
 use super::state::State;
-
-use super::policy::OnRebalance;
 
 /// Reads in a row that have to say nothing of an interruption before it counts as called off.
 const WITHDRAWN_READS: u32 = 2;

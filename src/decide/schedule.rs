@@ -86,8 +86,8 @@ pub fn wanted(state: &State, policy: &Policy, kind: Kind) -> Wanted {
     match kind {
         Kind::TargetState | Kind::Notices if !gone => Wanted::Every(policy.metadata_every),
         Kind::Hook if hook::unread(state, policy).is_some() => Wanted::Every(HOOK_EVERY),
-        Kind::Own if hook::watches_the_launch(state, policy) || (draining && state.wait.refused.is_some()) => Wanted::Every(hook::AGAIN),
         Kind::Own if gone => Wanted::Every(GONE_EVERY),
+        Kind::Own if hook::watches_the_launch(state, policy) || (draining && state.wait.refused.is_some()) => Wanted::Every(hook::AGAIN),
         Kind::Own if state.group_name.is_none() => Wanted::Every(policy.describe_every / 3),
         Kind::Own => match state.phase {
             Phase::Ending { .. } => Wanted::Every(FOLLOW_EVERY),
