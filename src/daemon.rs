@@ -48,8 +48,8 @@ const AGAIN_FIRST: Duration = Duration::from_secs(2);
 const AGAIN_LONGEST: Duration = Duration::from_secs(60);
 /// A stop waits for the deed under way no longer than this; a terminate call is bounded well below it.
 pub const STOP_WITHIN: Duration = Duration::from_secs(25);
-/// The loop wakes at least so often, so that a watchdog sees it alive.
-const BEAT_EVERY: Duration = Duration::from_secs(5);
+/// The loop wakes at least so often, so that a watchdog sees it alive; oftener where the watchdog wants it.
+pub const BEAT_EVERY: Duration = Duration::from_secs(5);
 
 /// What the agent works with.
 pub struct Parts {
@@ -79,8 +79,10 @@ pub struct Lines {
     pub stop: CancellationToken,
     /// What `status` shows.
     pub status: watch::Sender<Status>,
-    /// Called once per turn of the loop, at least every few seconds; the watchdog hangs on it.
+    /// Called once per turn of the loop; the watchdog hangs on it.
     pub beat: Box<dyn Fn() + Send + Sync>,
+    /// Longest time between two turns.
+    pub beat_every: Duration,
 }
 
 /// Runs the agent until it is told to stop.
@@ -116,7 +118,7 @@ pub async fn run(mut parts: Parts, mut lines: Lines) {
     agent.tick();
     loop {
         (lines.beat)();
-        let wait = decide::wake_at(&agent.state, &agent.policy).saturating_sub(agent.clock.now().mono).min(BEAT_EVERY);
+        let wait = decide::wake_at(&agent.state, &agent.policy).saturating_sub(agent.clock.now().mono).min(lines.beat_every);
         // Every arm is safe to cancel: `join_next`, `recv`, `changed` and the sleep lose nothing when another arm wins. Their order is written down, so
         // that a rehearsal comes out the same each time: what is known first, then what is wanted, then the time.
         tokio::select! {
@@ -177,7 +179,7 @@ async fn remember(parts: &mut Parts, lines: &mut Lines) -> Option<Option<(Durabl
 /// Lets time pass before the loop runs: the watchdog sees us alive, operators are refused. `None` when the agent is stopped.
 async fn nap(lines: &mut Lines, time: Duration, refusal: &str) -> Option<()> {
     let over = tokio::time::sleep(time);
-    let mut beat = tokio::time::interval(BEAT_EVERY);
+    let mut beat = tokio::time::interval(lines.beat_every);
     tokio::pin!(over);
     loop {
         tokio::select! {

@@ -141,7 +141,8 @@ async fn serve(config: Config, context: &Context) -> Result<(), Failure> {
     tasks.essential("signals", listen_to(signals, reader, manager.clone(), stop.clone()));
     let beat = manager.clone();
     // The loop may end before the rest is asked to stop: when the engine beside it does.
-    let lines = Lines { policy: policies, commands, stop: stop.child_token(), status, beat: Box::new(move || beat.ping()) };
+    let beat_every = manager.ping_every().map_or(daemon::BEAT_EVERY, |every| every.min(daemon::BEAT_EVERY));
+    let lines = Lines { policy: policies, commands, stop: stop.child_token(), status, beat: Box::new(move || beat.ping()), beat_every };
     let env = context.env.clone();
     let told = tell(manager.clone(), statuses);
     let entrance = Entrance { routes: api, tokens: keyring.tokens(), report, again: agains };

@@ -177,7 +177,14 @@ impl Station {
         let boot = self.sim.with(|r| r.instance(&self.id).map(|i| i.boot_id.clone())).unwrap_or_default();
         let (policy_out, policies) = watch::channel(policy.clone());
         let (_commands_in, commands) = mpsc::channel::<Asked>(1);
-        let mut lines = Lines { policy: policies, commands, stop, status: self.status_out.clone(), beat: Box::new(|| {}) };
+        let mut lines = Lines {
+            policy: policies,
+            commands,
+            stop,
+            status: self.status_out.clone(),
+            beat: Box::new(|| {}),
+            beat_every: daemon::BEAT_EVERY,
+        };
         let life = async {
             let Some(identity) = daemon::identify(&*metadata, &mut lines).await else { return };
             let mut journal: Box<dyn Journal> = Box::new(Memory { record: self.record.clone() });
