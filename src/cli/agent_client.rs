@@ -17,6 +17,10 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// To the end of an answer; longer than the agent itself allows for it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(25);
 
+/// To whoever has to reach an agent while its file is broken.
+const WITHOUT_A_CONFIGURATION: &str = "`bellrock config check` lists what is wrong; an agent that runs goes on with what it had, and \
+     `--socket /run/bellrock/agent.sock`, or wherever http.socket was, reaches it";
+
 /// The agent on this host.
 pub(super) struct Agent {
     client: reqwest::Client,
@@ -72,7 +76,8 @@ impl Agent {
 pub(super) async fn reach(socket: Option<PathBuf>, context: &Context) -> Result<PathBuf, Failure> {
     let socket = match socket {
         Some(socket) => socket,
-        None => context.load_config()?.http.socket,
+        // The agent that runs has what it had before.
+        None => context.load_config().map_err(|wrong| wrong.help(WITHOUT_A_CONFIGURATION))?.http.socket,
     };
     // Asked for here, because the reason why nobody answers says what to do.
     let reached = tokio::time::timeout(CONNECT_WITHIN, UnixStream::connect(&socket)).await;
