@@ -1,0 +1,336 @@
+//! The unit as it is shipped, on machines under a real systemd: each is booted by systemd-nspawn, has instance metadata at its real address, and is an
+//! instance of a simulated region.
+//!
+//! Needs root, systemd-container, debootstrap, iproute2 and binutils; the first run makes a Debian file system in `target/machine`. Each test is a promise
+//! or a few that share a machine, and prints its figures. Every wait is a poll with a deadline.
+
+#[path = "machine/host.rs"]
+mod host;
+#[path = "machine/link.rs"]
+mod link;
+#[path = "machine/orchestrator.rs"]
+mod orchestrator;
+#[path = "fleet/process.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod process;
+#[path = "fleet/sim.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod sim;
+
+use std::time::Duration;
+
+use bellrock::host::clock::SystemClock;
+use bellrock::model::Clock;
+use host::Machine;
+use host::SOON;
+use orchestrator::WORKS;
+use orchestrator::running;
+use orchestrator::work;
+use orchestrator::works_on;
+use process::until;
+use rand::Rng;
+use rand::SeedableRng;
+use serde_json::Value;
+use serde_json::json;
+
+const OURS: &str = "shop-main-v001";
+const NEWER: &str = "shop-main-v002";
+const CONFIG: &str = "/etc/bellrock/bellrock.toml";
+const DRAIN_WITHIN: Duration = Duration::from_secs(150);
+/// Within which the unit has to stop: its `TimeoutStopSec`.
+const STOP_WITHIN: Duration = Duration::from_secs(45);
+
+fn group(name: &str) -> Value {
+    json!({"name": name, "min": 0, "max": 3, "desired": 1, "template": "shop", "version": "1", "settled": true})
+}
+
+/// Our group, and the newer ones that are there already.
+fn region(newer: &[&str]) -> Value {
+    let groups: Vec<Value> = [OURS].iter().chain(newer).map(|name| group(name)).collect();
+    json!({"templates": [{"name": "shop", "versions": [{}]}], "groups": groups, "undocumented": {}})
+}
+
+/// Quick where the defaults are patient; `kind` is the orchestrator's.
+fn config(machine: &Machine, kind: &str, rest: &str) -> String {
+    format!(
+        "[fleet]\nagree_over = \"1s\"\ndescribe_every = \"10s\"\nmetadata_every = \"1s\"\n\
+         [fleet.aws]\nendpoint = \"{region}\"\nattempt_timeout = \"1s\"\ncall_timeout = \"5s\"\n\
+         [drain]\nsettle = \"2s\"\nquiet = \"3s\"\nstale_bound = \"1s\"\n\
+         [orchestrator]\nkind = \"{kind}\"\nurl = \"{url}\"\ntimeout = \"2s\"\n\
+         [orchestrator.activity]\nevery = \"1s\"\nevery_idle = \"1s\"\nsample_max_age = \"1s\"\nactive_by_instance = {{ refreshed = \"1s\" }}\n\
+         {rest}",
+        region = machine.sim.endpoint,
+        url = machine.orchestrator,
+    )
+}
+
+/// A machine whose agent looks at an orchestrator that the region plays.
+async fn beside_an_endpoint(newer: &[&str], seed: u64) -> Machine {
+    let machine = Machine::boot(&region(newer), OURS, seed).await;
+    machine.put(CONFIG, &config(&machine, "endpoint", ""));
+    machine
+}
+
+/// A machine whose agent runs the orchestrator.
+async fn with_a_process(newer: &[&str], seed: u64) -> Machine {
+    let machine = Machine::boot(&region(newer), OURS, seed).await;
+    let process = format!(
+        "[orchestrator.process]\ncommand = [\"/bin/sh\", \"-c\", \"{WORKS}\"]\ndirectory = \"/srv/work\"\n\
+         [orchestrator.stop]\ngrace = \"20s\"\n[orchestrator.restart]\nstarts = 100\nwindow = \"10s\"\n"
+    );
+    machine.put(CONFIG, &config(&machine, "process", &process));
+    machine.put_process_conf();
+    machine
+}
+
+/// Calls that change something, whatever came of them.
+fn calls(truth: &Value) -> Vec<&Value> {
+    truth["calls"].as_array().expect("a list").iter().filter(|call| call["caller"] != "scenario").collect()
+}
+
+async fn ec2_state(machine: &Machine) -> Value {
+    let control = machine.sim.control().await;
+    let instances = control["instances"].as_array().expect("instances");
+    instances.iter().find(|instance| instance["id"] == *machine.id).map_or(Value::Null, |instance| instance["state"].clone())
+}
+
+#[tokio::test]
+async fn the_unit_is_active_once_the_agent_says_so_and_all_it_needs_is_open_to_it() {
+    let machine = beside_an_endpoint(&[], 1).await;
+    // Held at a gate before its first word.
+    machine.put_drop_in("gate", "[Service]\nExecStart=\nExecStart=/bin/sh -c 'read gate < /run/gate && exec /usr/bin/bellrock agent'\n");
+    machine.does(&["mkfifo", "/run/gate"]).await;
+    machine.systemctl(&["daemon-reload"]).await;
+    machine.systemctl(&["start", "--no-block", "bellrock"]).await;
+    until("its process waits at the gate", SOON, async || (machine.main_pid().await > 0).then_some(())).await;
+    assert_eq!(machine.property("bellrock", "ActiveState").await, "activating");
+    machine.does(&["sh", "-c", "echo open > /run/gate"]).await;
+    until("it is active", SOON, async || (machine.property("bellrock", "ActiveState").await == "active").then_some(())).await;
+    machine.systemctl(&["stop", "bellrock"]).await;
+
+    machine.put_drop_in("gate", "");
+    machine.start().await;
+    assert_eq!(machine.property("bellrock", "ActiveState").await, "active");
+    let us = machine.number("ActiveEnterTimestampMonotonic").await - machine.number("ExecMainStartTimestampMonotonic").await;
+    let status = machine.is_ready().await;
+    assert_eq!(
+        (&status["instance"], &status["group"], &status["intake"]["is"]),
+        (&json!(machine.id), &json!(OURS), &json!("open")),
+        "{status:#}"
+    );
+    until("systemd has its status", SOON, async || (machine.property("bellrock", "StatusText").await == "working").then_some(())).await;
+    println!("FIGURE start: ready after {} ms, pid {}", us / 1000, machine.main_pid().await);
+    machine.ends().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_hangs_is_ended_by_the_watchdog_and_goes_on_from_its_journal_and_one_that_waits_is_not() {
+    let machine = beside_an_endpoint(&[NEWER], 2).await;
+    machine.put_drop_in("watchdog", "[Service]\nWatchdogSec=3\n");
+    // Nobody says who it is: it has nothing to do but to wait, for longer than the watchdog does.
+    let metadata = |on: bool| (format!("instance/{}", machine.id), json!({"metadata": on}));
+    let (path, off) = metadata(false);
+    machine.sim.post(&path, off).await;
+    machine.start().await;
+    let waits = "instance metadata does not say who we are; nothing is done until it does";
+    until("it has waited 2 s, 4 s and 8 s", SOON, async || (machine.journal("bellrock").matches(waits).count() >= 4).then_some(())).await;
+    assert_eq!(machine.number("NRestarts").await, 0, "the watchdog ended one that only waits");
+    let (path, on) = metadata(true);
+    machine.sim.post(&path, on).await;
+    machine.is_ready().await;
+
+    // Enough that some of it falls to us.
+    machine.sim.work("shop-main", 12, [3000, 4000], 1).await;
+    machine.shows("work", SOON, |status| status["activity"]["is"] == "busy").await;
+    let ordered = machine.bellrock(&["drain", "--reason", "watchdog test"]).await;
+    assert!(ordered.status.success(), "{}", String::from_utf8_lossy(&ordered.stderr));
+    let before = machine.shows("the drain to wait for idleness", SOON, |status| status["phase"] == "confirming_idle").await;
+    let pid = machine.main_pid().await;
+    let hung = SystemClock::start();
+    machine.signal("STOP", pid).await;
+    let next =
+        until("another agent has its place", SOON, async || Some(machine.main_pid().await).filter(|next| *next > 0 && *next != pid)).await;
+    let took = hung.now().mono;
+    let after = machine.shows("the same drain", SOON, |status| status["phase"] == "confirming_idle").await;
+    assert_eq!((&after["reason"], &after["intake"]["is"]), (&before["reason"], &json!("closed")));
+    assert_eq!(machine.number("NRestarts").await, 1);
+    let journal = machine.journal("bellrock");
+    assert!(journal.contains("Watchdog timeout"), "{journal}");
+    println!(
+        "FIGURE watchdog: pid {pid} hung, pid {next} has its place {:.1} s later (WatchdogSec=3, RestartSec=1), in the same drain",
+        took.as_secs_f64()
+    );
+    machine.ends().await;
+}
+
+#[tokio::test]
+async fn a_reload_takes_a_good_change_and_a_broken_file_leaves_what_was_in_force() {
+    let machine = beside_an_endpoint(&[NEWER], 3).await;
+    machine.start().await;
+    machine.is_ready().await;
+    let pid = machine.main_pid().await;
+    let good = config(&machine, "endpoint", "").replace("[drain]\n", "[drain]\ndry_run = true\n");
+    machine.put(CONFIG, &good);
+    machine.systemctl(&["reload", "bellrock"]).await;
+    machine.says("the configuration was read again changed=true").await;
+    let refused = async |more: &[&str], why: &str| {
+        let ordered = machine.bellrock(&[&["drain", "--reason", "reload test"], more].concat()).await;
+        assert!(!ordered.status.success() && String::from_utf8_lossy(&ordered.stderr).contains(why), "{ordered:?}");
+    };
+    refused(&[], "dry_run is set").await;
+
+    machine.put(CONFIG, &good.replace("quiet = \"3s\"", "quiet = 3 s"));
+    machine.systemctl(&["reload", "bellrock"]).await;
+    machine.says("the configuration was not taken over; what was in force stays (runbooks/config-wrong.md)").await;
+    // Whoever gives orders reads the same file to find the agent, and is told how to do without.
+    refused(&[], "--socket").await;
+    refused(&["--socket", "/run/bellrock/agent.sock"], "dry_run is set").await;
+    assert_eq!((machine.main_pid().await, machine.property("bellrock", "ActiveState").await.as_str()), (pid, "active"));
+    println!("FIGURE reload: pid {pid} throughout; a good file, then a broken one");
+    machine.ends().await;
+}
+
+#[tokio::test]
+async fn an_upgrade_or_a_stop_of_the_agent_leaves_a_busy_orchestrator_working_and_the_fleet_alone() {
+    let machine = with_a_process(&[], 4).await;
+    let at = machine.work();
+    machine.start().await;
+    let first = running(&machine).await;
+    let pid = first["pid"].as_u64().expect("a pid");
+    assert_eq!(works_on(&at).await.pid, pid);
+    let same = async || {
+        let again = running(&machine).await;
+        assert_eq!((&again["pid"], &again["since"], &again["restarts"]), (&first["pid"], &first["since"], &json!(0)), "{again:#}");
+        works_on(&at).await;
+    };
+
+    let mut agents = vec![machine.main_pid().await];
+    let upgrading = SystemClock::start();
+    machine.systemctl(&["restart", "bellrock"]).await;
+    let restarted = upgrading.now().mono;
+    same().await;
+    // As a package does it.
+    machine.put_program("/usr/bin/bellrock");
+    let old = machine.does(&["readlink", &format!("/proc/{}/exe", machine.main_pid().await)]).await;
+    assert_eq!(old, "/usr/bin/bellrock (deleted)", "it is another file");
+    agents.push(machine.main_pid().await);
+    machine.systemctl(&["restart", "bellrock"]).await;
+    same().await;
+    let new = machine.does(&["readlink", &format!("/proc/{}/exe", machine.main_pid().await)]).await;
+    assert_eq!(new, "/usr/bin/bellrock");
+    agents.push(machine.main_pid().await);
+
+    machine.systemctl(&["stop", "bellrock"]).await;
+    assert_eq!(machine.property("bellrock", "ActiveState").await, "inactive");
+    assert_eq!(works_on(&at).await.pid, pid);
+    machine.systemctl(&["start", "bellrock"]).await;
+    same().await;
+    agents.push(machine.main_pid().await);
+
+    let (truth, group) = (machine.sim.truth().await, machine.sim.group(OURS).await);
+    assert_eq!((calls(&truth), &group["desired"], machine.deeds("")), (vec![], &json!(1), 0), "a stop is no drain");
+    assert_eq!(ec2_state(&machine).await, "running");
+    let done = work(&at);
+    println!(
+        "FIGURE upgrade: agents {agents:?}, orchestrator {pid} throughout: {} units without a gap; a restart took {} ms; no call, desired 1",
+        done.units,
+        restarted.as_millis()
+    );
+    machine.ends().await;
+}
+
+#[tokio::test]
+async fn a_superseded_instance_drains_ends_itself_once_and_powers_off_in_order() {
+    let machine = with_a_process(&[], 5).await;
+    let at = machine.work();
+    machine.start().await;
+    let pid = running(&machine).await["pid"].as_u64().expect("a pid");
+    machine.sim.work("shop-main", 3, [100, 200], 1).await;
+    machine.shows("work", SOON, |status| status["activity"]["is"] == "busy").await;
+    machine.sim.incident(json!({"add_group": group(NEWER)})).await;
+    machine.sim.incident(json!({"disable": OURS})).await;
+    let superseded = SystemClock::start();
+    until("EC2 ends the instance", DRAIN_WITHIN, async || {
+        assert_eq!(machine.number("NRestarts").await, 0);
+        (ec2_state(&machine).await != "running").then_some(())
+    })
+    .await;
+    let drained = superseded.now().mono;
+    assert!(work(&at).ended, "the orchestrator was stopped gracefully before");
+
+    machine.press_power_button().await;
+    let pressed = SystemClock::start();
+    until("the machine is off", SOON, async || (!machine.is_on()).then_some(())).await;
+    let off = pressed.now().mono;
+    assert!(off < STOP_WITHIN, "{off:?}");
+    let journal = machine.journal("bellrock");
+    assert!(journal.contains("agent stopped") && journal.contains("Deactivated successfully"), "{journal}");
+    let truth = machine.sim.truth().await;
+    let calls = calls(&truth);
+    let [call] = calls[..] else { panic!("{calls:#?}") };
+    assert_eq!((&call["action"], &call["outcome"]), (&json!("TerminateInstanceInAutoScalingGroup"), &json!("applied")));
+    assert_eq!((&call["caller"], &call["args"]["InstanceId"]), (&json!(machine.id), &json!(machine.id)));
+    let figures = sim::keeps_the_promises(&truth, std::slice::from_ref(&machine.id));
+    println!(
+        "FIGURE drain: {:.1} s from superseded to ended, of which three executions; orchestrator {pid} stopped; off {:.1} s after the power button; {figures}",
+        drained.as_secs_f64(),
+        off.as_secs_f64()
+    );
+    machine.ends().await;
+}
+
+#[tokio::test]
+async fn whoever_is_killed_comes_back_and_the_orchestrator_is_never_there_twice() {
+    const SEED: u64 = 6;
+    const ROUNDS: usize = 12;
+    let mut random = rand_pcg::Pcg64Mcg::seed_from_u64(SEED);
+    let machine = with_a_process(&[], SEED).await;
+    let at = machine.work();
+    machine.start().await;
+    let (mut agents, mut orchestrators, mut slowest) = (0, 0, Duration::ZERO);
+    for round in 0..ROUNDS {
+        let pid = running(&machine).await["pid"].as_u64().expect("a pid");
+        let (before, agent) = (works_on(&at).await, machine.main_pid().await);
+        // The first rounds have each at least once.
+        let (kill_agent, kill_child) = match round {
+            0 => (true, false),
+            1 => (false, true),
+            2 => (true, true),
+            _ => [(true, false), (false, true), (true, true)][random.random_range(0..3)],
+        };
+        let mut victims: Vec<u64> =
+            [(kill_agent, agent), (kill_child, pid)].into_iter().filter_map(|(kill, pid)| kill.then_some(pid)).collect();
+        if random.random_bool(0.5) {
+            victims.reverse();
+        }
+        let killed = SystemClock::start();
+        for victim in victims {
+            machine.signal("KILL", victim).await;
+        }
+        if kill_agent {
+            agents += 1;
+            until("another agent has its place", SOON, async || Some(machine.main_pid().await).filter(|next| *next > 0 && *next != agent))
+                .await;
+        }
+        orchestrators += usize::from(kill_child);
+        let wanted = |status: &Value| status["process"]["state"] == "running" && (status["process"]["pid"] != json!(pid)) == kill_child;
+        let back = machine.shows("the orchestrator that belongs there", SOON, wanted).await;
+        let after = works_on(&at).await;
+        assert_eq!(
+            (after.runs, json!(after.pid)),
+            (before.runs + usize::from(kill_child), back["process"]["pid"].clone()),
+            "round {round} of seed {SEED}"
+        );
+        slowest = slowest.max(killed.now().mono);
+    }
+    assert_eq!(machine.number("NRestarts").await, agents);
+    let done = work(&at);
+    println!(
+        "FIGURE kills: seed {SEED}: {agents} of the agent, {orchestrators} of the orchestrator, in {ROUNDS} rounds; {} runs, {} units, never two; \
+         all back within {:.1} s",
+        done.runs,
+        done.units,
+        slowest.as_secs_f64()
+    );
+    machine.ends().await;
+}
