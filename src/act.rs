@@ -11,6 +11,7 @@ use crate::decide::FaultKind;
 use crate::decide::Policy;
 use crate::decide::Receipt;
 use crate::decide::Via;
+use crate::model::CAPACITY_TAG;
 use crate::model::GroupName;
 use crate::model::Moniker;
 use crate::model::Timestamp;
@@ -65,6 +66,14 @@ impl Hands {
             Deed::LowerMin { to } => {
                 let group = listed(group)?;
                 self.autoscaling.lower_min(group, to).await.map_err(fault)?;
+            }
+            Deed::RecordCapacity { text } => {
+                let group = listed(group)?;
+                let key = CAPACITY_TAG.to_owned();
+                match text {
+                    Some(text) => self.autoscaling.put_tags(group, &[(key, text)]).await.map_err(fault)?,
+                    None => self.autoscaling.delete_tags(group, &[key]).await.map_err(fault)?,
+                };
             }
             Deed::TerminateOwn { decrement, drain, lower_min, others } => {
                 return match policy.via {

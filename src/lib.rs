@@ -55,7 +55,7 @@
 //! * *The agent may come and go.* What it runs, jobs and the orchestrator, outlives it and is found again; nothing is begun beside something that lives.
 //! * *A lost answer is not a no.* A mutation whose answer was lost is not repeated before reads have had time to show what it did.
 //! * *Sizes are others' business.* The agent never sets desired, max or suspended processes; min only as its policy allows, on a superseded
-//!   group that nobody holds, and only to desired − 1.
+//!   group that nobody holds, and only to desired − 1. What they were when the group was superseded it writes into a tag, once.
 //! * *A rollback outranks a drain.* It marks its groups with a tag; agents read it before they end anything, hold, and take work again once
 //!   their group is enabled. Not sooner: in a polling cluster the newest instance still polls then.
 //! * *Healing helps or holds.* Nothing is restarted or replaced on a single sample, for a cause that siblings or the store share, on facts that are

@@ -97,6 +97,11 @@ pub enum Deed {
         /// Always desired − 1 as last read.
         to: u32,
     },
+    /// Write down, in a tag of our group, what it is to have again when it is restored; `None` takes that off.
+    RecordCapacity {
+        /// The tag's value.
+        text: Option<String>,
+    },
     /// Terminate our own instance. Carries no id: whoever acts knows only its own (S5).
     TerminateOwn {
         /// The group shrinks by one; else Auto Scaling launches another in its place.
@@ -139,7 +144,11 @@ impl Deed {
             Self::StopOrchestrator { doomed, .. } => !doomed,
             Self::RestartOrchestrator { .. } | Self::LowerMin { .. } | Self::TerminateOwn { .. } | Self::CompleteHook { .. } => true,
             Self::Protect { on } => *on,
-            Self::SetIntake { .. } | Self::StartOrchestrator | Self::CancelTask { .. } | Self::Heartbeat { .. } => false,
+            Self::SetIntake { .. }
+            | Self::StartOrchestrator
+            | Self::CancelTask { .. }
+            | Self::Heartbeat { .. }
+            | Self::RecordCapacity { .. } => false,
         }
     }
 }
@@ -152,6 +161,8 @@ impl fmt::Display for Deed {
             Self::StopOrchestrator { grace, .. } => write!(f, "stop the orchestrator within {} s", grace.as_secs()),
             Self::StartOrchestrator => f.write_str("start the orchestrator"),
             Self::RestartOrchestrator { grace } => write!(f, "restart the orchestrator, stopping it within {} s", grace.as_secs()),
+            Self::RecordCapacity { text: Some(text) } => write!(f, "record the group's sizes: {text}"),
+            Self::RecordCapacity { text: None } => f.write_str("record the group's sizes no more"),
             Self::LowerMin { to } => write!(f, "lower the group's min to {to}"),
             Self::TerminateOwn { decrement: true, .. } => f.write_str("terminate this instance with decrement"),
             Self::TerminateOwn { decrement: false, .. } => f.write_str("terminate this instance without decrement"),

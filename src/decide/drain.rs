@@ -226,12 +226,14 @@ impl<'a> Step<'a> {
         }
         self.keep_waiting();
         self.protect();
+        self.record_capacity();
     }
 
     fn groups(&mut self, asked: Moment, groups: Vec<Group>, whole_cluster: bool) {
         let Some(name) = self.state.group_name.clone() else { return };
         if let Some(ours) = groups.iter().find(|g| g.name == name) {
             self.state.group = Some((asked, ours.clone()));
+            self.see_recording(ours);
             if !ours.is_disabled() && !self.policy.retired {
                 self.state.agreement.forget();
                 if self.state.durable.veto.take().is_some() {
@@ -263,6 +265,7 @@ impl<'a> Step<'a> {
         let vetoed = self.state.durable.veto.as_ref().is_some_and(|v| v.successor == by);
         let moved_away = matches!(self.reason(), Some(Reason::Rebalance)) && matches!(self.progress(), Some(Progress::Draining));
         if (self.state.durable.drain.is_none() || moved_away) && !held && !vetoed {
+            self.note_capacity(&by);
             self.start(Reason::Superseded { by }, false);
         }
     }

@@ -11,6 +11,7 @@
 //! * A drain is called off only before the terminate call (S15).
 
 mod action;
+mod capacity;
 mod drain;
 mod ending;
 pub mod heal;

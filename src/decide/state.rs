@@ -16,6 +16,7 @@ use crate::model::Sample;
 use crate::model::Timestamp;
 
 use super::action::Key;
+use super::capacity::Recording;
 use super::heal::Heal;
 use super::heal::Healed;
 use super::hook::Launch;
@@ -67,6 +68,7 @@ pub struct State {
     pub(super) held_count: u32,
     pub(super) held_before: Option<HeldWhy>,
     pub(super) heal: Heal,
+    pub(super) recording: Recording,
 }
 
 /// The one deed that is under way.
@@ -475,6 +477,7 @@ impl State {
             task_read: None,
             held_count: 0,
             held_before: None,
+            recording: Recording::default(),
         };
         state.phase = match state.durable.drain.as_ref().map(|d| &d.progress) {
             None => Phase::Working,

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::Activity;
+use crate::model::CAPACITY_TAG;
 use crate::model::Generation;
 use crate::model::Group;
 use crate::model::GroupName;
@@ -45,6 +46,7 @@ struct Rig {
     terminate: Vec<Result<Receipt, Fault>>,
     ending: Option<EndingActivity>,
     deeds: Vec<(Duration, Deed)>,
+    recorded: Vec<Option<String>>,
     looks: usize,
     disk_full: bool,
     saved: u64,
@@ -97,6 +99,7 @@ impl Rig {
             terminate: Vec::new(),
             ending: None,
             deeds: Vec::new(),
+            recorded: Vec::new(),
             looks: 0,
             disk_full: false,
             saved: 0,
@@ -149,7 +152,10 @@ impl Rig {
                 self.look(look)
             }
             What::Deed { deed, .. } => {
-                self.deeds.push((self.now.mono, deed.clone()));
+                match deed {
+                    Deed::RecordCapacity { text } => self.recorded.push(text.clone()),
+                    _ => self.deeds.push((self.now.mono, deed.clone())),
+                }
                 Answer::Done(self.perform(deed))
             }
         }
@@ -198,6 +204,12 @@ impl Rig {
                 self.busy = Activity::Idle;
                 self.intake = Intake::Open;
                 self.generation += 1;
+                Ok(Receipt::Done)
+            }
+            Deed::RecordCapacity { .. } if self.denied => fault(FaultKind::Denied, "AccessDenied"),
+            Deed::RecordCapacity { text } => {
+                self.old.tags.remove(CAPACITY_TAG);
+                self.old.tags.extend(text.iter().map(|text| (CAPACITY_TAG.to_owned(), text.clone())));
                 Ok(Receipt::Done)
             }
             Deed::LowerMin { to } => {
@@ -673,6 +685,55 @@ fn target_terminated_drains_without_a_call_of_our_own_f33() {
     rig.run_s(300);
     assert_eq!((rig.word(), rig.terminations()), ("ending", 0));
     assert_eq!(rig.count(|d| matches!(d, Deed::StopOrchestrator { .. })), 1);
+}
+
+#[test]
+fn what_a_superseded_group_has_is_recorded_once_and_a_drain_does_not_wait_for_it() {
+    let mut rig = Rig::superseded();
+    rig.old.tags.insert(CAPACITY_TAG.to_owned(), "9/9/9".to_owned());
+    rig.run_s(600);
+    assert_eq!(
+        (rig.recorded.clone(), rig.terminations()),
+        (vec![Some("0/1/10@v002".to_owned())], 1),
+        "what a rollback left there is older"
+    );
+
+    let mut there = Rig::superseded();
+    there.old.tags.insert(CAPACITY_TAG.to_owned(), "0/5/10@v003".to_owned());
+    there.run_s(600);
+    assert_eq!((there.recorded.clone(), there.terminations()), (Vec::new(), 1), "another agent was first, under an earlier successor");
+}
+
+#[test]
+fn a_record_is_taken_off_when_the_group_serves_again_and_written_anew_when_it_is_superseded_anew() {
+    let mut rig = Rig::new();
+    rig.old.tags.insert(CAPACITY_TAG.to_owned(), "0/7/10@v002".to_owned());
+    rig.run_s(600);
+    assert_eq!((rig.recorded.clone(), rig.old.tags.get(CAPACITY_TAG)), (vec![None], None));
+    disable(&mut rig.old);
+    rig.busy = busy();
+    rig.run_s(600);
+    assert_eq!(rig.recorded.last(), Some(&Some("0/1/10@v002".to_owned())));
+    assert_eq!(rig.recorded.len(), 2);
+}
+
+#[test]
+fn nothing_is_recorded_while_a_rollback_holds_the_group_and_a_restart_records_nothing_late() {
+    let mut rig = Rig::superseded();
+    rig.busy = busy();
+    let expires = rig.now.wall.plus(Duration::from_secs(400));
+    rig.old.tags.extend(Hold { generation: 1, owner: "ann@laptop".to_owned(), expires }.to_tags());
+    rig.run_s(390);
+    assert_eq!(rig.recorded, Vec::new());
+    let mut restarted = Rig::superseded();
+    restarted.busy = busy();
+    restarted.run_s(300);
+    restarted.old.tags.remove(CAPACITY_TAG);
+    restarted.recorded.clear();
+    restarted.old.capacity.desired = 1;
+    restarted.restart(true);
+    restarted.run_s(600);
+    assert_eq!(restarted.recorded, Vec::new(), "siblings may have gone since");
 }
 
 #[test]

@@ -16,7 +16,8 @@ use super::time::Timestamp;
 pub const HOLD_TAG: &str = "bellrock:hold";
 /// The group tag that counts rollbacks. It stays when the hold is released: a drain begun under an older number is off (S11).
 pub const GENERATION_TAG: &str = "bellrock:generation";
-/// The group tag with the sizes a group had before it was drained or retired, as `min/desired/max` (F53).
+/// The group tag with the sizes a group had before it was drained or retired, as `min/desired/max` (F53). Agents write the version that took over behind
+/// it, as in `1/3/6@v024`, when they first see that, and take it off when the group serves again; a rollback writes the sizes alone.
 pub const CAPACITY_TAG: &str = "bellrock:capacity";
 /// Characters AWS allows in a tag value.
 pub const TAG_VALUE_MAX: usize = 256;
@@ -81,12 +82,25 @@ pub fn generation(tags: &BTreeMap<String, String>) -> u64 {
     counted.max(held)
 }
 
+/// What agents write of a group when they first see it superseded.
+pub fn capacity_text(sizes: Capacity, superseded_by: &str) -> String {
+    format!("{sizes}{BY}{superseded_by}")
+}
+
+/// The version that had taken over when agents recorded the group's sizes, as `vNNN`; `None` when they have not.
+pub fn recorded_by_agents(tags: &BTreeMap<String, String>) -> Option<&str> {
+    tags.get(CAPACITY_TAG)?.split_once(BY).map(|(_, version)| version)
+}
+
 /// The sizes recorded before the group was drained or retired; `None` without a tag, or with one that makes no sense.
 pub fn recorded_capacity(tags: &BTreeMap<String, String>) -> Option<Capacity> {
-    let mut sizes = tags.get(CAPACITY_TAG)?.split('/').map(|part| part.trim().parse::<u32>());
+    let mut sizes = tags.get(CAPACITY_TAG)?.split(BY).next()?.split('/').map(|part| part.trim().parse::<u32>());
     let (min, desired, max) = (sizes.next()?.ok()?, sizes.next()?.ok()?, sizes.next()?.ok()?);
     (sizes.next().is_none() && min <= desired && desired <= max).then_some(Capacity { min, max, desired })
 }
+
+/// Between sizes and version.
+const BY: char = '@';
 
 /// Letters, digits and marks that AWS takes in tag values everywhere.
 fn is_plain(c: char) -> bool {
@@ -139,6 +153,7 @@ mod tests {
     fn recorded_sizes_are_read_only_when_they_make_sense() {
         let read = |text: &str| recorded_capacity(&BTreeMap::from([(CAPACITY_TAG.to_owned(), text.to_owned())]));
         assert_eq!(read("1/3/5"), Some(Capacity { min: 1, desired: 3, max: 5 }));
+        assert_eq!(read(&capacity_text(Capacity { min: 1, desired: 3, max: 5 }, "v024")), Some(Capacity { min: 1, desired: 3, max: 5 }));
         assert_eq!((read("3/1/5"), read("1/3"), read("1/3/5/7"), read("many")), (None, None, None, None));
     }
 }

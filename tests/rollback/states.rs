@@ -379,6 +379,9 @@ pub fn all() -> Vec<State> {
     // How many.
     state("a record of what it had (F53)", ask(), facts(vec![old().had("2/5/6"), new()]));
     state("a record that is older than the newest's sizes", ask(), facts(vec![old().had("1/2/6"), new()]));
+    state("what its agents recorded", ask(), facts(vec![old().had("2/5/6@v024"), new()]));
+    state("what its agents recorded under a version that is gone", ask(), facts(vec![old().had("2/5/6@v021"), new()]));
+    state("what its agents recorded in an earlier life", ask(), facts(vec![g("spin-ha-v023", "1/1/6").had("2/5/6@v024"), new()]));
     state("a record that makes no sense", ask(), facts(vec![old().had("9/1/6"), new()]));
     state("a record with more room than there is", ask(), facts(vec![g("spin-ha-v023", "0/0/0").off().had("2/4/8"), new()]));
     state("a number that was asked for", only("spin-ha", Some(5)), facts(vec![old(), new()]));

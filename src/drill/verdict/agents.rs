@@ -31,6 +31,7 @@ use crate::drill::station::Said;
 use crate::drill::station::open;
 use crate::journal::What;
 use crate::model::Activity;
+use crate::model::CAPACITY_TAG;
 use crate::model::Group;
 use crate::model::GroupName;
 use crate::model::InstanceId;
@@ -41,6 +42,8 @@ use crate::rollback;
 
 const TERMINATE: &str = "TerminateInstanceInAutoScalingGroup";
 const UPDATE: &str = "UpdateAutoScalingGroup";
+const TAG: &str = "CreateOrUpdateTags";
+const UNTAG: &str = "DeleteTags";
 /// Terminate calls of one instance, most of them refused.
 const CALLS_MOST: usize = 100;
 /// Reads of one agent: one in so many seconds on average, and some more.
@@ -211,6 +214,12 @@ impl Judge<'_> {
                         && call.args.get("LifecycleHookName").and_then(Value::as_str) == self.policy.hooks.terminating.as_deref()
                 }
                 "SetInstanceProtection" => self.policy.protect && call.args.get("InstanceIds") == Some(&Value::from(vec![agent.as_str()])),
+                // One tag: what a superseded group had.
+                TAG | UNTAG => call
+                    .args
+                    .get("Tags")
+                    .and_then(Value::as_array)
+                    .is_none_or(|tags| matches!(tags.as_slice(), [tag] if tag.get(0).unwrap_or(tag) == CAPACITY_TAG)),
                 _ => false,
             };
             if !allowed {
@@ -319,6 +328,7 @@ impl Judge<'_> {
                 "CompleteLifecycleAction" => "answer the lifecycle hook",
                 "SetInstanceProtection" if call.args.get("ProtectedFromScaleIn") == Some(&Value::from(true)) => "protect this instance",
                 "SetInstanceProtection" => "take the protection",
+                TAG | UNTAG => "record the group's sizes",
                 _ => "terminate this instance",
             };
             let calls = sent.entry((agent.clone(), deed)).or_default();

@@ -10,6 +10,7 @@ use super::ledger::find;
 use super::ledger::group_of;
 use super::ledger::secs;
 use super::ledger::wall;
+use crate::cloud::sim::GroupSpec;
 use crate::cloud::sim::Outcome as Came;
 use crate::cloud::sim::SimTime;
 use crate::cloud::sim::Switch;
@@ -25,6 +26,7 @@ use crate::model::Hold;
 use crate::model::InstanceId;
 use crate::model::LifecycleState;
 use crate::model::Process;
+use crate::model::capacity_text;
 use crate::model::recorded_capacity;
 use crate::rollback::Outcome;
 use crate::rollback::Refusal;
@@ -81,7 +83,7 @@ impl Judge<'_> {
         if bystander[0] != bystander[1] {
             return Some(format!("{BYSTANDER} was touched: {bystander:?}"));
         }
-        if let Some(wrong) = self.wrong_when_undone() {
+        if let Some(wrong) = self.wrong_when_undone().or_else(|| self.wrongly_recorded()) {
             return Some(wrong);
         }
         if !self.is_done() {
@@ -101,6 +103,23 @@ impl Judge<'_> {
         let asked = if cluster.polling { 0 } else { self.play.oncall.keep_bad as usize };
         let kept: Vec<&InstanceId> = kept::in_standby(new).map(|i| &i.id).collect();
         (kept.len() != asked).then(|| format!("{}: {kept:?} are kept, and {asked} were to be", new.name))
+    }
+
+    /// What a superseded group had is on record when somebody comes to restore it (F53). Agents that crash, or cannot close intake, may be too late.
+    fn wrongly_recorded(&self) -> Option<String> {
+        let run = self.after.rollback.as_ref()?;
+        let switch = self.play.region.templates.first()?.versions.first()?.orchestrator?.switch;
+        if switch != Switch::Obeys || self.play.crash_every.is_some() || self.play.crash_at_call > 0.0 {
+            return None;
+        }
+        let wrong = |cluster: &Cluster| {
+            let GroupSpec { name, min, max, desired, .. } = &cluster.old;
+            let had = Capacity { min: *min, max: *max, desired: desired.unwrap_or(*min) };
+            let found = find(&run.before, name)?.tags.get(CAPACITY_TAG);
+            let text = capacity_text(had, "v024");
+            (found != Some(&text)).then(|| format!("{name} had {had} when it was superseded, and its record is {found:?}"))
+        };
+        self.play.clusters.iter().find_map(wrong)
     }
 
     pub(super) fn s13(&self) -> Option<String> {

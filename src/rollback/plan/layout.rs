@@ -29,10 +29,12 @@ use super::is_recorded;
 use super::keep;
 use super::record;
 use super::unfrozen;
+use crate::model::CAPACITY_TAG;
 use crate::model::Capacity;
 use crate::model::Hold;
 use crate::model::Process;
 use crate::model::Timestamp;
+use crate::model::recorded_by_agents;
 use crate::model::recorded_capacity;
 
 /// Fewest instances of a restored group that is no singleton: one alone is a single point of failure at the worst moment.
@@ -47,6 +49,10 @@ pub(super) fn lay_out(request: &Request, facts: &Facts, choice: &Choice<'_>, now
     notes.push(why);
     if let Some(why) = choice.singleton {
         notes.push(format!("a singleton ({why}): handed over, never two at once; nothing polls in between"));
+    }
+    if choice.singleton.is_none() && own_record(choice).is_none() && recorded_capacity(&restore.tags).is_some() {
+        let text = restore.tags.get(CAPACITY_TAG).map_or("", String::as_str);
+        notes.push(format!("{}: its record {text} is of an earlier life of the group, and is not used", restore.name));
     }
     if choice.count.is_some_and(|asked| asked < count) {
         notes.push(format!("{} has {} instances wanted already: never scaled down", restore.name, count));
@@ -193,13 +199,22 @@ fn canary_note(request: &Request, facts: &Facts, choice: &Choice<'_>, count: u32
     }
 }
 
+/// What the restored group had, by its own tag. Agents take theirs off once the group serves again: one on an enabled group, or one that names no
+/// younger version of the cluster, is of an earlier life.
+fn own_record(choice: &Choice<'_>) -> Option<Capacity> {
+    let restore = &choice.restore.group;
+    let younger = || choice.versions.iter().skip_while(|v| v.group.name != restore.name).skip(1);
+    let stands = |by: &str| restore.is_disabled() && younger().any(|v| v.push == by);
+    recorded_capacity(&restore.tags).filter(|_| recorded_by_agents(&restore.tags).is_none_or(stands))
+}
+
 /// How many, the sizes to leave the restored group with, where the number comes from, and whether it is a guess.
 fn sizes(choice: &Choice<'_>) -> (u32, Capacity, String, bool) {
     let restore = &choice.restore.group;
     if choice.singleton.is_some() {
         return (1, Capacity { min: 1, max: 1, desired: 1 }, "exactly 1".to_owned(), false);
     }
-    let own = recorded_capacity(&restore.tags);
+    let own = own_record(choice);
     let earlier = Record::parse(&restore.tags).ok().flatten();
     let earlier = earlier.filter(|r| r.role == Role::Restore && r.undoes == (choice.way == Way::Forward)).map(|r| r.count);
     let earlier = earlier.or(choice.share.as_ref().map(|share| share.count));
