@@ -73,6 +73,8 @@ pub struct Undone {
     pub after: Vec<Group>,
     /// New groups that had been set to nothing before, or of which somebody had gone into standby: what is promised of their clusters is a rollback to the newest.
     pub switched: Vec<GroupName>,
+    /// Whether what somebody else had suspended since the first run's beginning still stood then: that is not the undoing's to take back.
+    pub meddled: bool,
 }
 
 /// What the command that runs, or ran last, was to do.
@@ -153,7 +155,7 @@ impl Director<'_> {
             (Then::Undo, Some(_)) | (Then::Again, _) => Asks::RollBack,
         };
         if run.asks == Asks::Undo {
-            run.undone.get_or_insert(Undone { from: now, to: now, after: Vec::new(), switched });
+            run.undone.get_or_insert(Undone { from: now, to: now, after: Vec::new(), switched, meddled: false });
         }
         let death = self.play.oncall.deaths.get(usize::try_from(run.starts).unwrap_or(usize::MAX)).copied();
         run.starts += 1;
@@ -193,6 +195,7 @@ impl Director<'_> {
     fn take(&mut self, now: SimTime, outcome: Outcome) {
         let groups = self.groups();
         let new: Vec<GroupName> = self.play.clusters.iter().map(|c| GroupName::from(c.new.name.as_str())).collect();
+        let meddled = self.meddled && self.play.oncall.meddling == Meddling::Health;
         let Some(run) = &mut self.rollback else { return };
         run.to = now;
         match (run.asks, &outcome) {
@@ -202,14 +205,14 @@ impl Director<'_> {
                 run.starts = run.starts.max(2);
                 // Either way all is to be as an undoing promises it.
                 if let Some(undone) = &mut run.undone {
-                    (undone.to, undone.after) = (now, groups);
+                    (undone.to, undone.after, undone.meddled) = (now, groups, meddled);
                 }
             }
             // What had ended already is undone by itself, after what had not.
             (Asks::Undo, Outcome::Done(_)) if groups.iter().any(|g| new.contains(&g.name) && g.capacity == Capacity::default()) => {}
             (Asks::Undo, Outcome::Done(_)) => {
                 if let Some(undone) = &mut run.undone {
-                    (undone.to, undone.after) = (now, groups);
+                    (undone.to, undone.after, undone.meddled) = (now, groups, meddled);
                 }
                 run.asks = Asks::RollBack;
             }

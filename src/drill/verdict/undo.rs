@@ -12,6 +12,7 @@ use crate::model::Capacity;
 use crate::model::GENERATION_TAG;
 use crate::model::Group;
 use crate::model::HOLD_TAG;
+use crate::model::Process;
 use crate::rollback::record::RECORD_TAG;
 
 /// Auto Scaling acts on what an undoing has left within this of its end.
@@ -25,6 +26,9 @@ impl Judge<'_> {
         let agents = |group: &Group| self.resizes().any(|(c, _)| c.group == group.name && c.by.starts_with("agent:") && c.at >= run.from);
         let tags =
             |g: &Group| g.tags.iter().filter(|(key, _)| *key != GENERATION_TAG).map(|(k, v)| (k.clone(), v.clone())).collect::<Vec<_>>();
+        // What somebody else suspends in its last moments stands.
+        let theirs = |process: &&Process| undone.meddled && **process == Process::HealthCheck;
+        let suspended = |g: &Group| g.suspended.keys().filter(|p| !theirs(p)).cloned().collect::<Vec<_>>();
         for cluster in &self.play.clusters {
             for (name, is_new) in [(&cluster.old.name, false), (&cluster.new.name, true)] {
                 let (before, after) = (find(&run.before, name)?, find(&undone.after, name)?);
@@ -40,7 +44,7 @@ impl Judge<'_> {
                     continue;
                 }
                 let sizes = after.capacity == before.capacity || agents(before);
-                if !sizes || !after.suspended.keys().eq(before.suspended.keys()) || tags(after) != tags(before) {
+                if !sizes || suspended(after) != suspended(before) || tags(after) != tags(before) {
                     let shape = |g: &Group| (g.capacity.to_string(), g.suspended.keys().cloned().collect::<Vec<_>>(), tags(g));
                     return Some(format!("{name} was undone to {:?}, it had {:?}", shape(after), shape(before)));
                 }
