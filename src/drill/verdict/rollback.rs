@@ -105,7 +105,8 @@ impl Judge<'_> {
         (kept.len() != asked).then(|| format!("{}: {kept:?} are kept, and {asked} were to be", new.name))
     }
 
-    /// What a superseded group had is on record when somebody comes to restore it (F53). Agents that crash, or cannot close intake, may be too late.
+    /// What a superseded group had is on record when somebody comes to restore it (F53), once any of it is gone. Agents that crash, or cannot close
+    /// intake, may be too late.
     fn wrongly_recorded(&self) -> Option<String> {
         let run = self.after.rollback.as_ref()?;
         let switch = self.play.region.templates.first()?.versions.first()?.orchestrator?.switch;
@@ -115,9 +116,10 @@ impl Judge<'_> {
         let wrong = |cluster: &Cluster| {
             let GroupSpec { name, min, max, desired, .. } = &cluster.old;
             let had = Capacity { min: *min, max: *max, desired: desired.unwrap_or(*min) };
-            let found = find(&run.before, name)?.tags.get(CAPACITY_TAG);
-            let text = capacity_text(had, "v024");
-            (found != Some(&text)).then(|| format!("{name} had {had} when it was superseded, and its record is {found:?}"))
+            let before = find(&run.before, name)?;
+            let (found, text) = (before.tags.get(CAPACITY_TAG), capacity_text(had, "v024"));
+            let is_whole = found.is_none() && before.capacity == had;
+            (found != Some(&text) && !is_whole).then(|| format!("{name} had {had} when it was superseded, and its record is {found:?}"))
         };
         self.play.clusters.iter().find_map(wrong)
     }

@@ -8,11 +8,13 @@ use super::ledger::secs;
 use crate::cloud::sim::SimTime;
 use crate::cloud::sim::Termination;
 use crate::cloud::sim::Why;
+use crate::model::CAPACITY_TAG;
 use crate::model::Capacity;
 use crate::model::GENERATION_TAG;
 use crate::model::Group;
 use crate::model::HOLD_TAG;
 use crate::model::Process;
+use crate::model::recorded_by_agents;
 use crate::rollback::record::RECORD_TAG;
 
 /// Auto Scaling acts on what an undoing has left within this of its end.
@@ -44,7 +46,11 @@ impl Judge<'_> {
                     continue;
                 }
                 let sizes = after.capacity == before.capacity || agents(before);
-                if !sizes || suspended(after) != suspended(before) || tags(after) != tags(before) {
+                // An agent may have written down what its group has, just before it was held or just after.
+                let noted = !before.tags.contains_key(CAPACITY_TAG) && recorded_by_agents(&after.tags).is_some();
+                let ours = |(key, _): &(String, String)| !(noted && key == CAPACITY_TAG);
+                let same_tags = tags(after).into_iter().filter(ours).eq(tags(before));
+                if !sizes || suspended(after) != suspended(before) || !same_tags {
                     let shape = |g: &Group| (g.capacity.to_string(), g.suspended.keys().cloned().collect::<Vec<_>>(), tags(g));
                     return Some(format!("{name} was undone to {:?}, it had {:?}", shape(after), shape(before)));
                 }
