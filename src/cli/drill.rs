@@ -25,19 +25,19 @@ use crate::drill::Summary;
     bellrock drill redeploy                           watch a redeploy, a virtual minute a second\n  \
     bellrock drill redeploy --orchestrator endpoint   the same where another orchestrator runs the work\n  \
     bellrock drill crash --seed 7 --speed 0           as fast as it goes\n  \
-    bellrock drill storm --seeds 0..1000 --output json\n\n\
+    bellrock drill storm --seeds 0..1000 --output json\n  \
+    bellrock drill --seeds 0..100                     every scenario, on every orchestrator it is for\n\n\
     Exit codes: 0 every invariant was kept in every play, 1 not.")]
 pub(super) struct Args {
-    /// What to play; see --list.
-    #[arg(default_value = "redeploy")]
-    scenario: String,
+    /// What to play; see --list [default: redeploy, or all of them with --seeds].
+    scenario: Option<String>,
     /// Who runs the work: embedded, the agent's own engine; endpoint, another orchestrator beside it [default: what the scenario is for].
     #[arg(long, value_name = "KIND", value_parser = ["embedded", "endpoint"])]
     orchestrator: Option<String>,
     /// Seed of one play.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Many plays, in virtual time, on all cores: from A up to, not including, B.
+    /// Many plays, in virtual time, on all cores: from A up to, not including, B. Without a scenario, each seed plays all of them.
     #[arg(long, value_name = "A..B", value_parser = range, conflicts_with_all = ["seed", "speed"])]
     seeds: Option<Range<u64>>,
     /// Virtual seconds per real second; 0 = as fast as it goes [default: 60 in a terminal, else 0].
@@ -64,30 +64,49 @@ pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         context.print(text, &list)?;
         return Ok(Exit::Done);
     }
-    let scenario = Scenario::of(&args.scenario).ok_or_else(|| {
-        let names: Vec<&str> = Scenario::ALL.iter().map(|(s, _)| s.name()).collect();
-        Failure::refused("drill-scenario", format!("there is no scenario {:?}", args.scenario))
-            .help(format!("one of: {}", names.join(", ")))
-    })?;
-    let piece = match &args.orchestrator {
-        None => Piece::from(scenario),
-        Some(name) => {
-            let on = scenario.orchestrators();
-            let piece = on.iter().find(|o| o.name() == name).and_then(|o| Piece::on(scenario, *o));
-            piece.ok_or_else(|| {
-                let names: Vec<&str> = on.iter().map(|o| o.name()).collect();
-                Failure::refused("drill-scenario", format!("{} is not played on an {name} orchestrator", scenario.name()))
-                    .help(format!("leave --orchestrator out, or give one of: {}", names.join(", ")))
-            })?
-        }
-    };
     if context.env.get("RUST_LOG").is_some_and(|filter| !filter.is_empty()) {
         context.start_log(crate::config::Log { level: crate::config::Level::Info, format: crate::config::Format::Text });
     }
-    match args.seeds {
-        Some(seeds) => many(piece, seeds, context),
-        None => one(piece, args.seed, args.speed, context),
+    let named = args.scenario.as_deref().map(scenario).transpose()?;
+    match (args.seeds, named) {
+        (Some(seeds), None) => {
+            let kept = |piece: &Piece| args.orchestrator.as_deref().is_none_or(|name| piece.orchestrator.name() == name);
+            let pieces: Vec<Piece> = Piece::all().into_iter().filter(kept).collect();
+            let summaries = many(&pieces, &seeds)?;
+            let passed = summaries.iter().all(|summary| summary.failed.is_empty());
+            let text = || summaries.iter().map(total).collect::<String>();
+            context.print(text, &serde_json::json!({ "verdict": if passed { "pass" } else { "fail" }, "scenarios": summaries }))?;
+            Ok(if passed { Exit::Done } else { Exit::Failed })
+        }
+        (Some(seeds), Some(scenario)) => {
+            let piece = piece(scenario, args.orchestrator.as_deref())?;
+            let summary = many(&[piece], &seeds)?.remove(0);
+            context.print(|| summary_text(&summary), &summary)?;
+            Ok(if summary.failed.is_empty() { Exit::Done } else { Exit::Failed })
+        }
+        (None, named) => {
+            let piece = piece(named.unwrap_or(Scenario::Redeploy), args.orchestrator.as_deref())?;
+            one(piece, args.seed, args.speed, context)
+        }
     }
+}
+
+fn scenario(name: &str) -> Result<Scenario, Failure> {
+    Scenario::of(name).ok_or_else(|| {
+        let names: Vec<&str> = Scenario::ALL.iter().map(|(s, _)| s.name()).collect();
+        Failure::refused("drill-scenario", format!("there is no scenario {name:?}")).help(format!("one of: {}", names.join(", ")))
+    })
+}
+
+fn piece(scenario: Scenario, orchestrator: Option<&str>) -> Result<Piece, Failure> {
+    let Some(name) = orchestrator else { return Ok(Piece::from(scenario)) };
+    let on = scenario.orchestrators();
+    let piece = on.iter().find(|o| o.name() == name).and_then(|o| Piece::on(scenario, *o));
+    piece.ok_or_else(|| {
+        let names: Vec<&str> = on.iter().map(|o| o.name()).collect();
+        Failure::refused("drill-scenario", format!("{} is not played on an {name} orchestrator", scenario.name()))
+            .help(format!("leave --orchestrator out, or give one of: {}", names.join(", ")))
+    })
 }
 
 fn one(piece: Piece, seed: u64, speed: Option<f64>, context: &Context) -> Result<Exit, Failure> {
@@ -103,19 +122,19 @@ fn one(piece: Piece, seed: u64, speed: Option<f64>, context: &Context) -> Result
     Ok(if report.passed { Exit::Done } else { Exit::Failed })
 }
 
-fn many(piece: Piece, seeds: Range<u64>, context: &Context) -> Result<Exit, Failure> {
-    let bar = indicatif::ProgressBar::new(seeds.end - seeds.start);
+fn many(pieces: &[Piece], seeds: &Range<u64>) -> Result<Vec<Summary>, Failure> {
+    let bar = indicatif::ProgressBar::new((seeds.end - seeds.start).saturating_mul(pieces.len() as u64));
     let told = |report: &Report| {
         bar.inc(1);
+        let Piece { scenario, orchestrator } = report.piece;
         for broken in report.invariants.iter().filter(|i| !i.held) {
             let trace = broken.trace.as_deref().unwrap_or_default();
-            bar.suspend(|| eprintln!("seed {}: {} broken: {trace}", report.seed, broken.id));
+            bar.suspend(|| eprintln!("{}, {}, seed {}: {} broken: {trace}", scenario.name(), orchestrator.name(), report.seed, broken.id));
         }
     };
-    let summary = drill::run_many(piece, seeds, &told).map_err(|e| Failure::new("runtime", "a play could not be run").because(&e))?;
+    let summaries = drill::run_many(pieces, seeds, &told).map_err(|e| Failure::new("runtime", "a play could not be run").because(&e))?;
     bar.finish_and_clear();
-    context.print(|| summary_text(&summary), &summary)?;
-    Ok(if summary.failed.is_empty() { Exit::Done } else { Exit::Failed })
+    Ok(summaries)
 }
 
 /// A runtime whose clock moves when there is nothing left to do at its time.
@@ -152,8 +171,20 @@ fn text(report: &Report) -> String {
 fn summary_text(summary: &Summary) -> String {
     let mut text = String::new();
     figures(&mut text, &summary.figures);
+    text + &total(summary)
+}
+
+/// What came of all plays of a piece, and how those that failed are seen again.
+fn total(summary: &Summary) -> String {
+    let mut text = String::new();
     let Piece { scenario, orchestrator } = summary.piece;
-    let _ = writeln!(text, "{}: {} seeds, {} passed, {} failed", scenario.name(), summary.seeds, summary.passed, summary.failed.len());
+    let Summary { seeds, passed, failed, figures, .. } = summary;
+    let _ =
+        write!(text, "{}, {} orchestrator: {seeds} seeds, {passed} passed, {} failed", scenario.name(), orchestrator.name(), failed.len());
+    if matches!(scenario, Scenario::SickOrchestrator | Scenario::SickFleet | Scenario::SickStore) {
+        let _ = write!(text, "; {} restarts, at most {} of a group at once", figures.restarts, figures.restarts_at_once);
+    }
+    text.push('\n');
     for seed in &summary.failed {
         let _ = writeln!(text, "  bellrock drill {} --orchestrator {} --seed {seed}", scenario.name(), orchestrator.name());
     }

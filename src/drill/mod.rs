@@ -19,8 +19,6 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
@@ -100,29 +98,19 @@ fn alone() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
 }
 
-/// Plays many drills in virtual time, on all cores. `told` hears of each as it ends, in no order.
+/// Plays each of these pieces with each of these seeds, in virtual time, on all cores. `told` hears of each play as it ends, in no order.
 ///
 /// # Errors
 /// A runtime cannot be built.
-pub fn run_many(piece: impl Into<Piece>, seeds: Range<u64>, told: &(dyn Fn(&Report) + Sync)) -> std::io::Result<Summary> {
-    let piece = piece.into();
-    let next = AtomicU64::new(seeds.start);
-    let summary = Mutex::new(Summary {
-        piece,
-        seeds: seeds.end.saturating_sub(seeds.start),
-        passed: 0,
-        failed: Vec::new(),
-        figures: Figures::default(),
-    });
+pub fn run_many(pieces: &[Piece], seeds: &Range<u64>, told: &(dyn Fn(&Report) + Sync)) -> std::io::Result<Vec<Summary>> {
+    let next = Mutex::new(seeds.clone().flat_map(|seed| (0..pieces.len()).map(move |piece| (piece, seed))));
+    let summaries = Mutex::new(pieces.iter().map(|piece| Summary::of(*piece)).collect::<Vec<_>>());
     let work = || -> std::io::Result<()> {
         loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end {
-                return Ok(());
-            }
-            let report = run_alone(piece, seed, Plant::default())?;
+            let Some((piece, seed)) = next.lock().unwrap_or_else(PoisonError::into_inner).next() else { return Ok(()) };
+            let report = run_alone(pieces[piece], seed, Plant::default())?;
             told(&report);
-            summary.lock().unwrap_or_else(PoisonError::into_inner).add(report);
+            summaries.lock().unwrap_or_else(PoisonError::into_inner)[piece].add(report);
         }
     };
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -130,13 +118,18 @@ pub fn run_many(piece: impl Into<Piece>, seeds: Range<u64>, told: &(dyn Fn(&Repo
         let workers: Vec<_> = (0..cores).map(|_| threads.spawn(work)).collect();
         workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|_| Err(std::io::Error::other("a play broke off"))))
     })?;
-    let mut summary = summary.into_inner().unwrap_or_else(PoisonError::into_inner);
-    summary.failed.sort_unstable();
-    Ok(summary)
+    let mut summaries = summaries.into_inner().unwrap_or_else(PoisonError::into_inner);
+    summaries.iter_mut().for_each(|summary| summary.failed.sort_unstable());
+    Ok(summaries)
 }
 
 impl Summary {
+    fn of(piece: Piece) -> Self {
+        Self { piece, seeds: 0, passed: 0, failed: Vec::new(), figures: Figures::default() }
+    }
+
     fn add(&mut self, report: Report) {
+        self.seeds += 1;
         if report.passed {
             self.passed += 1;
         } else {

@@ -139,6 +139,12 @@ impl Piece {
     pub fn on(scenario: Scenario, orchestrator: Runs) -> Option<Self> {
         scenario.orchestrators().contains(&orchestrator).then_some(Self { scenario, orchestrator })
     }
+
+    /// Every scenario on every orchestrator it can be played on.
+    pub fn all() -> Vec<Self> {
+        let on_each = |(scenario, _): (Scenario, _)| scenario.orchestrators().iter().map(move |o| Self { scenario, orchestrator: *o });
+        Scenario::ALL.into_iter().flat_map(on_each).collect()
+    }
 }
 
 impl From<Scenario> for Piece {
