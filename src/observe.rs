@@ -24,6 +24,7 @@ use crate::model::Hook;
 use crate::model::InstanceId;
 use crate::model::Moniker;
 use crate::model::Timestamp;
+use crate::model::Vitals;
 use crate::orchestrator::Orchestrator;
 use crate::orchestrator::gate;
 use crate::orchestrator::gate::Ends;
@@ -76,7 +77,10 @@ impl Eyes {
                 Answer::Orchestrator { intake, sample: self.orchestrator.activity().await }
             }
             Look::Probe(probe) => Answer::Probe(probe, self.probes.probe(probe).await),
-            Look::Vitals => Answer::Vitals(self.probes.vitals().await),
+            Look::Vitals => {
+                let vitals = self.probes.vitals().await;
+                Answer::Vitals(Vitals { clock_ahead_ms: self.autoscaling.clock_ahead_ms(), ..vitals })
+            }
             Look::Task(reference) => Answer::Task(self.task(&reference).await),
             Look::OwnTask { drain } => Answer::OwnTask(self.own_task(&place, drain).await),
         }

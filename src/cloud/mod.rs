@@ -106,6 +106,11 @@ pub trait AutoScaling: Send + Sync + 'static {
 
     /// Deletes group tags by key; absent ones are fine.
     async fn delete_tags(&self, group: &GroupName, keys: &[String]) -> Result<Receipt>;
+
+    /// By how many milliseconds the cloud's clock was ahead of ours in its newest answer, within a second; `None` before the first, or where none has a time.
+    fn clock_ahead_ms(&self) -> Option<i64> {
+        None
+    }
 }
 
 /// Load balancers of both generations.

@@ -155,6 +155,11 @@ fn limits(sheet: &mut Sheet<'_>, process: Option<Whose>, policy: &mut HealPolicy
     let inodes_free_percent = sheet.optional::<u32>("heal.limits.inodes_free_percent");
     let load_percent = sheet.optional::<u32>("heal.limits.load_percent");
     let oom_kills = sheet.read("heal.limits.oom_kills", false);
+    let clock_offset = sheet.optional::<Duration>("heal.limits.clock_offset");
+    if let Some(offset) = clock_offset {
+        // What is told of a clock that AWS's answers show is right within a second or so.
+        bounded(sheet, "heal.limits.clock_offset", offset, 2 * SECOND, 240 * SECOND);
+    }
     let limits = Limits {
         memory_bytes,
         memory_growth_bytes_per_h,
@@ -165,6 +170,7 @@ fn limits(sheet: &mut Sheet<'_>, process: Option<Whose>, policy: &mut HealPolicy
         inodes_free_percent,
         load_percent,
         oom_kills,
+        clock_offset,
     };
     let some = Chosen { holds: !limits.is_empty(), by: "heal.limits.memory_mib", what: "a limit in [heal.limits]" };
     policy.vitals_every = sheet.chosen_or(&some, "heal.limits.every", usual.vitals_every);

@@ -713,6 +713,7 @@ fn every_key_of_healing_can_be_configured() {
         inodes_free_percent = 5
         load_percent = 300
         oom_kills = true
+        clock_offset = "5s"
         every = "20s"
         over = "10m"
         "#;
@@ -733,6 +734,7 @@ fn every_key_of_healing_can_be_configured() {
             inodes_free_percent: Some(5),
             load_percent: Some(300),
             oom_kills: true,
+            clock_offset: Some(Duration::from_secs(5)),
         },
         vitals_every: Duration::from_secs(20),
         limits_over: Duration::from_secs(600),

@@ -59,6 +59,10 @@ impl Aws {
 
 #[async_trait]
 impl AutoScaling for Aws {
+    fn clock_ahead_ms(&self) -> Option<i64> {
+        self.traffic.ahead_ms()
+    }
+
     async fn groups(&self, names: &[GroupName]) -> Result<Vec<Group>> {
         let batch = |names: &[GroupName]| names.iter().map(|name| name.as_str().to_owned()).collect();
         let found = try_join_all(names.chunks(NAMES_PER_CALL).map(|names| self.describe_groups(Some(batch(names)), None))).await?;

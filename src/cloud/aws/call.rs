@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_autoscaling::config::ConfigBag;
@@ -15,11 +16,14 @@ use aws_sdk_autoscaling::error::SdkError;
 use aws_sdk_autoscaling::operation::RequestId;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextRef;
 use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextRef;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -179,13 +183,16 @@ fn excerpt(raw: &HttpResponse) -> String {
     if start.is_empty() { "an empty answer".to_owned() } else { format!("not AWS's error document: {start}") }
 }
 
-/// Requests by action.
+/// Requests by action, and by how much AWS's clock was ahead of ours in the newest answer.
 #[derive(Debug, Default)]
-pub(super) struct CallCounter(Mutex<BTreeMap<String, u64>>);
+pub(super) struct Traffic {
+    requests: Mutex<BTreeMap<String, u64>>,
+    ahead_ms: Mutex<Option<i64>>,
+}
 
-impl CallCounter {
+impl Traffic {
     fn add(&self, action: &str) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         match counts.get_mut(action) {
             Some(count) => *count += 1,
             None => drop(counts.insert(action.to_owned(), 1)),
@@ -193,13 +200,24 @@ impl CallCounter {
     }
 
     pub(super) fn snapshot(&self) -> BTreeMap<String, u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn ahead_ms(&self) -> Option<i64> {
+        *self.ahead_ms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Counts each attempt as it goes out.
+/// By how much the clock of whoever wrote this header is ahead. It shows whole seconds: the half of one is what it hides on average.
+fn ahead_ms(date: &str, now: SystemTime) -> Option<i64> {
+    let theirs = DateTime::from_str(date, Format::HttpDate).ok()?.to_millis().ok()?;
+    let ours = i64::try_from(now.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis()).ok()?;
+    theirs.checked_add(500)?.checked_sub(ours)
+}
+
+/// Counts each attempt as it goes out, and notes what time it was for whoever answered.
 #[derive(Clone, Debug)]
-pub(super) struct Count(pub(super) Arc<CallCounter>);
+pub(super) struct Count(pub(super) Arc<Traffic>);
 
 #[dyn_dispatch_hint]
 impl Intercept for Count {
@@ -218,6 +236,19 @@ impl Intercept for Count {
         }
         Ok(())
     }
+
+    fn read_after_transmit(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        components: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> std::result::Result<(), BoxError> {
+        let date = context.response().headers().get("date").zip(components.time_source());
+        if let Some(ahead) = date.and_then(|(date, clock)| ahead_ms(date, clock.now())) {
+            *self.0.ahead_ms.lock().unwrap_or_else(PoisonError::into_inner) = Some(ahead);
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -228,6 +259,16 @@ mod tests {
 
     /// Some modelled error of the SDK.
     type CredentialsLike = aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityError;
+
+    #[test]
+    fn a_date_header_says_how_far_ahead_its_writer_is() {
+        let at = |ms: u64| SystemTime::UNIX_EPOCH + Duration::from_millis(ms);
+        let date = "Thu, 01 Jan 1970 01:00:00 GMT";
+        assert_eq!(ahead_ms(date, at(3_600_500)), Some(0));
+        assert_eq!(ahead_ms(date, at(3_540_500)), Some(60_000));
+        assert_eq!(ahead_ms(date, at(7_200_500)), Some(-3_600_000));
+        assert_eq!(ahead_ms("yesterday", at(0)), None);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn who_finds_no_place_in_line_is_told_that_nothing_was_sent() {

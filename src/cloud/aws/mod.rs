@@ -50,8 +50,8 @@ use super::CallerIdentity;
 use super::Error;
 use super::Kind;
 use super::Result;
-use call::CallCounter;
 use call::Gate;
+use call::Traffic;
 use signed::Signed;
 
 /// Attempts of a call that may be repeated; three back-offs between them. Four ride out a throttled second; more only feed the storm.
@@ -136,7 +136,7 @@ pub struct Aws {
     signed: Signed,
     region: String,
     gate: Gate,
-    calls: Arc<CallCounter>,
+    traffic: Arc<Traffic>,
 }
 
 impl Aws {
@@ -155,8 +155,8 @@ impl Aws {
                 request_id: None,
             });
         };
-        let calls = Arc::new(CallCounter::default());
-        let counted = call::Count(Arc::clone(&calls));
+        let traffic = Arc::new(Traffic::default());
+        let counted = call::Count(Arc::clone(&traffic));
         Ok(Self {
             autoscaling: aws_sdk_autoscaling::Client::from_conf(
                 aws_sdk_autoscaling::config::Builder::from(&config).interceptor(counted.clone()).build(),
@@ -171,7 +171,7 @@ impl Aws {
             signed: Signed::new(config.clone(), region.clone(), counted),
             region,
             gate: Gate::new(settings.in_flight, settings.call_timeout),
-            calls,
+            traffic,
         })
     }
 
@@ -182,7 +182,7 @@ impl Aws {
 
     /// Requests sent so far by action, each attempt counted: what the account's request bucket was charged. Instance metadata is not in it.
     pub fn calls(&self) -> BTreeMap<String, u64> {
-        self.calls.snapshot()
+        self.traffic.snapshot()
     }
 }
 

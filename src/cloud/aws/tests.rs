@@ -93,7 +93,8 @@ async fn serve(mut stream: TcpStream, script: Arc<Mutex<VecDeque<Reply>>>, seen:
         let reply = script.lock().unwrap().pop_front().unwrap_or(Reply::Answer(418, String::new()));
         let (head, body) = match reply {
             Reply::Answer(status, body) => {
-                let extra = "x-amzn-requestid: r-2\r\nx-aws-ec2-metadata-token-ttl-seconds: 21600\r\n";
+                let extra =
+                    "date: Thu, 01 Jan 1970 00:00:00 GMT\r\nx-amzn-requestid: r-2\r\nx-aws-ec2-metadata-token-ttl-seconds: 21600\r\n";
                 (format!("HTTP/1.1 {status} Scripted\r\n{extra}content-length: {}\r\n\r\n", body.len()), body)
             }
             Reply::Hang => return std::future::pending().await,
@@ -259,6 +260,16 @@ async fn a_lower_min_is_sent_once_so_that_it_cannot_land_after_a_siblings_end() 
     assert_eq!(server.count("UpdateAutoScalingGroup"), 1);
     let request = &server.requests()[0];
     assert!(request.contains("MinSize=2") && !request.contains("DesiredCapacity") && !request.contains("MaxSize"), "{request}");
+}
+
+#[tokio::test]
+async fn what_time_it_is_for_aws_is_known_from_its_newest_answer_even_a_refusal() {
+    let server = Server::start([Reply::Answer(403, String::new())]).await;
+    let aws = server.aws().await;
+    assert_eq!(aws.clock_ahead_ms(), None);
+    aws.find_groups(&GroupFilter::All).await.expect_err("it is refused");
+    let ahead = aws.clock_ahead_ms().expect("it has a date");
+    assert!(ahead < -50 * 365 * 86_400_000, "{ahead} ms, and the server lives in 1970");
 }
 
 #[tokio::test]

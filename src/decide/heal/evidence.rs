@@ -334,6 +334,12 @@ impl Evidence {
         {
             pass("load", Remedy::Tell, format!("load is {load} % of the cores, over {limit} %"));
         }
+        if let (Some(limit), Some(ahead)) = (limits.clock_offset, vitals.clock_ahead_ms)
+            && u128::from(ahead.unsigned_abs()) > limit.as_millis()
+        {
+            let (seconds, way) = (ahead.unsigned_abs() / 1000, if ahead > 0 { "behind" } else { "ahead of" });
+            pass("clock", Remedy::Tell, format!("the clock is {seconds} s {way} AWS's, over {} s", limit.as_secs()));
+        }
         let before = self.vitals.as_ref().and_then(|(_, before)| before.oom_kills);
         if let (true, Some(before), Some(kills)) = (limits.oom_kills, before, vitals.oom_kills)
             && kills > before

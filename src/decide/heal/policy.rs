@@ -65,6 +65,8 @@ pub struct Limits {
     pub load_percent: Option<u32>,
     /// Processes that the kernel killed for want of memory, since the last look.
     pub oom_kills: bool,
+    /// Most that this host's clock may differ from AWS's.
+    pub clock_offset: Option<Duration>,
 }
 
 impl Limits {

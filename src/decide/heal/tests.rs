@@ -540,6 +540,21 @@ fn memory_that_grows_and_a_core_that_is_stuck_are_seen() {
 }
 
 #[test]
+fn a_clock_that_differs_from_aws_s_is_told_and_restarts_nobody() {
+    let mut fleet = Fleet::of(1);
+    fleet.policy.heal.level = Level::Replace;
+    fleet.policy.heal.limits.clock_offset = Some(Duration::from_secs(5));
+    fleet.members[0].vitals = Vitals { clock_ahead_ms: Some(-4_900), ..Vitals::default() };
+    fleet.run_s(600);
+    assert_eq!(fleet.word(0), "well");
+    fleet.members[0].vitals = Vitals { clock_ahead_ms: Some(65_000), ..Vitals::default() };
+    fleet.run_s(3600);
+    assert_eq!((fleet.restarts(), fleet.word(0).as_str()), (0, "watch"));
+    let told = format!("{:?}", fleet.members[0].state.heal_status(&fleet.policy, fleet.now));
+    assert!(told.contains("the clock is 65 s behind AWS's, over 5 s"), "{told}");
+}
+
+#[test]
 fn a_crash_loop_is_not_restarted_but_replaced_and_not_by_a_decrement() {
     let mut fleet = Fleet::of(3);
     fleet.policy.heal.level = Level::Replace;
