@@ -1,0 +1,94 @@
+//! What the pages point at is there.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+use bellrock::drill::Scenario;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The README, and all pages below `docs` and `runbooks`.
+fn pages() -> Vec<PathBuf> {
+    let mut pages = vec![root().join("README.md")];
+    let mut folders = vec![root().join("docs"), root().join("runbooks")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ext| ext == "md") {
+                pages.push(path);
+            }
+        }
+    }
+    pages
+}
+
+/// Text between `open` and `close`, wherever it is.
+fn between<'a>(text: &'a str, open: &str, close: char) -> Vec<&'a str> {
+    text.split(open).skip(1).filter_map(|rest| rest.split_once(close).map(|(inside, _)| inside)).collect()
+}
+
+/// Headings as GitHub makes anchors of them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let heading = |line: &str| {
+        let words = line.trim_start_matches('#').trim().to_lowercase();
+        words.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_')).map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    text.lines().filter(|line| line.starts_with('#')).map(heading).collect()
+}
+
+fn broken(page: &Path, text: &str, link: &str) -> Option<String> {
+    if link.contains("://") || link.starts_with("mailto:") {
+        return None;
+    }
+    let (path, anchor) = link.split_once('#').map_or((link, None), |(path, anchor)| (path, Some(anchor)));
+    let target = if path.is_empty() { page.to_owned() } else { page.parent().unwrap().join(path) };
+    let there = if path.is_empty() { Some(text.to_owned()) } else { fs::read_to_string(&target).ok() };
+    let found = match (&there, anchor) {
+        (_, None) => target.exists(),
+        (Some(there), Some(anchor)) => anchors(there).contains(anchor),
+        (None, Some(_)) => false,
+    };
+    (!found).then(|| format!("{}: {link}", page.strip_prefix(root()).unwrap_or(page).display()))
+}
+
+#[test]
+fn every_link_of_every_page_leads_somewhere() {
+    let mut links = 0;
+    let mut wrong = Vec::new();
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in between(&text, "](", ')') {
+            links += 1;
+            wrong.extend(broken(&page, &text, link));
+        }
+    }
+    assert!(links > 40, "only {links} links were seen");
+    assert_eq!(wrong, Vec::<String>::new());
+    let readme = root().join("README.md");
+    assert!(broken(&readme, "", "runbooks/no-such-page.md").is_some() && broken(&readme, "# Here", "#there").is_some());
+}
+
+#[test]
+fn every_row_of_what_it_survives_names_a_play_or_a_file_of_tests() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, section) = readme.split_once("## What it survives").unwrap();
+    let rows: Vec<&str> = section.split("\n## ").next().unwrap().lines().filter(|l| l.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() >= 12, "{rows:#?}");
+    for row in rows {
+        let shown_by = row.trim_end_matches('|').rsplit('|').next().unwrap();
+        let plays = between(shown_by, "`drill ", '`');
+        let files: Vec<&str> = between(shown_by, "](", ')').into_iter().filter(|file| file.ends_with(".rs")).collect();
+        assert!(!plays.is_empty() || !files.is_empty(), "nothing shows {row}");
+        assert!(plays.iter().all(|play| Scenario::of(play).is_some()), "{row}");
+        let has_tests = |file: &&str| {
+            fs::read_to_string(root().join(file)).is_ok_and(|text| text.contains("#[test]") || text.contains("#[tokio::test"))
+        };
+        assert!(files.iter().all(has_tests), "{row}");
+    }
+}
