@@ -43,6 +43,7 @@ use super::Error;
 use super::Orchestrator;
 use super::endpoint::Endpoint;
 use super::engine::seed;
+use crate::host::boot;
 use crate::host::process::Process;
 use crate::model::Clock;
 use crate::model::Intake;
@@ -75,6 +76,11 @@ pub trait Charge: Send + Sync + 'static {
 
     /// Returns when it may stand elsewhere than `stand`; perhaps never. Cancel-safe.
     async fn news(&self, stand: &Stand);
+
+    /// One that ended as it was asked to may look as if it had never been begun.
+    fn forgets(&self) -> bool {
+        false
+    }
 }
 
 /// Where a charge stands.
@@ -173,6 +179,8 @@ pub struct Supervised<C> {
     charge: C,
     budget: Budget,
     own: String,
+    /// Names this boot of the host; empty where the kernel does not.
+    boot: String,
     memory: Mutex<Memory>,
     /// Begun and ended by one at a time.
     hand: tokio::sync::Mutex<()>,
@@ -197,7 +205,9 @@ impl<C: Charge> Supervised<C> {
             error!(trouble, "what was wished of the orchestrator cannot be read; it is not started (runbooks/orchestrator-record.md)");
         }
         let (hand, woken) = (tokio::sync::Mutex::new(()), Notify::new());
-        Self { endpoint, charge, budget, own: own.to_owned(), memory: Mutex::new(memory), hand, woken, clock, report }
+        // An agent without it does not start at all.
+        let boot = boot::id().unwrap_or_default();
+        Self { endpoint, charge, budget, own: own.to_owned(), boot, memory: Mutex::new(memory), hand, woken, clock, report }
     }
 
     /// Looks after it until `stop`; then leaves it as it is. A change of `again` tries at once what waits.
@@ -244,15 +254,19 @@ impl<C: Charge> Supervised<C> {
         let stand = self.charge.look().await;
         self.note(&stand);
         if alone.is_ok() && matches!(stand, Stand::Up { .. }) {
-            self.memory().seen_up();
+            self.memory().seen_up(&self.boot);
         }
         stand
     }
 
-    /// What rests because we stopped it is down.
+    /// What rests because we stopped it is down; what ran since the host started and is forgotten was stopped by somebody else.
     fn meant(&self, seen: &Stand) -> Stand {
+        let memory = self.memory();
         match seen {
-            Stand::Rest(_) if self.memory().stopped_by_us() => Stand::Down { run: None, exit: None },
+            Stand::Rest(_) if memory.stopped_by_us() => Stand::Down { run: None, exit: None },
+            Stand::Down { run: None, .. } if self.charge.forgets() && memory.ran_in(&self.boot) && !memory.stopped_by_us() => {
+                Stand::Rest("it ran, and somebody stopped it, or it ended by itself; it is left so".to_owned())
+            }
             seen => seen.clone(),
         }
     }
@@ -363,7 +377,8 @@ impl<C: Charge> Supervised<C> {
 
     /// Ends it, once it is on disk whether it shall run afterwards.
     async fn end(&self, run_again: bool, grace: Duration) -> Result<(), Error> {
-        let rests = matches!(self.charge.look().await, Stand::Rest(_));
+        let seen = self.charge.look().await;
+        let rests = matches!(self.meant(&seen), Stand::Rest(_));
         // One that rests was stopped by whoever it was before.
         let wished = if rests { self.memory().wish(run_again) } else { self.memory().wish_and_stop(run_again) };
         wished.map_err(unrecorded)?;

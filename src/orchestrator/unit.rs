@@ -2,7 +2,7 @@
 //!
 //! What must stay true: systemd's own `Restart=` comes first; only a unit that systemd has given up (`failed`), or that was never begun since the host
 //! started, is begun here. One that somebody else stopped (`inactive`) stays so until somebody starts it; one that this agent stopped is begun again when it
-//! is wanted (see [`super::supervised`]).
+//! is wanted (see [`super::supervised`]). systemd forgets a unit that is stopped and that no other asks for; whether one was begun is remembered here too.
 //!
 //! `systemctl` is called, each call with a limit, not D-Bus: two verbs and one `show` do not weigh a bus client and its thirty crates, and what is done here
 //! can be repeated by hand. The end of its main process is heard from the kernel; `show` is asked then, and every quarter of a minute besides.
@@ -120,6 +120,11 @@ impl Charge for Unit {
 
     async fn end(&self, grace: Duration) -> Result<(), Error> {
         self.endpoint.stop(grace).await
+    }
+
+    /// systemd keeps no unit that is inactive and that nothing refers to (`CollectMode=` in systemd.unit(5)).
+    fn forgets(&self) -> bool {
+        true
     }
 
     async fn news(&self, stand: &Stand) {

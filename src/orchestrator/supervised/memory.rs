@@ -24,6 +24,9 @@ struct Kept {
     /// Its last stop was ours, and it was not seen to run since.
     #[serde(default)]
     stopped_by_us: bool,
+    /// The boot of the host in which it was seen to run last.
+    #[serde(default)]
+    ran_in: Option<String>,
     #[serde(default)]
     starts: Vec<Timestamp>,
     #[serde(default)]
@@ -46,7 +49,7 @@ pub(super) struct Memory {
 
 impl Memory {
     pub(super) fn open(folder: PathBuf) -> Self {
-        let blank = Kept { run: true, stopped_by_us: false, starts: Vec::new(), restarts: 0, exits: Vec::new(), noted: None };
+        let blank = Kept { run: true, stopped_by_us: false, ran_in: None, starts: Vec::new(), restarts: 0, exits: Vec::new(), noted: None };
         match folder::make(&folder).and_then(|()| folder::read(&folder, NAME)) {
             Ok(kept) => Self { folder, kept: kept.unwrap_or(blank), trouble: None },
             // A drain may have stopped it.
@@ -105,9 +108,16 @@ impl Memory {
         self.save();
     }
 
-    /// It runs as it shall: a stop from here on is somebody else's.
-    pub(super) fn seen_up(&mut self) {
-        if self.kept.run && std::mem::replace(&mut self.kept.stopped_by_us, false) {
+    /// It was seen to run in this boot of the host.
+    pub(super) fn ran_in(&self, boot: &str) -> bool {
+        self.kept.ran_in.as_deref() == Some(boot)
+    }
+
+    /// It runs. Where it shall, a stop from here on is somebody else's.
+    pub(super) fn seen_up(&mut self, boot: &str) {
+        let stopped_by_us = self.kept.stopped_by_us && !self.kept.run;
+        if stopped_by_us != self.kept.stopped_by_us || !self.ran_in(boot) {
+            (self.kept.stopped_by_us, self.kept.ran_in) = (stopped_by_us, Some(boot.to_owned()));
             self.save();
         }
     }

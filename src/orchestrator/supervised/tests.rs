@@ -15,6 +15,7 @@ struct Puppet {
     dies: bool,
     /// Where it stands when it was told to end; `None` = it does not end.
     ended: Option<Stand>,
+    forgets: bool,
 }
 
 #[async_trait]
@@ -43,6 +44,10 @@ impl Charge for Puppet {
     async fn news(&self, stand: &Stand) {
         let _ = self.stand.subscribe().wait_for(|now| now != stand).await;
     }
+
+    fn forgets(&self) -> bool {
+        self.forgets
+    }
 }
 
 fn up() -> Stand {
@@ -53,7 +58,7 @@ fn care(at: &std::path::Path, stand: Stand, dies: bool) -> Supervised<Puppet> {
     let clock = Arc::new(SystemClock::start());
     let endpoint = Endpoint::new(endpoint::Settings::default(), &InstanceId::from("i-1"), clock.clone()).unwrap();
     let ended = Some(Stand::Down { run: Some("ended".into()), exit: Some(Exit { asked: true, ..Exit::default() }) });
-    let puppet = Puppet { stand: watch::channel(stand).0, begun: AtomicUsize::new(0), dies, ended };
+    let puppet = Puppet { stand: watch::channel(stand).0, begun: AtomicUsize::new(0), dies, ended, forgets: false };
     Supervised::new(Arc::new(endpoint), puppet, Budget::default(), at.to_owned(), "i-1", clock, watch::channel(None).0)
 }
 
@@ -92,34 +97,44 @@ async fn only_what_is_down_and_wanted_is_begun() {
     assert_eq!(next.charge.begun.load(Ordering::Relaxed), 1);
 }
 
-/// As a unit does, which is `inactive` whoever stopped it.
+/// As a unit does, which is `inactive` whoever stopped it, and then perhaps forgotten.
 #[tokio::test(start_paused = true)]
 async fn what_we_stopped_is_begun_when_it_is_wanted_and_what_somebody_else_stopped_is_left_so() {
-    let at = tempfile::tempdir().unwrap();
-    let resting = |stand| {
-        let mut care = care(at.path(), stand, false);
-        care.charge.ended = Some(Stand::Rest("inactive".into()));
-        care
-    };
-    let begun = |care: &Supervised<Puppet>| care.charge.begun.load(Ordering::Relaxed);
-    let first = resting(up());
-    first.stop(HOUR).await.unwrap();
-    first.stop(HOUR).await.unwrap();
-    pass(&first, HOUR).await;
-    assert_eq!(begun(&first), 0, "it shall not run");
-    let next = resting(first.charge.look().await);
-    next.start().await.unwrap();
-    pass(&next, HOUR).await;
-    assert_eq!(begun(&next), 1, "the stop was ours, by the agent before");
-    next.restart(HOUR).await.unwrap();
-    pass(&next, HOUR).await;
-    assert_eq!(begun(&next), 2);
-    next.charge.stand.send_replace(Stand::Rest("inactive".into()));
-    pass(&next, HOUR).await;
-    next.stop(HOUR).await.unwrap();
-    next.start().await.unwrap();
-    pass(&next, HOUR).await;
-    assert_eq!(begun(&next), 2, "somebody else stopped it");
+    for ended in [Stand::Rest("inactive".into()), Stand::Down { run: None, exit: None }] {
+        let at = tempfile::tempdir().unwrap();
+        let resting = |stand| {
+            let mut care = care(at.path(), stand, false);
+            (care.charge.ended, care.charge.forgets) = (Some(ended.clone()), true);
+            care
+        };
+        let begun = |care: &Supervised<Puppet>| care.charge.begun.load(Ordering::Relaxed);
+        let first = resting(up());
+        first.stop(HOUR).await.unwrap();
+        first.stop(HOUR).await.unwrap();
+        pass(&first, HOUR).await;
+        assert_eq!(begun(&first), 0, "it shall not run");
+        let next = resting(first.charge.look().await);
+        next.start().await.unwrap();
+        pass(&next, HOUR).await;
+        assert_eq!(begun(&next), 1, "the stop was ours, by the agent before: {ended:?}");
+        next.restart(HOUR).await.unwrap();
+        pass(&next, HOUR).await;
+        assert_eq!(begun(&next), 2);
+        next.charge.stand.send_replace(ended.clone());
+        pass(&next, HOUR).await;
+        next.stop(HOUR).await.unwrap();
+        next.start().await.unwrap();
+        pass(&next, HOUR).await;
+        assert_eq!(begun(&next), 2, "somebody else stopped it: {ended:?}");
+        let mut last = resting(ended.clone());
+        last.start().await.unwrap();
+        pass(&last, HOUR).await;
+        assert_eq!(begun(&last), 0, "nor does the next agent begin it: {ended:?}");
+        last.boot = "another".to_owned();
+        last.start().await.unwrap();
+        pass(&last, HOUR).await;
+        assert_eq!(begun(&last), usize::from(ended != Stand::Rest("inactive".into())), "the host was started anew: {ended:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
