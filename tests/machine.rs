@@ -16,12 +16,13 @@ mod process;
 #[path = "fleet/sim.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod sim;
+#[path = "machine/world.rs"]
+mod world;
 
 use std::time::Duration;
 
 use bellrock::host::clock::SystemClock;
 use bellrock::model::Clock;
-use host::Machine;
 use host::SOON;
 use orchestrator::WORKS;
 use orchestrator::running;
@@ -32,67 +33,21 @@ use rand::Rng;
 use rand::SeedableRng;
 use serde_json::Value;
 use serde_json::json;
+use world::CONFIG;
+use world::NEWER;
+use world::OURS;
+use world::beside_an_endpoint;
+use world::calls;
+use world::config;
+use world::ec2_state;
+use world::group;
+use world::with_a_command;
+use world::with_a_process;
+use world::with_a_unit;
 
-const OURS: &str = "shop-main-v001";
-const NEWER: &str = "shop-main-v002";
-const CONFIG: &str = "/etc/bellrock/bellrock.toml";
 const DRAIN_WITHIN: Duration = Duration::from_secs(150);
 /// Within which the unit has to stop: its `TimeoutStopSec`.
 const STOP_WITHIN: Duration = Duration::from_secs(45);
-
-fn group(name: &str) -> Value {
-    json!({"name": name, "min": 0, "max": 3, "desired": 1, "template": "shop", "version": "1", "settled": true})
-}
-
-/// Our group, and the newer ones that are there already.
-fn region(newer: &[&str]) -> Value {
-    let groups: Vec<Value> = [OURS].iter().chain(newer).map(|name| group(name)).collect();
-    json!({"templates": [{"name": "shop", "versions": [{}]}], "groups": groups, "undocumented": {}})
-}
-
-/// Quick where the defaults are patient; `kind` is the orchestrator's.
-fn config(machine: &Machine, kind: &str, rest: &str) -> String {
-    format!(
-        "[fleet]\nagree_over = \"1s\"\ndescribe_every = \"10s\"\nmetadata_every = \"1s\"\n\
-         [fleet.aws]\nendpoint = \"{region}\"\nattempt_timeout = \"1s\"\ncall_timeout = \"5s\"\n\
-         [drain]\nsettle = \"2s\"\nquiet = \"3s\"\nstale_bound = \"1s\"\n\
-         [orchestrator]\nkind = \"{kind}\"\nurl = \"{url}\"\ntimeout = \"2s\"\n\
-         [orchestrator.activity]\nevery = \"1s\"\nevery_idle = \"1s\"\nsample_max_age = \"1s\"\nactive_by_instance = {{ refreshed = \"1s\" }}\n\
-         {rest}",
-        region = machine.sim.endpoint,
-        url = machine.orchestrator,
-    )
-}
-
-/// A machine whose agent looks at an orchestrator that the region plays.
-async fn beside_an_endpoint(newer: &[&str], seed: u64) -> Machine {
-    let machine = Machine::boot(&region(newer), OURS, seed).await;
-    machine.put(CONFIG, &config(&machine, "endpoint", ""));
-    machine
-}
-
-/// A machine whose agent runs the orchestrator.
-async fn with_a_process(newer: &[&str], seed: u64) -> Machine {
-    let machine = Machine::boot(&region(newer), OURS, seed).await;
-    let process = format!(
-        "[orchestrator.process]\ncommand = [\"/bin/sh\", \"-c\", \"{WORKS}\"]\ndirectory = \"/srv/work\"\n\
-         [orchestrator.stop]\ngrace = \"20s\"\n[orchestrator.restart]\nstarts = 100\nwindow = \"10s\"\n"
-    );
-    machine.put(CONFIG, &config(&machine, "process", &process));
-    machine.put_process_conf();
-    machine
-}
-
-/// Calls that change something, whatever came of them.
-fn calls(truth: &Value) -> Vec<&Value> {
-    truth["calls"].as_array().expect("a list").iter().filter(|call| call["caller"] != "scenario").collect()
-}
-
-async fn ec2_state(machine: &Machine) -> Value {
-    let control = machine.sim.control().await;
-    let instances = control["instances"].as_array().expect("instances");
-    instances.iter().find(|instance| instance["id"] == *machine.id).map_or(Value::Null, |instance| instance["state"].clone())
-}
 
 #[tokio::test]
 async fn the_unit_is_active_once_the_agent_says_so_and_all_it_needs_is_open_to_it() {
@@ -169,7 +124,7 @@ async fn a_reload_takes_a_good_change_and_a_broken_file_leaves_what_was_in_force
     machine.start().await;
     machine.is_ready().await;
     let pid = machine.main_pid().await;
-    let good = config(&machine, "endpoint", "").replace("[drain]\n", "[drain]\ndry_run = true\n");
+    let good = config(&machine, "kind = \"endpoint\"", "").replace("[drain]\n", "[drain]\ndry_run = true\n");
     machine.put(CONFIG, &good);
     machine.systemctl(&["reload", "bellrock"]).await;
     machine.says("the configuration was read again changed=true").await;
@@ -230,9 +185,14 @@ async fn an_upgrade_or_a_stop_of_the_agent_leaves_a_busy_orchestrator_working_an
     let (truth, group) = (machine.sim.truth().await, machine.sim.group(OURS).await);
     assert_eq!((calls(&truth), &group["desired"], machine.deeds("")), (vec![], &json!(1), 0), "a stop is no drain");
     assert_eq!(ec2_state(&machine).await, "running");
+    // Its host goes down under it: that is no drain either, and it is told.
+    machine.press_power_button().await;
+    until("the machine is off", SOON, async || (!machine.is_on()).then_some(())).await;
     let done = work(&at);
+    assert!(done.ended, "nobody asked it to end: {done:?}");
+    assert_eq!(calls(&machine.sim.truth().await), Vec::<&Value>::new());
     println!(
-        "FIGURE upgrade: agents {agents:?}, orchestrator {pid} throughout: {} units without a gap; a restart took {} ms; no call, desired 1",
+        "FIGURE upgrade: agents {agents:?}, orchestrator {pid} throughout: {} units without a gap, until the host went down; a restart took {} ms; no call, desired 1",
         done.units,
         restarted.as_millis()
     );
@@ -331,6 +291,139 @@ async fn whoever_is_killed_comes_back_and_the_orchestrator_is_never_there_twice(
         done.runs,
         done.units,
         slowest.as_secs_f64()
+    );
+    machine.ends().await;
+}
+
+#[tokio::test]
+async fn a_unit_is_begun_healed_and_stopped_by_systemctl_from_within_the_agents_sandbox() {
+    let machine = with_a_unit(&[NEWER], 7).await;
+    let at = machine.work();
+    machine.start().await;
+    let first = running(&machine).await;
+    let orca = async || machine.property("orca", "MainPID").await.parse::<u64>().expect("a number");
+    assert_eq!((&first["kind"], &first["pid"]), (&json!("unit"), &json!(orca().await)), "it was never begun, so the agent begins it");
+    let before = works_on(&at).await;
+
+    // It fails its probe.
+    machine.shows("a well orchestrator", SOON, |status| status["heal"]["state"] == "well").await;
+    std::fs::remove_file(at.join("alive")).expect("it is there");
+    let sick = SystemClock::start();
+    let healed = machine.shows("a restart", SOON, |status| status["heal"]["state"] == "well" && status["heal"]["restarts"] == 1).await;
+    let healed_after = sick.now().mono;
+    let after = works_on(&at).await;
+    assert_eq!((after.runs, after.pid), (before.runs + 1, orca().await), "{:#}", healed["heal"]);
+
+    // What somebody else stops is theirs.
+    machine.systemctl(&["stop", "orca"]).await;
+    machine.shows("that it was stopped", SOON, |status| status["process"]["state"] == "stopped").await;
+    machine.systemctl(&["start", "orca"]).await;
+    let again = running(&machine).await;
+    assert_eq!((&again["pid"], work(&at).runs), (&json!(orca().await), after.runs + 1));
+    works_on(&at).await;
+
+    let ordered = machine.bellrock(&["drain", "--reason", "unit test"]).await;
+    assert!(ordered.status.success(), "{}", String::from_utf8_lossy(&ordered.stderr));
+    until("EC2 ends the instance", DRAIN_WITHIN, async || (ec2_state(&machine).await != "running").then_some(())).await;
+    assert_eq!(machine.property("orca", "ActiveState").await, "inactive");
+    let last = work(&at);
+    assert!(last.ended && last.runs == after.runs + 1, "{last:?}");
+    println!(
+        "FIGURE unit: begun, restarted by its probe after {:.1} s, left alone when stopped by hand, stopped by the drain",
+        healed_after.as_secs_f64()
+    );
+    machine.ends().await;
+}
+
+/// Says what it may do; then it works.
+const LOOKS_ABOUT: &str = "for at in / /etc /usr /opt /home /root /var/lib /tmp /var/tmp /srv/work /proc/sys/kernel; do \
+     (: > $at/probe) 2>/dev/null && echo $at >> writable; done; \
+     env | cut -d= -f1 | sort > environment; echo the orchestrator says hello; ";
+
+#[tokio::test]
+async fn what_the_agent_runs_has_the_units_limits_and_is_not_guarded_like_the_agent() {
+    let script = format!("{LOOKS_ABOUT}{WORKS}");
+    let command = ["/usr/bin/setpriv", "--reuid=nobody", "--regid=nogroup", "--init-groups", "--", "/bin/sh", "-c", &script];
+    let machine = with_a_command(&command, &[], 8).await;
+    let at = machine.work();
+    std::fs::set_permissions(&at, std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("it is ours");
+    machine.start().await;
+    let pid = running(&machine).await["pid"].as_u64().expect("a pid");
+    works_on(&at).await;
+    let run: Value = serde_json::from_str(&machine.does(&["cat", "/var/lib/bellrock/orchestrator/run.json"]).await).expect("a record");
+    let (agent, keeper) = (machine.main_pid().await, run["keeper"]["pid"].as_u64().expect("a pid"));
+    let read = async |pid: u64, file: &str| machine.does(&["cat", &format!("/proc/{pid}/{file}")]).await;
+    let line = async |pid: u64, name: &str| {
+        let status = read(pid, "status").await;
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default();
+        line.split_whitespace().next().unwrap_or_default().to_owned()
+    };
+    assert_eq!(machine.property("bellrock", "OOMScoreAdjust").await, "-500");
+    assert_eq!(machine.property("bellrock", "LimitNOFILE").await, "65536");
+    // A host that is itself a container without CAP_SYS_RESOURCE lets no systemd guard anything, nor raise a limit: then both are what they were.
+    let may_guard = machine.run(&["sh", "-c", "echo -500 > /proc/self/oom_score_adj"]).await.status.success();
+    let guarded = if may_guard { "-500" } else { "0" };
+    let mut scores = Vec::new();
+    for (pid, user, score) in [(agent, "0", guarded), (keeper, "0", guarded), (pid, "65534", "0")] {
+        assert_eq!((line(pid, "Uid").await.as_str(), read(pid, "oom_score_adj").await.as_str()), (user, score));
+        // CAP_DAC_READ_SEARCH, CAP_KILL, CAP_SETGID and CAP_SETUID; a filter; nothing by an exec.
+        let held = (line(pid, "CapBnd").await, line(pid, "Seccomp").await, line(pid, "NoNewPrivs").await);
+        assert_eq!(held, ("00000000000000e4".to_owned(), "2".to_owned(), "1".to_owned()));
+        assert!(read(pid, "cgroup").await.contains("/bellrock.service"), "one unit");
+        scores.push(score);
+    }
+    let limit = async |pid: u64| {
+        let limits = read(pid, "limits").await;
+        limits.lines().find(|line| line.starts_with("Max open files")).and_then(|line| line.split_whitespace().nth(3)?.parse().ok())
+    };
+    assert_eq!(limit(pid).await, if may_guard { Some(65536) } else { limit(1).await });
+    assert_eq!(machine.property("bellrock", "TasksMax").await, "infinity");
+    let said = |name: &str| std::fs::read_to_string(at.join(name)).expect("it said so").lines().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(said("writable"), ["/tmp", "/var/tmp", "/srv/work"]);
+    assert!(machine.path("/tmp/probe").exists() && machine.path("/var/tmp/probe").exists(), "they are the host's");
+    assert_eq!(said("environment"), ["BELLROCK_KEPT_IN", "LANG", "PATH", "PWD"]);
+    machine.says("the orchestrator says hello").await;
+    assert_eq!(machine.does(&["stat", "-c", "%a", "/var/lib/bellrock"]).await, "700");
+
+    // It is told to end, though it is another user's.
+    let ordered = machine.bellrock(&["drain", "--reason", "limits test"]).await;
+    assert!(ordered.status.success(), "{}", String::from_utf8_lossy(&ordered.stderr));
+    until("the orchestrator is asked to end", DRAIN_WITHIN, async || work(&at).ended.then_some(())).await;
+    println!("FIGURE limits: agent {agent}, keeper {keeper}, orchestrator {pid} of uid 65534: OOM scores {scores:?}");
+    machine.ends().await;
+}
+
+#[tokio::test]
+async fn without_room_for_its_journal_an_agent_ends_nothing_says_so_and_goes_on_once_there_is_room() {
+    let machine = beside_an_endpoint(&[], 9).await;
+    machine.does(&["mkdir", "-p", "/var/lib/bellrock"]).await;
+    machine.does(&["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs", "/var/lib/bellrock"]).await;
+    machine.start().await;
+    machine.is_ready().await;
+    // As much as there is.
+    let filled = machine.run(&["dd", "if=/dev/zero", "of=/var/lib/bellrock/fill", "bs=1k"]).await;
+    assert!(String::from_utf8_lossy(&filled.stderr).contains("No space left on device"), "{filled:?}");
+    machine.sim.incident(json!({"add_group": group(NEWER)})).await;
+    machine.sim.incident(json!({"disable": OURS})).await;
+    let held = |status: &Value| status["held"]["code"] == "journal";
+    machine.shows("that it holds", DRAIN_WITHIN, held).await;
+    let said = "the journal cannot be written; nothing is done that rests on it (runbooks/journal.md)";
+    until("it has tried three times", SOON, async || (machine.journal("bellrock").matches(said).count() >= 3).then_some(())).await;
+    // The next agent is no wiser.
+    let pid = machine.main_pid().await;
+    machine.signal("KILL", pid).await;
+    machine.shows("that it holds again", DRAIN_WITHIN, |status| held(status) && status["ready"] == true).await;
+    assert_ne!(machine.main_pid().await, pid);
+    assert_eq!((calls(&machine.sim.truth().await), ec2_state(&machine).await), (vec![], json!("running")));
+
+    std::fs::remove_file(machine.path("/var/lib/bellrock/fill")).expect("it is ours");
+    let room = SystemClock::start();
+    until("EC2 ends the instance", DRAIN_WITHIN, async || (ec2_state(&machine).await != "running").then_some(())).await;
+    let truth = machine.sim.truth().await;
+    assert_eq!((calls(&truth).len(), machine.deeds("terminate")), (1, 1), "one call, on record");
+    println!(
+        "FIGURE full disk: held with code journal, through a kill too; ended {:.1} s after there was room",
+        room.now().mono.as_secs_f64()
     );
     machine.ends().await;
 }
