@@ -47,8 +47,11 @@ impl Kin {
     /// Those that live, the oldest first; never the caller or the ancestor.
     pub fn members(&self) -> io::Result<Vec<Member>> {
         let all = all()?;
-        let marked = |member: &Member| self.mark.as_ref().is_some_and(|mark| is_marked(member.process.pid, mark));
-        Ok(select(&all, self, std::process::id(), marked))
+        let marked = match &self.mark {
+            Some(mark) => marked(&all, mark, |pid| fs::read(format!("/proc/{pid}/environ")))?,
+            None => BTreeSet::new(),
+        };
+        Ok(select(&all, self, std::process::id(), |member| marked.contains(&member.process.pid)))
     }
 
     /// Asks all of them to end, and after the grace makes them. True when none is left.
@@ -127,22 +130,37 @@ fn all() -> io::Result<Vec<Member>> {
     let mut all = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        // One that just ended is gone.
-        if let Ok(member) = process::member(pid) {
-            all.push(member);
-        }
+        all.extend(unless_hidden(process::member(pid))?);
     }
     Ok(all)
 }
 
-/// The environments of others cannot be read, and one that just ended has none.
-fn is_marked(pid: u32, mark: &str) -> bool {
-    let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    environ.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+/// Those with this mark in their environment.
+fn marked(all: &[Member], mark: &str, environ: impl Fn(u32) -> io::Result<Vec<u8>>) -> io::Result<BTreeSet<u32>> {
+    let mut marked = BTreeSet::new();
+    for member in all {
+        let environ = unless_hidden(environ(member.process.pid))?.unwrap_or_default();
+        if environ.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()) {
+            marked.insert(member.process.pid);
+        }
+    }
+    Ok(marked)
+}
+
+/// `None` for one that just ended, and for another user's that may not be looked at. Any other failure says nothing about anybody: who took it for an
+/// end would find a family dead that lives.
+fn unless_hidden<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Ok(found) => Ok(Some(found)),
+        Err(e) if process::is_gone(&e) || e.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
 
     fn member(pid: u32, parent: u32, session: u32) -> Member {
@@ -162,6 +180,24 @@ mod tests {
         assert_eq!(pids(&Kin::default(), &all, &[8]), [8]);
         assert_eq!(pids(&Kin { session, ancestor: Some(3), mark: None }, &all, &[8]), [4, 5, 7, 8]);
         assert_eq!(pids(&Kin::default(), &all, &[]), [0u32; 0]);
+    }
+
+    #[test]
+    fn a_family_that_cannot_be_looked_at_is_not_taken_for_dead() {
+        let all = [member(5, 1, 5), member(6, 1, 6), member(7, 1, 7)];
+        let environ = |error: Option<Errno>| {
+            move |pid: u32| match (pid, error) {
+                (5, Some(error)) => Err(error.into()),
+                (6, _) => Ok(b"A=1\0KEPT=here\0".to_vec()),
+                _ => Ok(b"KEPT=hereabouts\0".to_vec()),
+            }
+        };
+        for hidden in [None, Some(Errno::NOENT), Some(Errno::SRCH), Some(Errno::ACCESS), Some(Errno::PERM)] {
+            assert_eq!(marked(&all, "KEPT=here", environ(hidden)).unwrap(), BTreeSet::from([6]), "{hidden:?}");
+        }
+        for unsaid in [Errno::MFILE, Errno::NFILE, Errno::NOMEM] {
+            assert!(marked(&all, "KEPT=here", environ(Some(unsaid))).is_err(), "{unsaid}");
+        }
     }
 
     #[test]

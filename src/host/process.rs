@@ -1,4 +1,7 @@
 //! Which process is it: a pid alone is used again, a pid and its start are not.
+//!
+//! What must stay true: dead is only who the kernel says is not there. A read that fails for another reason, as without file descriptors or memory, says
+//! nothing: whoever took it for an end would begin a second one beside a living one.
 
 use std::fs::File;
 use std::io;
@@ -52,6 +55,27 @@ pub fn find_child(pid: u32) -> io::Result<Process> {
     stat(pid).map(|stat| stat.member.process)
 }
 
+/// Whether this very process lives.
+///
+/// # Errors
+/// Nobody can say.
+pub fn lives(process: Process) -> io::Result<bool> {
+    is_it(process, find(process.pid))
+}
+
+fn is_it(process: Process, found: io::Result<Process>) -> io::Result<bool> {
+    match found {
+        Ok(found) => Ok(found == process),
+        Err(e) if is_gone(&e) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// The kernel says that it is not there, if only since the file about it was opened.
+pub fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || Errno::from_io_error(error) == Some(Errno::SRCH)
+}
+
 /// Sends a signal to this very process. False: it is gone.
 pub fn signal(process: Process, signal: Signal) -> io::Result<bool> {
     // Opened first and compared then: what is told is what was compared, whoever has its pid by now.
@@ -65,7 +89,7 @@ pub fn signal(process: Process, signal: Signal) -> io::Result<bool> {
 
 /// Returns once this process has ended, whoever its parent is. Wakes for nothing else. Cancel-safe: it only looks.
 pub async fn gone(process: Process) {
-    while find(process.pid).is_ok_and(|found| found == process) {
+    while lives(process).unwrap_or(true) {
         match handle(process).ok().flatten().and_then(told) {
             // It is told once, and then it is so; an error is looked into like an end.
             Some(handle) => drop(handle.readable().await.map(drop)),
@@ -87,7 +111,7 @@ fn handle(process: Process) -> io::Result<Option<OwnedFd>> {
         Err(Errno::SRCH) => return Ok(None),
         Err(e) => return Err(e.into()),
     };
-    Ok(find(process.pid).is_ok_and(|found| found == process).then_some(handle))
+    Ok(lives(process)?.then_some(handle))
 }
 
 /// How long this host has been up, by the clock that does not stop for anything but a suspended host, as systemd's monotonic times.
@@ -148,6 +172,19 @@ mod tests {
         assert!(other.start_ticks >= me.start_ticks && other != me);
         child.wait().unwrap();
         assert_eq!(find(other.pid).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn only_who_is_not_there_is_dead() {
+        let process = Process { pid: 12, start_ticks: 777 };
+        let another = Process { start_ticks: 778, ..process };
+        assert!(is_it(process, Ok(process)).unwrap() && !is_it(process, Ok(another)).unwrap());
+        for gone in [Errno::NOENT, Errno::SRCH] {
+            assert!(!is_it(process, Err(gone.into())).unwrap());
+        }
+        for unsaid in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::ACCESS, Errno::IO] {
+            assert!(is_it(process, Err(unsaid.into())).is_err(), "{unsaid}");
+        }
     }
 
     #[test]

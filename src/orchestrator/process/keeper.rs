@@ -21,7 +21,6 @@ use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
-use super::look;
 use super::output::Output;
 use super::record;
 use super::record::Order;
@@ -278,8 +277,8 @@ async fn attend<T>(output: &mut Output, work: impl Future<Output = T>) -> io::Re
 /// Waits for the end of this process and for every orphan that ends before. `None`: it was no child of ours, so nobody knows how it ended.
 async fn ended(children: &mut Signal, main: Process) -> Option<WaitStatus> {
     loop {
-        // Looked at first: one that dies after this look is waited for, or looked at again.
-        let lives = look::is_alive(main);
+        // Looked at first: one that dies after this look is waited for, or looked at again. Who cannot be looked at is not taken for dead.
+        let lives = process::lives(main).unwrap_or(true);
         let mut found = None;
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             if u32::try_from(pid.as_raw_nonzero().get()) == Ok(main.pid) {

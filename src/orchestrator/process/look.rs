@@ -30,12 +30,13 @@ pub(super) fn look(at: &Path, boot: &str) -> io::Result<Seen> {
     // The lock first: a keeper may end between the two looks, but what it recorded stays.
     let is_kept = folder::is_locked(at)? == Some(true);
     let run = folder::read::<Run>(at, record::RUN)?;
-    let main = run.as_ref().and_then(|run| living(run, boot));
+    let main = run.as_ref().map_or(Ok(None), |run| living(run, boot))?;
+    // A record of the host's last life is not this keeper's; one that takes a command up holds the lock before it is on record.
+    let is_its_own =
+        run.as_ref().is_some_and(|run| run.boot == boot) && run.as_ref().map_or(Ok(false), |run| process::lives(run.keeper))?;
     Ok(match (is_kept, run) {
-        // One that takes it up holds the lock before it is on record.
-        (true, Some(run)) if main.is_some() && run.ended.is_none() && is_alive(run.keeper) => Seen::Kept(run),
-        // A record of the host's last life is not this keeper's.
-        (true, run) => Seen::Between(run.filter(|run| run.boot == boot && is_alive(run.keeper))),
+        (true, Some(run)) if main.is_some() && run.ended.is_none() && is_its_own => Seen::Kept(run),
+        (true, run) => Seen::Between(run.filter(|_| is_its_own)),
         (false, run) => match main {
             Some(main) => Seen::Unkept { main: Some(main) },
             None if kin(at, boot)?.members()?.is_empty() => Seen::Gone(run),
@@ -46,7 +47,7 @@ pub(super) fn look(at: &Path, boot: &str) -> io::Result<Seen> {
 
 /// The command, if it lives.
 pub(super) fn main(at: &Path, boot: &str) -> io::Result<Option<Process>> {
-    Ok(folder::read::<Run>(at, record::RUN)?.and_then(|run| living(&run, boot)))
+    folder::read::<Run>(at, record::RUN)?.map_or(Ok(None), |run| living(&run, boot))
 }
 
 /// What makes a process one of this folder's.
@@ -55,10 +56,9 @@ pub(super) fn kin(at: &Path, boot: &str) -> io::Result<Kin> {
     Ok(Kin { mark: Some(format!("{}={}", record::MARK, at.display())), session, ancestor: None })
 }
 
-fn living(run: &Run, boot: &str) -> Option<Process> {
-    run.main.filter(|main| run.boot == boot && is_alive(*main))
-}
-
-pub(super) fn is_alive(process: Process) -> bool {
-    process::find(process.pid).is_ok_and(|found| found == process)
+fn living(run: &Run, boot: &str) -> io::Result<Option<Process>> {
+    match run.main {
+        Some(main) if run.boot == boot => Ok(process::lives(main)?.then_some(main)),
+        Some(_) | None => Ok(None),
+    }
 }
