@@ -310,6 +310,18 @@ async fn a_command_that_goes_to_the_background_is_followed_there() {
 }
 
 #[tokio::test]
+async fn one_that_leaves_for_the_background_only_after_its_parent_has_ended_is_followed_too() {
+    let place = Place::new();
+    let kept =
+        place.kept(&format!("(until [ -e gone ]; do sleep 0.05; done; sleep 0.3; exec setsid sh -c '{COUNTS}') & touch gone; exit 0"));
+    kept.begin().await.unwrap();
+    counts_on(&place).await;
+    assert!(place.output().contains("went to the background"), "{}", place.output());
+    kept.end(SOON).await.unwrap();
+    assert_eq!(place.all(), []);
+}
+
+#[tokio::test]
 async fn an_end_is_seen_at_once_though_a_grandchild_holds_the_output_open() {
     let place = Place::new();
     // When it is told to end, it takes down what is on record.

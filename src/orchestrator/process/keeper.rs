@@ -40,6 +40,10 @@ use crate::orchestrator::supervised::Exit;
 const LINGER: Duration = Duration::from_secs(2);
 /// Between two tries to record what a full disk did not take, and between two counts of dropped lines.
 const RECORD_EVERY: Duration = Duration::from_secs(15);
+/// A daemon leaves its parent's process group right after the parent has ended well, when it gets to it.
+const DAEMON_WITHIN: Duration = Duration::from_secs(1);
+/// Between two looks for it: each reads all of `/proc`.
+const DAEMON_LOOK: Duration = Duration::from_millis(50);
 /// What cannot be killed is tried again.
 const KILL_AGAIN: Duration = Duration::from_secs(5);
 
@@ -150,7 +154,7 @@ impl Keeper {
                 asked,
                 ..Exit::default()
             };
-            let Some(heir) = heir(&self.kin.members()?, group, &exit) else {
+            let Some(heir) = self.heir(group, &exit).await? else {
                 self.end(exit);
                 return Ok(());
             };
@@ -159,6 +163,19 @@ impl Keeper {
             self.run.main = Some(heir.process);
             self.run.since = self.clock.now().wall;
             self.record();
+        }
+    }
+
+    /// Who takes the command's place, now or in a moment.
+    async fn heir(&mut self, group: u32, exit: &Exit) -> io::Result<Option<Member>> {
+        let until = self.clock.now().mono.saturating_add(DAEMON_WITHIN);
+        loop {
+            let left = self.kin.members()?;
+            let heir = heir(&left, group, exit);
+            if heir.is_some() || left.is_empty() || !may_have_heirs(exit) || self.clock.now().mono >= until {
+                return Ok(heir);
+            }
+            attend(&mut self.output, tokio::time::sleep(DAEMON_LOOK)).await?;
         }
     }
 
@@ -299,8 +316,12 @@ async fn ended(children: &mut Signal, main: Process) -> Option<WaitStatus> {
 /// Who takes the place of a command that went to the background: the oldest it left outside its own process group. A command that failed or was told
 /// to end has no heir; one whose end nobody saw may have.
 fn heir(left: &[Member], group: u32, exit: &Exit) -> Option<Member> {
+    left.iter().find(|member| may_have_heirs(exit) && member.group != group).copied()
+}
+
+fn may_have_heirs(exit: &Exit) -> bool {
     let failed = exit.signal.is_some() || exit.code.is_some_and(|code| code != 0);
-    left.iter().find(|member| !exit.asked && !failed && member.group != group).copied()
+    !exit.asked && !failed
 }
 
 /// The agent's unit guards the agent against a host without memory. The orchestrator is what memory is wanted for, so it is not guarded.
