@@ -9,6 +9,7 @@ mod heal;
 mod keys;
 mod kind;
 mod notifications;
+mod orca;
 mod orchestrator;
 mod process;
 mod report;
@@ -34,6 +35,7 @@ use crate::cloud::aws;
 use crate::decide::Policy;
 use crate::orchestrator::endpoint;
 use crate::orchestrator::gate;
+use crate::orchestrator::orca as mended;
 use crate::orchestrator::probe;
 use crate::orchestrator::probe::Whose;
 use crate::orchestrator::process as process_kind;
@@ -51,6 +53,8 @@ pub struct Config {
     pub aws: aws::Settings,
     /// Who runs the orchestrator, and how.
     pub orchestrator: Orchestrator,
+    /// How a person mends it, where it is an Orca; `None` = the agent runs pipelines itself.
+    pub orca: Option<mended::Settings>,
     /// What is probed and measured, for healing.
     pub probes: probe::Settings,
     /// What `decide` may know.
@@ -191,7 +195,7 @@ impl Config {
         let mut policy = Policy::default();
         let fleet = keys::fleet(&mut sheet, &mut policy);
         let aws = keys::aws(&mut sheet);
-        let orchestrator = orchestrator::orchestrator(&mut sheet, &mut policy, &fleet);
+        let (orchestrator, orca) = orchestrator::orchestrator(&mut sheet, &mut policy, &fleet);
         keys::drain(&mut sheet, &mut policy);
         keys::heed(&mut sheet, &mut policy);
         let gate = keys::terminate(&mut sheet, &mut policy);
@@ -209,7 +213,7 @@ impl Config {
         keys::combinations(&mut sheet, &policy, sources, &aws);
         let (settings, problems) = sheet.finish();
         if problems.is_empty() {
-            Ok(Self { fleet, aws, orchestrator, probes, policy, gate, http, notify_url_file, log, settings })
+            Ok(Self { fleet, aws, orchestrator, orca, probes, policy, gate, http, notify_url_file, log, settings })
         } else {
             Err(Problems(problems))
         }
@@ -218,7 +222,8 @@ impl Config {
     /// Keys that differ in `new` and that a running agent cannot take over: they shape what it is made of, not what it decides.
     pub fn needs_restart(&self, new: &Config) -> Vec<&'static str> {
         let differs = |(old, new): (&Setting, &Setting)| {
-            let is_the_agents = !keys::is_policy(new.key) && !new.key.starts_with("notify.");
+            let of_commands = new.key.starts_with("notify.") || new.key.starts_with("orchestrator.orca.");
+            let is_the_agents = !keys::is_policy(new.key) && !of_commands;
             (old.exact != new.exact && (old.used || new.used) && is_the_agents).then_some(new.key)
         };
         self.settings.iter().zip(&new.settings).filter_map(differs).collect()

@@ -32,6 +32,7 @@
 //! | [`host`] | this machine: clock, service manager, processes and their figures | model, supervise |
 //! | [`orchestrator`] | busy? taking new work? stop. `endpoint`: something else runs it; `supervised`: the agent sees that it runs, as a `process` under a keeper or as a `unit` of systemd's. `probe`: is it well? The only place of Redis and SQLite types | model, cloud, host, supervise |
 //! | `orchestrator::engine` | our own pipelines: [`advance`](orchestrator::engine::advance::advance) takes an execution and an event to changes and commands; stage types, expressions, windows, documents. *Pure* | model |
+//! | `orchestrator::orca` | an Orca beside the agent, as a person mends it: `zombie` (*pure*) tells which of its executions nobody works on | as orchestrator |
 //! | `orchestrator::store` | where executions live and who owns which: a trait, one contract, three that keep it (Redis, a file, memory) | as orchestrator |
 //! | `orchestrator::runner` | the shell round the engine: claims, writes, carries out effects, hands back; crons, notices, history | as orchestrator |
 //! | [`rollback`] | plan (*pure*), carry out, verify, journal | model, cloud, host, supervise |
@@ -97,6 +98,7 @@
 //! | effect, outcome | what a task wants done outside, as data; what came of it |
 //! | session, lease, epoch | one life of an agent process; how long silence is allowed it; which ownership of an execution a write belongs to |
 //! | park, adopt, hand off | give an execution back until something happens; take it from a session that is gone; give it back because of a drain |
+//! | zombie | an execution that Orca has as RUNNING and that nobody works on |
 //! | singleton | a cluster that must have one instance at most, such as the polling one: handed over, never doubled |
 
 pub mod act;

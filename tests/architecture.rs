@@ -42,6 +42,8 @@ const TABLE: &[Row] = &[
     row("orchestrator", &["model", "cloud", "host", "supervise"]),
     pure("orchestrator/engine", &["model"]),
     pure("orchestrator/store/record", &["model"]),
+    pure("orchestrator/orca/execution", &["model"]),
+    pure("orchestrator/orca/zombie", &["model"]),
     row("rollback", &["model", "cloud", "host", "supervise"]),
     pure("rollback/plan", &["model"]),
     row("rollback/facts", &["model", "cloud"]),

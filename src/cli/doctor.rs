@@ -1,5 +1,5 @@
 //! `bellrock doctor APPLICATION`: what a rollback would meet, on a day on which nobody needs one; and whether the orchestrator that this host's agent
-//! looks after could be started. Reads only.
+//! looks after could be started, or has executions that nobody works on. Reads only.
 
 mod launches;
 
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::Context;
 use super::Exit;
 use super::Failure;
+use super::orca;
 use super::rollback::args::Subject;
 use super::rollback::ask::Http;
 use super::rollback::here;
@@ -46,7 +47,8 @@ use launches::Vcpus;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Ends with 0 when a rollback could begin now, with 1 when something would stop it, or the orchestrator of this host's\n\
-    configuration from being started. Changes nothing.\n\n\
+    configuration from being started. Changes nothing. Where that configuration says where an Orca's queue is ([orchestrator.orca]), executions that\n\
+    nobody works on are listed too; they stop no rollback.\n\n\
     Examples:\n  \
     bellrock doctor spinnaker\n  \
     bellrock doctor spinnaker --service-url https://gate.example.com/health\n  \
@@ -98,31 +100,36 @@ struct Answer {
 }
 
 pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
-    let (findings, here) = super::runtime()?.block_on(async {
+    let (findings, here, orca) = super::runtime()?.block_on(async {
         let (owner, service) = (here::plain(&here::owner(context)), Http::new()?);
         let mut findings = Vec::new();
         for region in args.subject.regions() {
             findings.push(examine(&args.subject, region, &owner, &service).await);
         }
-        Ok::<_, Failure>((findings, on_this_host(context).await))
+        let (here, orca) = on_this_host(context).await;
+        Ok::<_, Failure>((findings, here, orca))
     })?;
     let ready = findings.iter().all(|finding| finding.is_ready) && here.is_empty();
     let told = |problem: &String| format!("[orchestrator-not-runnable] {problem} (runbooks/orchestrator-not-runnable.md)\n");
-    let text = || here.iter().map(told).chain(findings.iter().map(text)).collect::<Vec<_>>().join("\n");
-    context.print(text, &serde_json::json!({ "ready": ready, "host": here, "regions": findings }))?;
+    let of_orca = || orca.iter().map(orca::Report::text);
+    let text = || here.iter().map(told).chain(of_orca()).chain(findings.iter().map(text)).collect::<Vec<_>>().join("\n");
+    let orca = orca.as_ref().map(orca::Report::json);
+    context.print(text, &serde_json::json!({ "ready": ready, "host": here, "orca": orca, "regions": findings }))?;
     Ok(if ready { Exit::Done } else { Exit::Failed })
 }
 
-/// What keeps the orchestrator that this host's configuration names from being started here. Elsewhere there is no such configuration.
-async fn on_this_host(context: &Context) -> Vec<String> {
+/// What keeps the orchestrator that this host's configuration names from being started here, and which of its executions nobody works on. Elsewhere
+/// there is no such configuration.
+async fn on_this_host(context: &Context) -> (Vec<String>, Option<orca::Report>) {
     let Ok(config) = context.load_config() else {
-        return vec!["the configuration of this host is not in order; `bellrock config check` lists what is wrong".to_owned()];
+        return (vec!["the configuration of this host is not in order; `bellrock config check` lists what is wrong".to_owned()], None);
     };
-    match &config.orchestrator {
+    let problems = match &config.orchestrator {
         config::Orchestrator::Process(settings) => settings.problems_here(&context.env.clone().into_iter().collect::<Vec<_>>()),
         config::Orchestrator::Unit(settings) => settings.problems_here().await,
         config::Orchestrator::Embedded(_) | config::Orchestrator::Endpoint(_) => Vec::new(),
-    }
+    };
+    (problems, orca::examine(&config, context).await)
 }
 
 async fn examine(subject: &Subject, region: Option<String>, owner: &str, service: &Http) -> Finding {

@@ -14,6 +14,7 @@ mod failure;
 mod heal;
 mod job_supervisor;
 mod log;
+mod orca;
 mod orchestrator_keeper;
 mod pipeline;
 mod rollback;
@@ -84,6 +85,8 @@ enum Command {
     Pipeline(pipeline::Args),
     /// Say what would stop a rollback, before one is needed; changes nothing.
     Doctor(doctor::Args),
+    /// Find executions of an Orca that nobody works on, and mend them.
+    Orca(orca::Args),
     /// Restore the previous server groups, see them serve, retire the bad ones.
     Rollback(Box<rollback::Args>),
     /// Serve a simulated AWS region on this machine.
@@ -237,6 +240,7 @@ fn run(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Heal(args) => heal::run(args, context),
         Command::Pipeline(args) => pipeline::run(args, context),
         Command::Doctor(args) => doctor::run(args, context),
+        Command::Orca(args) => orca::run(args, context),
         Command::Rollback(args) => rollback::run(*args, context),
         Command::Sim(args) => sim::run(args, context),
         Command::Drill(args) => drill::run(args, context),

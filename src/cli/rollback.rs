@@ -131,7 +131,7 @@ impl<'a> Run<'a> {
         }
         say(self.context, &account::plans(&self.parts()));
         if !self.args.yes {
-            ask::confirm(self.cancel).await?;
+            ask::confirm(self.cancel, |what| Failure::refused("rollback-not-confirmed", what)).await?;
         }
         for (begun, mut site) in sites.into_iter().enumerate() {
             match self.next(&mut site, begun == 0).await? {
@@ -210,7 +210,7 @@ impl<'a> Run<'a> {
         if is_other {
             say(self.context, &format!("{} has changed meanwhile; the plan is now\n{}", site.aws.region(), show::plan(&site.plan)));
             if !self.args.yes {
-                ask::confirm(self.cancel).await?;
+                ask::confirm(self.cancel, |what| Failure::refused("rollback-not-confirmed", what)).await?;
             }
         }
         Ok(Next::Begin)

@@ -32,6 +32,7 @@ use crate::orchestrator::endpoint::Series;
 use crate::orchestrator::endpoint::Settings;
 use crate::orchestrator::endpoint::Source;
 use crate::orchestrator::endpoint::Switch;
+use crate::orchestrator::orca;
 use crate::orchestrator::supervised;
 use crate::orchestrator::web;
 
@@ -119,7 +120,8 @@ text_kind!(Series, "a series such as 'threadpool_activeCount{id=\"messageHandler
 /// Orca writes what is behind `activeByInstance` and its keys in Redis so often (spinnaker.md §1.3).
 pub(super) const ORCA_HEARTBEAT: Duration = Duration::from_secs(60);
 
-pub(super) fn orchestrator(sheet: &mut Sheet<'_>, policy: &mut Policy, fleet: &Fleet) -> Orchestrator {
+/// The second value: Orca, as a person mends it, for all kinds but "embedded".
+pub(super) fn orchestrator(sheet: &mut Sheet<'_>, policy: &mut Policy, fleet: &Fleet) -> (Orchestrator, Option<orca::Settings>) {
     let runs = sheet.read("orchestrator.kind", Runs::Embedded);
     let embedded = runs == Runs::Embedded;
     let inside = engine::engine(sheet, embedded, &fleet.state_dir);
@@ -128,15 +130,15 @@ pub(super) fn orchestrator(sheet: &mut Sheet<'_>, policy: &mut Policy, fleet: &F
     }
     let unit = process::unit(sheet, runs == Runs::Unit);
     sheet.within(Some(beside(runs)));
-    let (outside, grace) = endpoint(sheet, policy, runs, unit.as_deref(), &fleet.state_dir);
+    let (outside, grace, mended) = endpoint(sheet, policy, runs, unit.as_deref(), &fleet.state_dir);
     sheet.within(None);
     let care = process::tables(sheet, runs == Runs::Process, runs == Runs::Unit);
     let inside = engine::tables(sheet, embedded, inside);
     if embedded {
         policy.stop_grace = Policy::default().embedded().stop_grace;
-        Orchestrator::Embedded(Box::new(inside))
+        (Orchestrator::Embedded(Box::new(inside)), None)
     } else {
-        care.with(unit, outside, grace)
+        (care.with(unit, outside, grace), Some(mended))
     }
 }
 
@@ -150,8 +152,14 @@ fn elsewhere(runs: Runs) -> Chosen {
     Chosen { holds: runs == Runs::Endpoint, by: "orchestrator.kind", what: "\"endpoint\"" }
 }
 
-/// How it is asked, and how long it has to stop.
-fn endpoint(sheet: &mut Sheet<'_>, policy: &mut Policy, runs: Runs, unit: Option<&str>, state_dir: &Path) -> (Settings, Duration) {
+/// How it is asked, how long it has to stop, and how it is mended.
+fn endpoint(
+    sheet: &mut Sheet<'_>,
+    policy: &mut Policy,
+    runs: Runs,
+    unit: Option<&str>,
+    state_dir: &Path,
+) -> (Settings, Duration, orca::Settings) {
     let HttpUrl(base) = sheet.read("orchestrator.url", HttpUrl("http://127.0.0.1:8083".into()));
     let usual = Settings::default();
     let limits = web::Limits {
@@ -194,6 +202,7 @@ fn endpoint(sheet: &mut Sheet<'_>, policy: &mut Policy, runs: Runs, unit: Option
         Runs::Unit => unit.map(|unit| GenerationFrom::Unit(unit.to_owned())),
         Runs::Endpoint | Runs::Embedded => pid_file.map(GenerationFrom::PidFile).or(generation_unit.map(GenerationFrom::Unit)),
     };
+    let mended = super::orca::orca(sheet, base, auth.clone(), limits.connect);
     let settings = Settings { sources, intake, stop, start, generation, limits, auth, command_timeout, start_timeout };
     // What the adapter would refuse and no key above has told already.
     if sheet.is_sound_below("orchestrator.") {
@@ -201,7 +210,7 @@ fn endpoint(sheet: &mut Sheet<'_>, policy: &mut Policy, runs: Runs, unit: Option
             sheet.wrong("orchestrator.kind", problem, "");
         }
     }
-    (settings, grace)
+    (settings, grace, mended)
 }
 
 /// Credentials under four keys: the choice, the token's file, the user, the password's file.

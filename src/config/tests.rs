@@ -864,3 +864,24 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn an_orcas_queue_is_named_for_a_persons_commands_and_no_agent_is_restarted_for_it() {
+    let none = parse("", &[]).unwrap();
+    assert!(none.orca.as_ref().is_some_and(|orca| orca.store.is_none() && orca.base == "http://127.0.0.1:8083"));
+    let text = "[orchestrator.orca]\nqueue_redis = \"redis://u:hush@cache:6379/1\"\npartition = \"blue\"\nzombie_age = \"1h\"";
+    let config = parse(text, &[]).unwrap();
+    let store = config.orca.as_ref().unwrap().store.as_ref().unwrap();
+    assert_eq!((store.queue.as_str(), &store.executions_redis), ("orca.task.queue", &None));
+    assert_eq!((store.rules.age, store.rules.partition.as_deref()), (Duration::from_secs(3600), Some("blue")));
+    assert!(!format!("{store:?} {:?}", config.effective()).contains("hush@cache"), "a password is shown");
+    assert_eq!(none.needs_restart(&config), Vec::<&str>::new());
+    assert!(plain("", &[]).unwrap().orca.is_none(), "the agent runs pipelines itself");
+    for (text, wrong) in [
+        ("[orchestrator.orca]\nqueue = \"x\"", "orchestrator.orca.queue"),
+        ("[orchestrator.orca]\nqueue_redis = \"http://x\"", "orchestrator.orca.queue_redis"),
+        ("[orchestrator.orca]\nqueue_redis = \"redis://x\"\nzombie_age = \"1s\"", "orchestrator.orca.zombie_age"),
+    ] {
+        assert!(parse(text, &[]).unwrap_err().to_string().contains(wrong), "{text}");
+    }
+}

@@ -7,6 +7,7 @@ pub mod bystander;
 pub mod endpoint;
 pub mod engine;
 pub mod gate;
+pub mod orca;
 pub mod probe;
 pub mod process;
 pub mod runner;

@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::Failure;
 use crate::rollback::Service;
 
-/// Asks on a thread of its own: a read of the terminal cannot be given up, and a signal must not wait for it.
-pub(super) async fn confirm(cancel: &CancellationToken) -> Result<(), Failure> {
-    let refused = |what: &str| Failure::refused("rollback-not-confirmed", format!("{what}; nothing was changed"));
+/// Asks whether to go ahead; `refused` is what the answer no becomes. On a thread of its own: a read of the terminal cannot be given up, and a signal must not wait for it.
+pub(in crate::cli) async fn confirm(cancel: &CancellationToken, refused: impl Fn(String) -> Failure) -> Result<(), Failure> {
+    let refused = |what: &str| refused(format!("{what}; nothing was changed"));
     if !io::stdin().is_terminal() {
         return Err(refused("there is no terminal to ask at").help("read the plan with --dry-run, then pass --yes"));
     }
