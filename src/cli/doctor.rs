@@ -2,6 +2,7 @@
 //! looks after could be started, or has executions that nobody works on. Reads only.
 
 mod launches;
+mod protections;
 
 use std::collections::hash_map::RandomState;
 use std::fmt::Write;
@@ -43,6 +44,7 @@ use crate::rollback::plan;
 use crate::rollback::show;
 use launches::Launches;
 use launches::Vcpus;
+use protections::Protections;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -69,6 +71,8 @@ struct Finding {
     /// What those that would be restored are launched from.
     launches: Vec<Launches>,
     vcpus: Option<Vcpus>,
+    /// Members that are protected from scale-in, and not by a rollback.
+    protections: Vec<Protections>,
     /// What a rollback would do now.
     plan: Option<Plan>,
     /// Why it would not begin.
@@ -140,6 +144,7 @@ async fn examine(subject: &Subject, region: Option<String>, owner: &str, service
         groups: Vec::new(),
         launches: Vec::new(),
         vcpus: None,
+        protections: Vec::new(),
         plan: None,
         refusals: Vec::new(),
         findings: Vec::new(),
@@ -181,6 +186,8 @@ async fn look(finding: &mut Finding, aws: &Aws, request: &Request, service: &Htt
     };
     let facts = rollback::look(&world, request).await?;
     finding.groups = rows(&facts);
+    let groups = facts.clusters.values().flat_map(|cluster| &cluster.versions).map(|version| &version.group);
+    finding.protections = groups.filter_map(Protections::of).collect();
     finding.launches = plan::restored(request, &facts).iter().map(|group| Launches::of(group, &facts.supply)).collect();
     finding.vcpus = Vcpus::of(&facts.supply);
     match plan::plan(request, &facts, clock.now().wall) {
@@ -224,6 +231,9 @@ fn text(finding: &Finding) -> String {
     }
     if let Some(vcpus) = &finding.vcpus {
         let _ = writeln!(text, "{vcpus}");
+    }
+    for protections in &finding.protections {
+        let _ = writeln!(text, "{protections}");
     }
     for answer in &finding.services {
         let _ = match &answer.problem {
