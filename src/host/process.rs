@@ -133,9 +133,13 @@ fn parse_pid(text: &[u8]) -> Option<u32> {
     std::str::from_utf8(text).ok()?.split_whitespace().next()?.parse().ok().filter(|pid| *pid > 0)
 }
 
-struct Stat {
-    member: Member,
-    is_dead: bool,
+/// What `/proc/PID/stat` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// The process, and what it belongs to.
+    pub member: Member,
+    /// It has ended, and nobody has asked how.
+    pub is_dead: bool,
 }
 
 fn stat(pid: u32) -> io::Result<Stat> {
@@ -144,7 +148,7 @@ fn stat(pid: u32) -> io::Result<Stat> {
 }
 
 /// Fields 3 to 6, 20 and 22 of `/proc/PID/stat`. The command name before them may hold anything, brackets and blanks too.
-fn parse_stat(pid: u32, stat: &[u8]) -> Option<Stat> {
+pub fn parse_stat(pid: u32, stat: &[u8]) -> Option<Stat> {
     let end = stat.iter().rposition(|b| *b == b')')?;
     let fields: Vec<&str> = std::str::from_utf8(&stat[end + 1..]).ok()?.split_whitespace().collect();
     let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();

@@ -88,13 +88,13 @@ fn percent(part: u64, whole: u64) -> Option<u32> {
     u32::try_from(u128::from(part) * 100 / u128::from((whole > 0).then_some(whole)?)).ok()
 }
 
-/// Of `/proc/PID/status`.
-fn threads(text: &str) -> Option<u32> {
+/// Threads, of `/proc/PID/status`.
+pub fn threads(text: &str) -> Option<u32> {
     text.lines().find_map(|line| line.strip_prefix("Threads:"))?.trim().parse().ok()
 }
 
-/// Of `/proc/vmstat`.
-fn oom_kills(text: &str) -> Option<u64> {
+/// Kills for want of memory since boot, of `/proc/vmstat`.
+pub fn oom_kills(text: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
 }
 
