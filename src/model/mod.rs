@@ -10,6 +10,7 @@ mod hold;
 mod identity;
 pub mod moniker;
 mod notice;
+mod permit;
 pub mod target;
 #[cfg(test)]
 pub mod testing;
@@ -56,6 +57,9 @@ pub use notice::HookResult;
 pub use notice::Interruption;
 pub use notice::Maintenance;
 pub use notice::Notices;
+pub use permit::Permit;
+pub use permit::PermitAnswer;
+pub use permit::PermitRequest;
 pub use target::Target;
 pub use time::Clock;
 pub use time::Moment;

@@ -8,6 +8,7 @@ pub mod endpoint;
 pub mod engine;
 pub mod gate;
 pub mod orca;
+pub mod permits;
 pub mod probe;
 pub mod process;
 pub mod runner;

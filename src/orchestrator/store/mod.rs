@@ -29,6 +29,7 @@ pub mod record;
 pub mod redis;
 
 pub(crate) use calls::calls;
+pub use redis::RedisPermits;
 pub use redis::RedisStore;
 pub use redis::Settings as RedisSettings;
 

@@ -12,6 +12,7 @@
 //! | `gate:<definition>` | who holds a slot (who waits stands in Orca's list) |
 //! | `all:*`, `open:*` | by kind, application and definition: all; what has not ended |
 //! | `ended:<scope>`, `scopes` | what ended, by definition or application, by time: for retention |
+//! | `permits:<group>`, `permits` | who may be away to be healed; which life of the server wrote that ([`permits`]) |
 //! | `definition:<id>`, `definitions*`, `roles`, `marks`, `outbox*`, `sequence:<client>` | what their names say |
 //!
 //! Everything an instance owns is behind one lease, its session's: a beat is one call whatever it owns, and adoption moves what it owned in steps.
@@ -26,6 +27,7 @@
 mod guard;
 mod link;
 mod news;
+mod permits;
 mod reply;
 mod script;
 mod shared;
@@ -70,6 +72,8 @@ use crate::model::Timestamp;
 use crate::orchestrator::engine::event::Message;
 use crate::orchestrator::engine::execution::ExecutionId;
 use crate::orchestrator::engine::execution::ExecutionType;
+
+pub use permits::RedisPermits;
 
 use guard::Guard;
 use link::Link;
@@ -141,12 +145,7 @@ impl RedisStore {
     /// [`StoreError::Refused`]: an address that is none; a Cluster without a hash tag.
     pub fn open(settings: Settings, client: &str) -> Result<(Self, Background), StoreError> {
         let link = Link::open(&settings.url, settings.timeout)?;
-        let tag = settings.prefix.find('{').is_some_and(|at| settings.prefix[at..].find('}').is_some_and(|end| end > 1));
-        if link.is_cluster() && !tag {
-            return Err(StoreError::Refused(
-                "in a Redis Cluster the prefix of all keys has to hold a hash tag, such as {bellrock}:".to_owned(),
-            ));
-        }
+        Self::check_prefix(&link, &settings.prefix)?;
         let read = settings.read.as_deref().map(|url| Link::open(url, settings.timeout)).transpose()?;
         let shared = Arc::new(Shared {
             link,
@@ -161,6 +160,16 @@ impl RedisStore {
         let (creator, creations) = Writer::new(&script::CREATE);
         let store = Self { shared: shared.clone(), writer, creator, unreadable: Mutex::default() };
         Ok((store, Background { shared, writes, creations }))
+    }
+
+    fn check_prefix(link: &Link, prefix: &str) -> Result<(), StoreError> {
+        let tag = prefix.find('{').is_some_and(|at| prefix[at..].find('}').is_some_and(|end| end > 1));
+        if link.is_cluster() && !tag {
+            return Err(StoreError::Refused(
+                "in a Redis Cluster the prefix of all keys has to hold a hash tag, such as {bellrock}:".to_owned(),
+            ));
+        }
+        Ok(())
     }
 
     async fn call(&self, script: &Script, args: impl FnOnce(&mut Cmd)) -> Result<Parts, StoreError> {

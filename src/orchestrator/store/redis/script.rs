@@ -47,6 +47,8 @@ scripts! {
     DEFINITION = "definition",
     DEFINITIONS = "definitions",
     TAKE_ROLE = "take_role",
+    TAKE_PERMIT = "take_permit",
+    GIVE_PERMIT = "give_permit",
     OUTBOX = "outbox",
     OUTBOX_DONE = "outbox_done",
     /// One command that changes something.

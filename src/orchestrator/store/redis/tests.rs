@@ -1,4 +1,5 @@
 mod fleet;
+mod permits;
 mod server;
 mod trouble;
 

@@ -40,14 +40,14 @@ pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// A master, its replica and three Sentinels.
-struct Watched {
-    master: Server,
-    replica: Server,
+pub struct Watched {
+    pub master: Server,
+    pub replica: Server,
     sentinels: Vec<Server>,
 }
 
 impl Watched {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let master = Server::start(&[]);
         let replica = Server::start(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
         let linked = |server: &Server| {
@@ -68,7 +68,7 @@ impl Watched {
         Self { master, replica, sentinels }
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         let hosts: Vec<String> = self.sentinels.iter().map(|s| format!("127.0.0.1:{}", s.port)).collect();
         format!("redis+sentinel://{}/main/0", hosts.join(","))
     }
@@ -215,14 +215,14 @@ async fn a_failover_that_loses_writes_is_said_and_a_new_session_takes_up_what_is
 }
 
 /// A Cluster of three masters, each with a replica.
-struct Ring {
+pub struct Ring {
     masters: Vec<Server>,
     replicas: Vec<Server>,
 }
 
 impl Ring {
     /// A master that is silent for `node_timeout_ms` is replaced.
-    async fn start(node_timeout_ms: u32) -> Self {
+    pub async fn start(node_timeout_ms: u32) -> Self {
         let node = || {
             // The bus has a port of its own.
             let (bus, limit) = (free_port().to_string(), node_timeout_ms.to_string());
@@ -255,7 +255,7 @@ impl Ring {
         Self { masters, replicas }
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         let hosts: Vec<String> = self.masters.iter().chain(&self.replicas).map(|node| format!("127.0.0.1:{}", node.port)).collect();
         format!("redis+cluster://{}", hosts.join(","))
     }

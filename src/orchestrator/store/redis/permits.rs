@@ -1,0 +1,75 @@
+//! The book of permits in Redis: one hash a group, `bellrock:permits:<group>`, with the number and the end of each holder's permit.
+//!
+//! What can be lost: a replica that takes over may lack grants that its master acknowledged, and a server without files starts with none. Both show as
+//! another replication id, and the book then gives nothing new for a lease, after which whatever was lost has run out. So the bound holds over a
+//! failover. It does not while two masters answer at once, one of them cut off from its Sentinels: then each side of the cut may give as many as there
+//! are places, until the cut is mended; `min-replicas-to-write 1` closes that too. Nor does it when the server's clock is set forward by a lease, or
+//! where its user may not call `INFO`, and a failover loses grants. Agents take turns by AWS's count besides, whatever the book says.
+//!
+//! It fails with what the server said, in the store's words; a call that was given up may have been carried out.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::Cmd;
+
+use super::super::StoreError;
+use super::RedisStore;
+use super::Settings;
+use super::guard::Guard;
+use super::link::Link;
+use super::millis;
+use super::news::News;
+use super::script;
+use super::shared::Shared;
+use crate::model::GroupName;
+use crate::model::Permit;
+use crate::model::PermitAnswer;
+use crate::model::PermitRequest;
+use crate::orchestrator::permits::Permits;
+
+/// The book, over a connection of its own, which is made when it is first needed.
+pub struct RedisPermits {
+    shared: Shared,
+}
+
+impl RedisPermits {
+    /// A book at this place; what [`Settings`] say of a replica is not looked at.
+    ///
+    /// # Errors
+    /// As [`RedisStore::open`].
+    pub fn open(settings: Settings) -> Result<Self, StoreError> {
+        let link = Link::open(&settings.url, settings.timeout)?;
+        RedisStore::check_prefix(&link, &settings.prefix)?;
+        let (prefix, timeout) = (settings.prefix, settings.timeout);
+        // No script of the book counts: its numbers tell what came late.
+        Ok(Self { shared: Shared { link, read: None, prefix, client: String::new(), timeout, guard: Guard::default(), news: News::new() } })
+    }
+}
+
+#[async_trait]
+impl Permits for RedisPermits {
+    async fn take(&self, request: &PermitRequest) -> Result<PermitAnswer, StoreError> {
+        let PermitRequest { group, permit, places, lease, keeps, gone } = request;
+        let args = |cmd: &mut Cmd| {
+            cmd.arg(group.as_str()).arg(permit.holder.as_str()).arg(permit.number).arg(*places).arg(millis(*lease)).arg(u8::from(*keeps));
+            gone.iter().for_each(|gone| _ = cmd.arg(gone.holder.as_str()).arg(gone.number));
+        };
+        let mut answer = self.shared.call(self.shared.guard.known(), &script::TAKE_PERMIT, args).await?;
+        if answer.number::<i64>()? == 1 {
+            return Ok(PermitAnswer::Granted);
+        }
+        let mut held = Vec::new();
+        for mut row in answer.list()?.lists()? {
+            let permit = Permit { holder: row.text()?.as_str().into(), number: row.number()? };
+            held.push((permit, Duration::from_millis(row.number()?)));
+        }
+        let closed = Duration::from_millis(answer.number()?);
+        Ok(PermitAnswer::Refused { held, closed: (!closed.is_zero()).then_some(closed) })
+    }
+
+    async fn give(&self, group: &GroupName, permit: &Permit) -> Result<(), StoreError> {
+        let args = |cmd: &mut Cmd| _ = cmd.arg(group.as_str()).arg(permit.holder.as_str()).arg(permit.number);
+        self.shared.call(self.shared.guard.known(), &script::GIVE_PERMIT, args).await.map(drop)
+    }
+}
