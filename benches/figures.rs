@@ -293,7 +293,7 @@ async fn agent(sim: &Sim, clock: VirtualClock, id: &InstanceId) -> Result<()> {
     let probes = Arc::new(Nothing);
     let metadata = Arc::new(sim.metadata(id));
     let eyes = Eyes { autoscaling: cloud.clone(), metadata, orchestrator: orchestrator.clone(), tasks: None, probes };
-    let hands = Hands { autoscaling: cloud, orchestrator, tasks: None };
+    let hands = Hands { autoscaling: cloud, orchestrator, tasks: None, permits: None };
     let (journal, audit, boot) = (Box::new(Memory), Box::new(Memory), "boot".to_owned());
     let (_policy, policy) = watch::channel(Policy::default());
     let (_asked, commands) = mpsc::channel(1);

@@ -25,6 +25,8 @@ use crate::orchestrator::gate::TaskId;
 use crate::orchestrator::gate::TaskState;
 use crate::orchestrator::gate::Tasks;
 use crate::orchestrator::gate::Termination;
+use crate::orchestrator::permits::Permits;
+use crate::orchestrator::store::StoreError;
 
 /// For the submission of a task to Spinnaker.
 const SUBMIT_LIMIT: Duration = Duration::from_secs(30);
@@ -37,6 +39,8 @@ pub struct Hands {
     pub orchestrator: Arc<dyn Orchestrator>,
     /// Spinnaker's tasks, where it is asked to end us.
     pub tasks: Option<Arc<dyn Tasks>>,
+    /// The fleet's book of permits, where there is one.
+    pub permits: Option<Arc<dyn Permits>>,
 }
 
 impl Hands {
@@ -88,6 +92,14 @@ impl Hands {
                     }
                     Via::Spinnaker => self.ask_spinnaker(drain, lower_min, others, reason, identity, group, policy.stale_bound).await,
                 };
+            }
+            Deed::TakePermit(request) => {
+                let permits = self.permits.as_ref().ok_or_else(|| broken("no store that gives permits is configured"))?;
+                return permits.take(&request).await.map(Receipt::Permit).map_err(unpermitted);
+            }
+            Deed::GivePermit { group, permit } => {
+                let permits = self.permits.as_ref().ok_or_else(|| broken("no store that gives permits is configured"))?;
+                permits.give(&group, &permit).await.map_err(unpermitted)?;
             }
             Deed::CancelTask { task } => {
                 let tasks = self.tasks.as_ref().ok_or_else(|| broken("no Spinnaker is configured"))?;
@@ -161,6 +173,16 @@ async fn submit_or_take_up(
             Err(Fault { what: FaultKind::OutcomeUnknown, text })
         }
     }
+}
+
+/// After no answer nobody knows whether a permit was granted.
+fn unpermitted(error: StoreError) -> Fault {
+    let what = match &error {
+        StoreError::Unavailable(_) | StoreError::LostData(_) => FaultKind::OutcomeUnknown,
+        StoreError::Full(_) => FaultKind::NotNow,
+        StoreError::Unreadable(_) | StoreError::Refused(_) => FaultKind::Broken,
+    };
+    Fault { what, text: error.to_string() }
 }
 
 /// A search changes nothing: whatever failed, nothing was sent.

@@ -39,6 +39,7 @@ use crate::orchestrator::orca as mended;
 use crate::orchestrator::probe;
 use crate::orchestrator::probe::Whose;
 use crate::orchestrator::process as process_kind;
+use crate::orchestrator::store::RedisSettings;
 use crate::orchestrator::unit;
 
 /// Read when `--config` does not name another; it may be absent, then the defaults and the environment are all.
@@ -57,6 +58,8 @@ pub struct Config {
     pub orca: Option<mended::Settings>,
     /// What is probed and measured, for healing.
     pub probes: probe::Settings,
+    /// Where the fleet's permits to heal are; `Some` exactly when `policy.heal.permits` says so.
+    pub permits: Option<RedisSettings>,
     /// What `decide` may know.
     pub policy: Policy,
     /// The Spinnaker that retires instances; `Some` exactly when `policy.via` says so.
@@ -199,8 +202,8 @@ impl Config {
         keys::drain(&mut sheet, &mut policy);
         keys::heed(&mut sheet, &mut policy);
         let gate = keys::terminate(&mut sheet, &mut policy);
-        let probes;
-        (policy.heal, probes) = heal::heal(&mut sheet, process(&orchestrator));
+        let heal::Healing { policy: heal, probes, permits } = heal::heal(&mut sheet, process(&orchestrator), embedded(&orchestrator));
+        policy.heal = heal;
         let http = keys::http(&mut sheet);
         let notify_url_file = sheet.optional::<PathBuf>("notify.url_file");
         let log = keys::log(&mut sheet);
@@ -213,7 +216,7 @@ impl Config {
         keys::combinations(&mut sheet, &policy, sources, &aws);
         let (settings, problems) = sheet.finish();
         if problems.is_empty() {
-            Ok(Self { fleet, aws, orchestrator, orca, probes, policy, gate, http, notify_url_file, log, settings })
+            Ok(Self { fleet, aws, orchestrator, orca, probes, permits, policy, gate, http, notify_url_file, log, settings })
         } else {
             Err(Problems(problems))
         }
@@ -237,6 +240,14 @@ impl Config {
     /// Every key with the value in force and where it came from, in the order of the sample.
     pub fn effective(&self) -> &[Setting] {
         &self.settings
+    }
+}
+
+/// Where the engine's executions live, when the agent runs it.
+fn embedded(orchestrator: &Orchestrator) -> Option<&Store> {
+    match orchestrator {
+        Orchestrator::Embedded(engine) => Some(&engine.store),
+        Orchestrator::Process(_) | Orchestrator::Unit(_) | Orchestrator::Endpoint(_) => None,
     }
 }
 

@@ -30,7 +30,7 @@
 //! | [`cloud`] | the cloud as traits; `aws` is the real one, the only place of SDK types | model |
 //! | `cloud::sim` | the simulated region. Its core is *pure*; `local` fronts it in-process, `serve` over HTTP | model; `local`: orchestrator, host; `serve`: host, supervise |
 //! | [`host`] | this machine: clock, service manager, processes and their figures | model, supervise |
-//! | [`orchestrator`] | busy? taking new work? stop. `endpoint`: something else runs it; `supervised`: the agent sees that it runs, as a `process` under a keeper or as a `unit` of systemd's. `probe`: is it well? The only place of Redis and SQLite types | model, cloud, host, supervise |
+//! | [`orchestrator`] | busy? taking new work? stop. `endpoint`: something else runs it; `supervised`: the agent sees that it runs, as a `process` under a keeper or as a `unit` of systemd's. `probe`: is it well? `permits`: may it be away? The only place of Redis and SQLite types | model, cloud, host, supervise |
 //! | `orchestrator::engine` | our own pipelines: [`advance`](orchestrator::engine::advance::advance) takes an execution and an event to changes and commands; stage types, expressions, windows, documents. *Pure* | model |
 //! | `orchestrator::orca` | an Orca beside the agent, as a person mends it: `zombie` (*pure*) tells which of its executions nobody works on | as orchestrator |
 //! | `orchestrator::store` | where executions live and who owns which: a trait, one contract, three that keep it (Redis, a file, memory) | as orchestrator |
@@ -60,7 +60,7 @@
 //! * *A rollback outranks a drain.* It marks its groups with a tag; agents read it before they end anything, hold, and take work again once
 //!   their group is enabled. Not sooner: in a polling cluster the newest instance still polls then.
 //! * *Healing helps or holds.* Nothing is restarted or replaced on a single sample, for a cause that siblings or the store share, on facts that are
-//!   old, more often than its budget, or by more of a group at once than its share.
+//!   old, more often than its budget, or by more of a group at once than its share; where a fleet shares a store, not without a permit of it either.
 //! * *Time is an argument.* One file reads the clock. Everything else can be run through a night in milliseconds.
 //! * *Every wait ends.* Each call, queue and retry has a bound; when it is reached somebody is told, with a code that has a page in `runbooks/`.
 //! * *Waiting owns nothing.* An execution with nothing under way belongs to no instance; one with work under way to exactly one, whose writes are
@@ -85,6 +85,7 @@
 //! | look, deed | an action that reads, an action with an effect outside |
 //! | probe, figure | a question from outside whether the orchestrator, or its store, is well; what the kernel shows of a process or of this host |
 //! | sick | of an orchestrator: probes or figures say so for as long as is believed. *Hold*, of healing: nothing that is ours to do would help |
+//! | permit, book | leave to be away for a while to be healed, of which a group has as many as its budget; where a fleet's store keeps them |
 //! | turn | the time in which one rank of a group's instances may act, so that no two do without a word between them |
 //! | settle, quiet | the pause after intake is closed; the time idleness has to last before it is believed |
 //! | found, record | of a group: as a rollback met it; the tag that says so as long as the rollback has not ended |

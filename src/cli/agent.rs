@@ -55,7 +55,10 @@ use crate::orchestrator::bystander;
 use crate::orchestrator::bystander::Guarded;
 use crate::orchestrator::endpoint::Endpoint;
 use crate::orchestrator::gate;
+use crate::orchestrator::permits::Permits;
 use crate::orchestrator::probe::Prober;
+use crate::orchestrator::probe::Probes;
+use crate::orchestrator::store::RedisPermits;
 use crate::orchestrator::supervised::Report;
 use crate::supervise::Ended;
 use crate::supervise::Supervisor;
@@ -216,7 +219,9 @@ async fn work(
             (orchestrator, Some(engine))
         }
     };
-    let (eyes, hands) = adapters(&config, &identity, metadata, orchestrator).await?;
+    let prober = Prober::new(config.probes.clone()).map_err(|e| e.to_string())?;
+    let probes: Arc<dyn Probes> = Arc::new(prober);
+    let (eyes, hands) = adapters(&config, &identity, metadata, orchestrator, probes).await?;
     let audit = Box::new(FileAudit::new(config.fleet.state_dir.join("audit.jsonl")));
     let end_loop = lines.stop.clone();
     let looping = daemon::run(Parts { identity, eyes, hands, clock, journal, audit, boot }, lines);
@@ -234,6 +239,7 @@ async fn adapters(
     identity: &Identity,
     metadata: Arc<Imds>,
     orchestrator: Arc<dyn Orchestrator>,
+    probes: Arc<dyn Probes>,
 ) -> Result<(Eyes, Hands), String> {
     // Our group is where we are; looking for a region elsewhere could only find another one.
     let region = config.aws.region.clone().or_else(|| Some(identity.region.clone()));
@@ -243,9 +249,12 @@ async fn adapters(
         Some(settings) => Some(Arc::new(gate::Gate::new(settings.clone()).map_err(|e| e.to_string())?) as Arc<dyn gate::Tasks>),
         None => None,
     };
-    let probes = Arc::new(Prober::new(config.probes.clone()).map_err(|e| e.to_string())?);
     let eyes = Eyes { autoscaling: autoscaling.clone(), metadata, orchestrator: orchestrator.clone(), tasks: tasks.clone(), probes };
-    Ok((eyes, Hands { autoscaling, orchestrator, tasks }))
+    let permits = match &config.permits {
+        Some(settings) => Some(Arc::new(RedisPermits::open(settings.clone()).map_err(|e| e.to_string())?) as Arc<dyn Permits>),
+        None => None,
+    };
+    Ok((eyes, Hands { autoscaling, orchestrator, tasks, permits }))
 }
 
 async fn tcp(listen: std::net::SocketAddr, surface: Surface, stop: CancellationToken) -> Ended {

@@ -225,6 +225,9 @@ fn figures(text: &mut String, figures: &Figures) {
             figures.restarts, figures.restarts_at_once
         );
     }
+    if figures.permits > 0 {
+        let _ = writeln!(text, "permits to heal     {} granted, at most {} of a group at once", figures.permits, figures.permits_at_once);
+    }
     for (code, count) in &figures.heal_held {
         let _ = writeln!(text, "healing held        {count} × {code} (runbooks/{code}.md)");
     }

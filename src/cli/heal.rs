@@ -75,6 +75,9 @@ fn text(heal: Option<&views::Heal>) -> String {
     }
     line("state", &heal_line(heal));
     line("since", &heal.since);
+    if let Some(permit) = &heal.permit {
+        line("permit", permit);
+    }
     line("restarts", &format!("{} of {}", heal.restarts, heal.restarts_most));
     for (i, evidence) in heal.evidence.iter().enumerate() {
         line(if i == 0 { "evidence" } else { "" }, evidence);
@@ -105,12 +108,14 @@ mod tests {
             decisions: vec![views::Decision { at, what: "hold".into(), why }],
             restarts: 1,
             restarts_most: 3,
+            permit: Some("none, and none is needed".into()),
         };
         assert_eq!(
             text(Some(&heal)),
             "level      restart\n\
              state      hold: liveness: no answer in time, 3 in a row; its store: nobody is there (heal_store_down, see runbooks/heal_store_down.md)\n\
              since      2026-01-02T03:04:05.000Z\n\
+             permit     none, and none is needed\n\
              restarts   1 of 3\n\
              evidence   liveness: no answer in time\n           store: nobody is there\n\
              decisions  2026-01-02T03:04:05.000Z hold: liveness: no answer in time, 3 in a row; its store: nobody is there\n"

@@ -1,14 +1,20 @@
 //! `[heal]` and its tables: what is probed and measured, and how far healing may go.
+//!
+//! Permits come from the embedded engine's Redis by themselves: it is shared, it is ours to write, and it is the fleet's own. The Redis that an Orca's
+//! activity is read from is asked for them only when it is named in `heal.permits` too: a replica or a user who may only read may stand behind it.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Store;
 use super::keys::at_least_one;
 use super::keys::bounded;
 use super::kind::HttpUrl;
 use super::kind::Names;
+use super::kind::StoreUrl;
 use super::kind::choice;
 use super::kind::show_duration;
+use super::kind::text_kind;
 use super::sheet::Chosen;
 use super::sheet::Sheet;
 use crate::decide::heal::HealPolicy;
@@ -20,12 +26,16 @@ use crate::orchestrator::probe::Definition;
 use crate::orchestrator::probe::Settings;
 use crate::orchestrator::probe::Wanted;
 use crate::orchestrator::probe::Whose;
+use crate::orchestrator::store::RedisPermits;
+use crate::orchestrator::store::RedisSettings;
 
 choice!(Level { "off" => Level::Off, "observe" => Level::Observe, "restart" => Level::Restart, "replace" => Level::Replace });
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Beside its stop, a restart takes at least so long.
 const START_LEAST: Duration = Duration::from_secs(30);
+/// A call for a permit has so long: what is asked for can wait, and is asked for again.
+const PERMIT_WITHIN: Duration = Duration::from_secs(2);
 /// More restarts, or starts, within a window are no budget any more.
 const COUNT_MOST: u32 = 20;
 
@@ -57,18 +67,74 @@ macro_rules! keys {
 /// Keys of `[heal]` that become part of the policy and of nothing else.
 pub(super) fn is_policy(key: &str) -> bool {
     let what_is_asked = [".url", ".connect", ".run", ".timeout"].iter().any(|end| key.ends_with(end));
-    key.starts_with("heal.") && !key.starts_with("heal.limits.") && !what_is_asked
+    key.starts_with("heal.") && !key.starts_with("heal.limits.") && !what_is_asked && !key.starts_with("heal.permits")
 }
 
-/// What is decided, and what is looked at for it. `process` is the one that figures are of where no other is named.
-pub(super) fn heal(sheet: &mut Sheet<'_>, process: Option<Whose>) -> (HealPolicy, Settings) {
+/// Where permits come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Permits {
+    Auto,
+    Off,
+    At(StoreUrl),
+}
+
+text_kind!(
+    Permits,
+    "\"auto\" (the embedded engine's Redis, where it has one), \"off\", or the address of a Redis that the fleet shares",
+    |t: &str| match t {
+        "auto" => Some(Permits::Auto),
+        "off" => Some(Permits::Off),
+        address => StoreUrl::from_text(address).map(Permits::At),
+    },
+    |p: &Permits| match p {
+        Permits::Auto => "auto".to_owned(),
+        Permits::Off => "off".to_owned(),
+        Permits::At(url) => url.show().trim_matches('"').to_owned(),
+    },
+    exact |p: &Permits| match p {
+        Permits::Auto => "auto".to_owned(),
+        Permits::Off => "off".to_owned(),
+        Permits::At(url) => url.0.clone(),
+    }
+);
+
+/// What `[heal]` comes to.
+pub(super) struct Healing {
+    pub(super) policy: HealPolicy,
+    pub(super) probes: Settings,
+    pub(super) permits: Option<RedisSettings>,
+}
+
+/// What is decided, and what is looked at for it. `process` is the one that figures are of where no other is named; `store` is the embedded engine's.
+pub(super) fn heal(sheet: &mut Sheet<'_>, process: Option<Whose>, store: Option<&Store>) -> Healing {
     let mut policy = ladder(sheet);
+    let permits = permits(sheet, store);
+    policy.permits = permits.is_some();
     let mut settings = Settings::default();
     (policy.liveness, settings.liveness) = probe(sheet, &keys!("liveness"));
     (policy.readiness, settings.readiness) = probe(sheet, &keys!("readiness"));
     (policy.store, settings.store) = probe(sheet, &keys!("store"));
     limits(sheet, process, &mut policy, &mut settings);
-    (policy, settings)
+    Healing { policy, probes: settings, permits }
+}
+
+fn permits(sheet: &mut Sheet<'_>, store: Option<&Store>) -> Option<RedisSettings> {
+    let prefix = sheet.optional::<String>("heal.permits_prefix");
+    let settings = match (sheet.read("heal.permits", Permits::Auto), store) {
+        (Permits::Auto, Some(Store::Redis(redis))) => Some(RedisSettings { read: None, ..redis.clone() }),
+        (Permits::Auto | Permits::Off, _) => None,
+        (Permits::At(url), _) => {
+            Some(RedisSettings { url: url.0, read: None, prefix: prefix.clone().unwrap_or_default(), timeout: PERMIT_WITHIN })
+        }
+    };
+    let own = sheet.is_written("heal.permits") && settings.is_some();
+    sheet.check("heal.permits_prefix", prefix.is_none() || own, "has no effect here", "it belongs to heal.permits with an address");
+    if let Some(settings) = settings.as_ref().filter(|_| own && sheet.are_sound(&["heal.permits", "heal.permits_prefix"]))
+        && let Err(error) = RedisPermits::open(settings.clone())
+    {
+        sheet.wrong("heal.permits", error.to_string(), "");
+    }
+    settings
 }
 
 fn ladder(sheet: &mut Sheet<'_>) -> HealPolicy {

@@ -680,6 +680,8 @@ fn every_source_switch_and_hand_can_be_configured() {
 fn every_key_of_healing_can_be_configured() {
     let text = r#"
         [heal]
+        permits = "redis://:hush@cache:6379/2"
+        permits_prefix = "fleet:"
         level = "replace"
         restarts = 2
         window = "30m"
@@ -746,10 +748,13 @@ fn every_key_of_healing_can_be_configured() {
         start_grace: Duration::from_secs(240),
         turn: Duration::from_secs(90),
         budget_percent: 10,
+        permits: true,
         end_unproven: true,
         trust_ec2_checks: true,
     };
     assert_eq!(config.policy.heal, expected);
+    let permits = config.permits.as_ref().map(|redis| (redis.url.as_str(), redis.prefix.as_str()));
+    assert_eq!(permits, Some(("redis://:hush@cache:6379/2", "fleet:")));
     let asks = [&config.probes.liveness, &config.probes.readiness, &config.probes.store].map(|d| d.as_ref().map(|d| d.asks.clone()));
     assert_eq!(
         asks,
@@ -765,10 +770,31 @@ fn every_key_of_healing_can_be_configured() {
 }
 
 #[test]
+fn permits_come_from_the_engines_redis_or_where_they_are_said_to_come_from() {
+    let embedded = "[orchestrator]\nkind = \"embedded\"\nredis = \"redis://cache:6379\"\nredis_prefix = \"x:\"\nlease = \"9s\"\n";
+    let place = |text: &str| good(text).permits.map(|redis| (redis.url, redis.prefix, redis.timeout.as_secs()));
+    assert_eq!(place(embedded), Some(("redis://cache:6379".to_owned(), "x:".to_owned(), 3)));
+    assert_eq!(place(&format!("{embedded}[heal]\npermits = \"off\"")), None);
+    assert_eq!(place(""), None, "a file is of one machine");
+    let orca = "[orchestrator]\nkind = \"endpoint\"\n[orchestrator.activity]\nsample_max_age = \"2m\"\nsources = [\"redis\"]\n[orchestrator.activity.redis]\nurl = \"redis://orca:6379\"\n[drain]\nquiet = \"5m\"\n";
+    assert_eq!(place(orca), None, "what is read there may be a replica");
+    let named = format!("{orca}[heal]\npermits = \"redis+sentinel://a:1,b:2/main/0\"");
+    assert_eq!(place(&named), Some(("redis+sentinel://a:1,b:2/main/0".to_owned(), String::new(), 2)));
+    for text in [embedded, orca, &named] {
+        let config = good(text);
+        assert_eq!(config.policy.heal.permits, config.permits.is_some());
+    }
+    assert_eq!(good(embedded).needs_restart(&good(&format!("{embedded}[heal]\npermits = \"off\""))), ["heal.permits"]);
+}
+
+#[test]
 fn healing_that_cannot_work_is_reported() {
     for (text, problem) in [
         ("[heal]\nturn = \"40s\"", "allowed: at least heal.stop_grace + 30s = 2m"),
         ("[heal]\ncrash_loop = 1", "allowed: 2 to 20"),
+        ("[heal]\npermits = \"cache\"", "or the address of a Redis that the fleet shares"),
+        ("[heal]\npermits = \"redis+cluster://a:1\"", "has to hold a hash tag"),
+        ("[heal]\npermits_prefix = \"x\"", "it belongs to heal.permits with an address"),
         ("[heal]\nbudget_percent = 0", "allowed: 1 to 100"),
         ("[heal.liveness]\nevery = \"5s\"", "it belongs to a probe: url, connect or run"),
         ("[heal.liveness]\nconnect = \"cache\"", "is no host and port"),

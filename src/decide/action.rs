@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::model::GroupName;
 use crate::model::HookResult;
+use crate::model::Permit;
+use crate::model::PermitRequest;
 use crate::model::Probe;
 use crate::model::Timestamp;
 
@@ -130,6 +133,15 @@ pub enum Deed {
         /// The answer.
         result: HookResult,
     },
+    /// Take one of the group's permits, or renew it.
+    TakePermit(PermitRequest),
+    /// Give it back.
+    GivePermit {
+        /// Of this group.
+        group: GroupName,
+        /// The one.
+        permit: Permit,
+    },
     /// Protect our own instance from scale-in, or take that off it.
     Protect {
         /// To protect.
@@ -143,12 +155,15 @@ impl Deed {
         match self {
             Self::StopOrchestrator { doomed, .. } => !doomed,
             Self::RestartOrchestrator { .. } | Self::LowerMin { .. } | Self::TerminateOwn { .. } | Self::CompleteHook { .. } => true,
+            // Its number is never used for another intent.
+            Self::TakePermit(_) => true,
             Self::Protect { on } => *on,
             Self::SetIntake { .. }
             | Self::StartOrchestrator
             | Self::CancelTask { .. }
             | Self::Heartbeat { .. }
-            | Self::RecordCapacity { .. } => false,
+            | Self::RecordCapacity { .. }
+            | Self::GivePermit { .. } => false,
         }
     }
 }
@@ -169,6 +184,14 @@ impl fmt::Display for Deed {
             Self::CancelTask { task } => write!(f, "call off Spinnaker's task {task}"),
             Self::Heartbeat { hook } => write!(f, "have AWS wait on for the lifecycle hook {hook}"),
             Self::CompleteHook { hook, result } => write!(f, "answer the lifecycle hook {hook} with {}", result.as_str()),
+            Self::TakePermit(PermitRequest { group, permit, places, keeps: false, gone, .. }) => {
+                write!(f, "take one of {places} permits of {group}, number {}", permit.number)?;
+                gone.iter().try_for_each(|gone| write!(f, "; {} is gone, and its permit taken over", gone.holder))
+            }
+            Self::TakePermit(PermitRequest { group, permit, keeps: true, .. }) => {
+                write!(f, "renew the permit of {group}, number {}", permit.number)
+            }
+            Self::GivePermit { group, permit } => write!(f, "give back the permit of {group}, number {}", permit.number),
             Self::Protect { on: true } => f.write_str("protect this instance from scale-in"),
             Self::Protect { on: false } => f.write_str("take the protection from scale-in off this instance"),
         }

@@ -329,7 +329,14 @@ impl<'a> Step<'a> {
         }
         let name = self.state.group_name.as_ref()?;
         let (asked, groups) = self.reads()?;
-        Some(justify::justify(self.policy, drain, &self.state.own, name, groups, asked.wall, self.now.wall))
+        let judged = justify::justify(self.policy, drain, &self.state.own, name, groups, asked.wall, self.now.wall);
+        Some(match (&drain.reason, judged) {
+            (Reason::Unhealthy { .. }, Justification::Go) => match self.state.replacement_waits(self.policy, self.now) {
+                Some((why, until)) => Justification::Wait { why, until },
+                None => Justification::Go,
+            },
+            (_, judged) => judged,
+        })
     }
 
     /// What the justification rests on, and when it was asked for.
@@ -487,7 +494,8 @@ impl<'a> Step<'a> {
     }
 
     fn done(&mut self, key: Key, result: Result<Receipt, Fault>) {
-        if self.hook_done(key, &result) || self.protection_done(key, &result) || self.state.order.is_none_or(|order| order.key != key) {
+        let beside = self.hook_done(key, &result) || self.protection_done(key, &result) || self.permit_done(key, &result);
+        if beside || self.state.order.is_none_or(|order| order.key != key) {
             return;
         }
         self.state.order = None;

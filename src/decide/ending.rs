@@ -70,7 +70,7 @@ impl Step<'_> {
         match result {
             Ok(Receipt::Task(task)) => self.accepted(task, true),
             Ok(Receipt::Activity(activity)) => self.accepted(activity, false),
-            Ok(Receipt::Done) => self.accepted(String::new(), false),
+            Ok(Receipt::Done | Receipt::Permit(_)) => self.accepted(String::new(), false),
             Err(fault) if fault.what == FaultKind::OutcomeUnknown => self.uncertain(),
             Err(fault) => {
                 self.not_sent();

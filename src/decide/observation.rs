@@ -11,6 +11,7 @@ use crate::model::Intake;
 use crate::model::LifecycleState;
 use crate::model::Moment;
 use crate::model::Notices;
+use crate::model::PermitAnswer;
 use crate::model::Probe;
 use crate::model::Probed;
 use crate::model::Sample;
@@ -121,6 +122,8 @@ pub enum Receipt {
     Activity(String),
     /// A task in Spinnaker was accepted; its reference.
     Task(String),
+    /// The question for a permit was answered.
+    Permit(PermitAnswer),
 }
 
 /// What went wrong, as far as a decision depends on it.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::drain::ORDER_LOST;
 use super::ending::FOLLOW_EVERY;
 use super::ending::GONE_EVERY;
+use super::heal::restart_limit;
 use super::hook;
 use super::look::Kind;
 use super::look::Wanted;
@@ -163,13 +164,13 @@ pub fn timer(state: &State, policy: &Policy) -> Option<Duration> {
     };
     let lost = state.order.map(|order| order.at.mono + order_limit(state, policy));
     let others = hook::timer(state, policy).into_iter().chain(protect::timer(state, policy)).chain(state.heal.timer(state, policy));
-    phase.into_iter().chain(lost).chain(others).min()
+    phase.into_iter().chain(lost).chain(others).chain(state.permit_timer(policy)).min()
 }
 
 /// When an order that was not answered is lost.
 pub fn order_limit(state: &State, policy: &Policy) -> Duration {
     match state.phase {
-        _ if state.heal.restarts_now() => ORDER_LOST.max(policy.heal.stop_grace * 2 + ORDER_LOST / 2),
+        _ if state.heal.restarts_now() => restart_limit(policy),
         Phase::Stopping => ORDER_LOST.max(policy.stop_grace.unwrap_or_default() * 2),
         _ => ORDER_LOST,
     }

@@ -226,6 +226,7 @@ impl Rig {
             Deed::Heartbeat { .. } | Deed::CompleteHook { .. } | Deed::Protect { .. } => {
                 self.to_hooks.map(|()| Receipt::Done).map_err(|what| Fault { what, text: "refused by AWS".to_owned() })
             }
+            Deed::TakePermit(_) | Deed::GivePermit { .. } => unreachable!("nothing is healed here"),
             Deed::CancelTask { .. } => {
                 self.task = Some(TaskRead::Failed("CANCELED: ".to_owned()));
                 self.queued = Ok(None);

@@ -3,6 +3,7 @@
 //! [`scenario`] says what is played, [`stage`] plays it, [`verdict`] judges it by what really happened. [`fleet`] is what embedded engines share.
 //! The same seed gives the same play.
 
+mod book;
 mod fleet;
 mod hooked;
 pub mod scenario;
@@ -157,6 +158,8 @@ impl Figures {
         merge(&mut self.calls, other.calls);
         self.restarts += other.restarts;
         self.restarts_at_once = self.restarts_at_once.max(other.restarts_at_once);
+        self.permits += other.permits;
+        self.permits_at_once = self.permits_at_once.max(other.permits_at_once);
         merge(&mut self.heal_held, other.heal_held);
         merge(&mut self.held, other.held);
     }

@@ -37,6 +37,9 @@ use crate::model::InstanceHealth;
 use crate::model::InstanceId;
 use crate::model::Intake;
 use crate::model::LifecycleState;
+use crate::model::Permit;
+use crate::model::PermitAnswer;
+use crate::model::PermitRequest;
 use crate::model::Probe;
 use crate::model::Probed;
 use crate::model::Process;
@@ -50,6 +53,7 @@ use crate::orchestrator::engine::effect::AttemptKey;
 use crate::orchestrator::engine::effect::Effect;
 use crate::orchestrator::engine::effect::Outcome;
 use crate::orchestrator::engine::execution::ExecutionId;
+use crate::orchestrator::permits::Permits;
 use crate::orchestrator::probe::Probes;
 use crate::orchestrator::runner::effects::Performer;
 use crate::orchestrator::store::Claimed;
@@ -140,6 +144,10 @@ pub enum Plant {
     SiblingsUnseen,
     /// A sick orchestrator is left alone.
     NeverHeals,
+    /// Turns are over long before what is done in them.
+    ShortTurns,
+    /// The same, and the book has a permit for everybody.
+    PermitsForAll,
     /// A rollback keeps nobody for the post-mortem.
     KeepsNobody,
 }
@@ -147,7 +155,7 @@ pub enum Plant {
 /// Plants a bug, or none.
 pub fn plant(plant: Option<Plant>, gear: Gear) -> Gear {
     let Some(plant) = plant else { return gear };
-    let Gear { autoscaling, orchestrator, mut probes, mut journal, mut audit, mut policy } = gear;
+    let Gear { autoscaling, orchestrator, mut probes, mut permits, mut journal, mut audit, mut policy } = gear;
     match plant {
         Plant::NoQuiet => (policy.quiet, policy.settle) = (Duration::ZERO, Duration::ZERO),
         Plant::NoBudget => policy.budget_percent = 100,
@@ -156,6 +164,11 @@ pub fn plant(plant: Option<Plant>, gear: Gear) -> Gear {
         Plant::RestartsAtOnce => policy.heal.budget_percent = 100,
         Plant::RestartsForEver => {
             (policy.heal.restarts, policy.heal.backoff, policy.heal.start_grace) = (20, Duration::from_secs(1), Duration::from_secs(10));
+        }
+        Plant::ShortTurns => policy.heal.turn = Duration::from_secs(1),
+        Plant::PermitsForAll => {
+            policy.heal.turn = Duration::from_secs(1);
+            permits = permits.map(|book| Arc::new(Generous(book)) as Arc<dyn Permits>);
         }
         Plant::NeverHeals => policy.heal.level = Level::Observe,
         Plant::StoreUnseen => probes = Arc::new(BlindToTheStore(probes)),
@@ -192,9 +205,24 @@ pub fn plant(plant: Option<Plant>, gear: Gear) -> Gear {
         autoscaling: Arc::new(Hooked { cloud: autoscaling, hooks: BadCloud(plant) }),
         orchestrator: Arc::new(BadEyes { orchestrator, plant, idle: Mutex::default() }),
         probes,
+        permits,
         journal,
         audit,
         policy,
+    }
+}
+
+/// Asks for more places than the budget has.
+struct Generous(Arc<dyn Permits>);
+
+#[async_trait]
+impl Permits for Generous {
+    async fn take(&self, request: &PermitRequest) -> Result<PermitAnswer, StoreError> {
+        self.0.take(&PermitRequest { places: u32::MAX, ..request.clone() }).await
+    }
+
+    async fn give(&self, group: &GroupName, permit: &Permit) -> Result<(), StoreError> {
+        self.0.give(group, permit).await
     }
 }
 

@@ -191,6 +191,8 @@ pub struct Play {
     pub oncall: Oncall,
     /// What is sick, in plays of that.
     pub sickness: Option<Sickness>,
+    /// The agents take permits to heal, out of a book that is down with the store, where that is.
+    pub permits: bool,
     /// The play ends then at the latest.
     pub limit: SimTime,
 }
@@ -342,6 +344,7 @@ fn calm(rng: &mut Pcg64Mcg) -> Play {
         crash_every: None,
         oncall: Oncall::default(),
         sickness: None,
+        permits: false,
         limit: Duration::from_secs(2 * 3600),
     }
 }

@@ -33,8 +33,11 @@ use crate::model::GroupName;
 use crate::model::InstanceId;
 use crate::model::LifecycleState;
 use crate::model::Timestamp;
+use crate::orchestrator::permits::Permits;
 use crate::rollback;
 
+use super::book::Account;
+use super::book::Lender;
 use super::fleet::Counts;
 use super::fleet::Fleet;
 use super::fleet::Remains;
@@ -77,6 +80,8 @@ pub struct Aftermath {
     pub complete: bool,
     /// What each orchestrator that is up was executing at the end.
     pub executing: BTreeMap<InstanceId, Vec<String>>,
+    /// What became of the book of permits, when there was one.
+    pub(super) permits: Option<Account>,
     /// What is left of the embedded engines, when there were any.
     pub(super) remains: Option<Remains>,
 }
@@ -101,8 +106,11 @@ pub async fn perform(play: &Play, seed: u64, watcher: &mut dyn Watcher, plant: P
     region.load(&play.region).expect("a play's region is one that AWS accepts");
     let sim = Sim::new(region, clock.clone());
     let fleet = play.engines.as_ref().map(|_| Fleet::new(sim.clone(), clock.clone(), seed));
+    let budget = play.policy.heal.budget_percent;
+    let book = play.permits.then(|| Arc::new(Lender::new(sim.clone(), play.sickness.clone(), budget, seed)));
     let mut director = Director {
         play,
+        book,
         seed,
         plant,
         sim,
@@ -137,6 +145,7 @@ pub type Plant = Option<std::convert::Infallible>;
 
 struct Director<'a> {
     play: &'a Play,
+    book: Option<Arc<Lender>>,
     seed: u64,
     #[cfg_attr(not(test), expect(dead_code, reason = "nothing is planted"))]
     plant: Plant,
@@ -234,6 +243,7 @@ impl Director<'_> {
                 let mut station =
                     Station::new(id.clone(), self.sim.clone(), self.clock.clone(), seed, self.play.crash_at_call, self.fleet.as_ref());
                 station.sickness.clone_from(&self.play.sickness);
+                station.permits = self.book.clone().map(|book| book as Arc<dyn Permits>);
                 #[cfg(test)]
                 {
                     station.plant = self.plant;
@@ -396,6 +406,7 @@ impl Director<'_> {
             length,
             complete,
             executing,
+            permits: self.book.map(|book| book.account()),
             remains,
         }
     }

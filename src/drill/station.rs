@@ -50,6 +50,7 @@ use crate::observe::Eyes;
 use crate::orchestrator;
 use crate::orchestrator::Abilities;
 use crate::orchestrator::Orchestrator;
+use crate::orchestrator::permits::Permits;
 use crate::orchestrator::probe::Nothing;
 use crate::orchestrator::probe::Probes;
 
@@ -117,6 +118,8 @@ pub struct Station {
     engine: Option<(Arc<Fleet>, Arc<Host>)>,
     /// What its probes are to find.
     pub(super) sickness: Option<Sickness>,
+    /// The book of permits, where there is one.
+    pub(super) permits: Option<Arc<dyn Permits>>,
     #[cfg(test)]
     pub(super) plant: Option<super::plants::Plant>,
 }
@@ -126,6 +129,7 @@ pub(super) struct Gear {
     pub(super) autoscaling: Arc<dyn AutoScaling>,
     pub(super) orchestrator: Arc<dyn Orchestrator>,
     pub(super) probes: Arc<dyn Probes>,
+    pub(super) permits: Option<Arc<dyn Permits>>,
     pub(super) journal: Box<dyn Journal>,
     pub(super) audit: Box<dyn Audit>,
     pub(super) policy: Policy,
@@ -154,6 +158,7 @@ impl Station {
             crash,
             engine,
             sickness: None,
+            permits: None,
             #[cfg(test)]
             plant: None,
         }
@@ -204,15 +209,15 @@ impl Station {
                 Some(sickness) => Arc::new(Probing { sim: self.sim.clone(), id: self.id.clone(), sickness: sickness.clone() }),
                 None => Arc::new(Nothing),
             };
-            let gear = Gear { autoscaling, orchestrator, probes, journal, audit, policy };
+            let gear = Gear { autoscaling, orchestrator, probes, permits: self.permits.clone(), journal, audit, policy };
             #[cfg(test)]
             let gear = super::plants::plant(self.plant, gear);
-            let Gear { autoscaling, orchestrator, probes, journal, audit, policy } = gear;
+            let Gear { autoscaling, orchestrator, probes, permits, journal, audit, policy } = gear;
             policy_out.send_replace(policy);
             let parts = Parts {
                 identity,
                 eyes: Eyes { autoscaling: autoscaling.clone(), metadata, orchestrator: orchestrator.clone(), tasks: None, probes },
-                hands: Hands { autoscaling, orchestrator, tasks: None },
+                hands: Hands { autoscaling, orchestrator, tasks: None, permits },
                 clock: self.clock.clone(),
                 journal,
                 audit,

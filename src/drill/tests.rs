@@ -111,6 +111,28 @@ fn what_hangs_by_itself_is_restarted_and_nobody_else() {
     assert!(all.restarts >= 6 && all.restarts_at_once == 1, "{all:?}");
 }
 
+/// Turns rest on clocks, reads and lengths of time; whatever becomes of those, permits hold the budget.
+#[test]
+fn where_there_are_permits_turns_that_are_too_short_do_no_harm() {
+    let (mut with, mut without) = (0, 0);
+    for seed in 0..12 {
+        let play = scenario::play(Scenario::SickFleet, seed);
+        if !is_seen_by_nobody(&play) {
+            continue;
+        }
+        let report = run_alone(Scenario::SickFleet, seed, Some(plants::Plant::ShortTurns)).unwrap();
+        let kept = |id: &str| report.invariants.iter().all(|i| i.id != id || i.held);
+        if play.permits {
+            assert!(kept("H1") && kept("H5"), "seed {seed}: {:?}", report.figures);
+            assert!(report.figures.permits_at_once <= 1, "{:?}", report.figures);
+            with += report.figures.restarts;
+        } else {
+            without += usize::from(!kept("H1"));
+        }
+    }
+    assert!(with > 0 && without > 0, "{with} restarts with permits, {without} plays in which turns alone did not hold the budget");
+}
+
 #[test]
 fn a_cause_that_all_share_makes_no_storm_of_restarts_and_replaces_nobody() {
     let mut all = Figures::default();
@@ -276,6 +298,11 @@ fn is_seen_by_nobody(play: &scenario::Play) -> bool {
     !is_seen_by_all(play)
 }
 
+/// The same, and permits are to be had.
+fn lends_unseen(play: &scenario::Play) -> bool {
+    is_seen_by_nobody(play) && play.permits
+}
+
 fn anything(_: &scenario::Play) -> bool {
     true
 }
@@ -334,5 +361,6 @@ caught! {
     restarting_for_ever_is_caught: RestartsForEver in SickFleet where is_seen_by_nobody, by ["H2"];
     restarting_for_a_store_that_is_down_is_caught: StoreUnseen in SickStore where anything, by ["H3"];
     restarting_for_a_cause_that_all_share_is_caught: SiblingsUnseen in SickFleet where is_seen_by_all, by ["H3"];
+    a_permit_for_everybody_is_caught: PermitsForAll in SickFleet where lends_unseen, by ["H1", "H5"];
     leaving_a_sick_orchestrator_alone_is_caught: NeverHeals in SickOrchestrator where anything, by ["H4"];
 }

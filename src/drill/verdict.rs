@@ -81,6 +81,10 @@ pub struct Figures {
     pub restarts: usize,
     /// Most of one group that were under way at once.
     pub restarts_at_once: usize,
+    /// Permits to heal that were granted or renewed.
+    pub permits: usize,
+    /// Most of one group that were in force at once.
+    pub permits_at_once: usize,
     /// How often healing held, by code.
     pub heal_held: BTreeMap<&'static str, usize>,
     /// Agents that held at the end, by code.
@@ -171,6 +175,9 @@ pub fn judge(play: &Play, after: &Aftermath) -> (Vec<Invariant>, Figures) {
             verdict("H4", "what hangs by itself is restarted in its turn", judge.h4()),
         ]);
     }
+    if after.permits.is_some() {
+        invariants.push(verdict("H5", "a group has no more permits in force than its budget", judge.h5()));
+    }
     if let Some(engines) = &judge.engines {
         invariants.extend([
             verdict(
@@ -256,6 +263,8 @@ impl Judge<'_> {
             agent_crashes: self.after.stations.values().map(|s| open(&s.record).crashes).sum(),
             restarts: self.restarts().values().map(Vec::len).sum(),
             restarts_at_once: self.restarts_at_once(),
+            permits: self.after.permits.as_ref().map_or(0, |account| account.granted),
+            permits_at_once: self.after.permits.as_ref().map_or(0, |account| account.most),
             heal_held: self.heal_held(),
             held,
             rollback: self.after.rollback.as_ref().map(|r| match &r.outcome {

@@ -102,7 +102,7 @@ pub struct Heal {
     pub level: Level,
     /// Who switched it off, and until when.
     pub off: Option<String>,
-    /// One word: `off`, `unproven`, `well`, `watch`, `rest`, `would`, `wait`, `read`, `hold`, `restarting`, `replacing`.
+    /// One word: `off`, `unproven`, `well`, `watch`, `rest`, `would`, `wait`, `read`, `ask`, `hold`, `restarting`, `replacing`.
     pub state: String,
     /// Since when, RFC 3339.
     pub since: String,
@@ -118,6 +118,9 @@ pub struct Heal {
     pub restarts: usize,
     /// How many there may be.
     pub restarts_most: u32,
+    /// How it stands with the permit of the group, where a store that the fleet shares gives them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permit: Option<String>,
 }
 
 /// A decision of healing.
@@ -236,6 +239,7 @@ impl From<HealStatus> for Heal {
             decisions: decisions.collect(),
             restarts: heal.restarts,
             restarts_most: heal.restarts_most,
+            permit: heal.permit,
         }
     }
 }

@@ -11,6 +11,8 @@ use super::evidence::Evidence;
 use super::evidence::Finding;
 use super::evidence::Remedy;
 use super::evidence::Sick;
+use super::permit::Held;
+use super::permit::Permitted;
 use super::policy::Level;
 use super::siblings;
 use crate::decide::justify::hold_on;
@@ -46,6 +48,7 @@ pub struct Facts<'a> {
     /// There is a way to stop and start the orchestrator.
     pub restartable: bool,
     pub sample: Option<&'a Sample>,
+    pub permit: &'a Held,
     pub now: Moment,
 }
 
@@ -71,6 +74,8 @@ pub enum Next {
     },
     /// Something, once the group has been read anew.
     Read(String),
+    /// Something, once a permit of the group is ours.
+    Ask(String),
     /// Nothing that would help, or could be done: somebody has to look.
     Hold(Hold, String),
     /// Restart the orchestrator.
@@ -207,11 +212,18 @@ impl Facts<'_> {
         self.in_turn(why, |why| Next::Replace { why, forced })
     }
 
-    /// Does it when our turn has come, on a read of this turn.
+    /// Does it when our turn has come, on a read of this turn, with a permit where there are any.
     fn in_turn(&self, why: String, act: impl FnOnce(String) -> Next) -> Next {
         let Some((asked, group)) = self.group else { return Next::Read(why) };
         match siblings::turn(self.policy, group, self.own, asked.wall, self.now.wall) {
-            Ok(()) if self.now.since(*asked) <= self.policy.stale_bound * FRESH_BOUNDS => act(why),
+            Ok(()) if self.now.since(*asked) <= self.policy.stale_bound * FRESH_BOUNDS => {
+                match self.permit.permits(self.policy, self.now) {
+                    Permitted::Yes => act(why),
+                    Permitted::Asked => Next::Ask(why),
+                    Permitted::Refused(whose, until) => Next::Wait { why: format!("{why}; {whose}"), until },
+                    Permitted::Nobody(fault) => Next::Hold(Hold::NoPermit, format!("{why}; no permit of the group: {fault}")),
+                }
+            }
             Ok(()) | Err((_, Turn::AfterARead | Turn::Now)) => Next::Read(why),
             Err((whose, Turn::At(until))) => {
                 let wait = until.since(self.now.wall).max(Duration::from_millis(50));

@@ -1,6 +1,6 @@
 //! Self-healing: what is wrong with this instance's orchestrator, and what is done about it.
 //!
-//! [`evidence`] is what was seen over time, [`ladder`] what it comes to, [`siblings`] what the group allows. It is part of the same
+//! [`evidence`] is what was seen over time, [`ladder`] what it comes to, [`siblings`] and [`permit`] what the group allows. It is part of the same
 //! [`step`](super::step) as the drain, so that the two can never disagree: nothing is healed while a drain is under way, and a replacement is a drain.
 //!
 //! What must stay true: a restart is in [`Healed`], synced, before the orchestrator is stopped, so that its budget holds over crashes of the agent and a
@@ -8,6 +8,7 @@
 
 mod evidence;
 mod ladder;
+mod permit;
 mod policy;
 mod siblings;
 mod view;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::Serialize;
 
+pub use permit::restart_limit;
 pub use policy::HealPolicy;
 pub use policy::Level;
 pub use policy::Limits;
@@ -63,6 +65,8 @@ pub struct Healed {
     pub under_way: bool,
     /// An operator switched healing off.
     pub off: Option<Off>,
+    /// The number of the last permit that was asked for.
+    pub permit: u64,
 }
 
 /// An operator's no to healing.
@@ -92,6 +96,8 @@ pub enum Hold {
     SiblingsUnseen,
     /// Nothing would take the place of an instance that ends.
     LaunchSuspended,
+    /// Whoever gives the group's permits does not answer, or takes no writes.
+    NoPermit,
 }
 
 impl Hold {
@@ -105,6 +111,7 @@ impl Hold {
             Self::BeyondRestart => "heal_beyond_restart",
             Self::SiblingsUnseen => "heal_siblings_unseen",
             Self::LaunchSuspended => "heal_launch_suspended",
+            Self::NoPermit => "heal_no_permit",
         }
     }
 }
@@ -149,6 +156,7 @@ pub struct Heal {
     read_from: Option<Moment>,
     /// There is a way to stop and start the orchestrator.
     restartable: bool,
+    permit: permit::Held,
 }
 
 impl Heal {
@@ -167,6 +175,7 @@ impl Heal {
             decisions: VecDeque::new(),
             read_from: None,
             restartable: false,
+            permit: permit::Held::after_a_crash(healed.permit, policy, now),
         }
     }
 
@@ -198,6 +207,11 @@ impl Heal {
 }
 
 impl State {
+    /// Why the instance may not end yet to be replaced; `None` when it may.
+    pub(super) fn replacement_waits(&self, policy: &Policy, now: Moment) -> Option<(String, Timestamp)> {
+        self.heal.permit.forbids_the_end(policy, now)
+    }
+
     /// Says whether there is a way to stop and start the orchestrator.
     pub fn set_restartable(&mut self, restartable: bool) {
         self.heal.restartable = restartable;
@@ -207,6 +221,11 @@ impl State {
 impl Step<'_> {
     /// What healing comes to, after everything else that this step brought.
     pub fn heal(&mut self) {
+        self.find_what_is_next();
+        self.see_to_the_permit();
+    }
+
+    fn find_what_is_next(&mut self) {
         self.recall_replacement();
         if !self.policy.heal.sees() {
             self.state.heal.next = Next::Unproven;
@@ -244,6 +263,7 @@ impl Step<'_> {
             blind: self.state.fault.as_deref().filter(|_| blind),
             drains: !self.is_free(),
             restartable: heal.restartable,
+            permit: &heal.permit,
             sample: self.state.sample.as_ref(),
             now: self.now,
         }
@@ -269,7 +289,7 @@ impl Step<'_> {
         };
         self.state.heal.next = next.clone();
         match next {
-            Next::Unproven | Next::Watch(_) | Next::Wait { .. } | Next::Read(_) => {}
+            Next::Unproven | Next::Watch(_) | Next::Wait { .. } | Next::Read(_) | Next::Ask(_) => {}
             Next::Well => {
                 // That it is well is worth a line only when something else was.
                 if self.state.heal.told.as_ref().is_some_and(|(what, _)| what != "well") {
@@ -350,6 +370,7 @@ impl Step<'_> {
 
     /// The restart was not sent: the journal could not be written.
     pub(super) fn heal_unsent(&mut self) {
+        self.permit_unsent();
         let Some(order) = self.state.order.filter(|order| Some(order.key) == self.state.heal.order) else { return };
         if order.at.mono == self.now.mono {
             (self.state.order, self.state.heal.order) = (None, None);

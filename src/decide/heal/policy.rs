@@ -109,6 +109,8 @@ pub struct HealPolicy {
     pub turn: Duration,
     /// At most max(1, this percentage) of the group is away at once.
     pub budget_percent: u8,
+    /// A store that the fleet shares keeps a book of permits, and nothing is restarted or replaced without one.
+    pub permits: bool,
     /// End an instance that is to be replaced although its orchestrator is dead or hangs, so that nobody can say what it executes.
     pub end_unproven: bool,
     /// Replace although the group has EC2 checks only, which do not tell whether siblings' orchestrators are well.
@@ -134,6 +136,7 @@ impl Default for HealPolicy {
             start_grace: Duration::from_secs(180),
             turn: Duration::from_secs(120),
             budget_percent: 25,
+            permits: false,
             end_unproven: false,
             trust_ec2_checks: false,
         }

@@ -61,12 +61,17 @@ pub fn shared_cause(group: &Group, own: &InstanceId) -> Option<String> {
     (sick * 2 > all).then(|| format!("{sick} of {all} others of {} are not in service and healthy", group.name))
 }
 
+/// How many of the group may be away at once.
+pub fn budget(policy: &Policy, group: &Group) -> usize {
+    (members(group).len() * usize::from(policy.heal.budget_percent) / 100).max(1)
+}
+
 /// Whether our turn has come: at most max(1, percent) of the group away at once, ourselves among them. Who is sick and waits, as we do, is not away yet.
 pub fn turn(policy: &Policy, group: &Group, own: &InstanceId, asked: Timestamp, now: Timestamp) -> Result<(), (String, Turn)> {
     let slot = Slot::at(policy.heal.turn, now);
     let members = members(group);
     let Others { moving, .. } = others(group, own);
-    let budget = (members.len() * usize::from(policy.heal.budget_percent) / 100).max(1);
+    let budget = budget(policy, group);
     let places = budget.saturating_sub(moving);
     if places == 0 {
         return Err((format!("{moving} others of the group are away, the budget is {budget}"), Turn::At(slot.next)));

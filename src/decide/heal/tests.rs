@@ -32,6 +32,7 @@ use crate::model::Process;
 use crate::model::Sample;
 use crate::model::Vitals;
 use crate::model::testing;
+use crate::orchestrator::permits::Book;
 
 const WALL: i64 = 1_700_000_000_000;
 const GROUP: &str = "app-main-v001";
@@ -64,6 +65,22 @@ struct Fleet {
     restart_takes: Duration,
     late: Vec<(Duration, usize, Key, Answer)>,
     decisions: Vec<Decision>,
+    book: Book,
+    lender: Lender,
+    /// Most permits that were in force at once, by the book.
+    lent: usize,
+}
+
+/// How whoever keeps the book answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lender {
+    Answers,
+    /// It is done, and the answer is lost; the agent waits so long for it.
+    Deaf,
+    /// Nothing is done.
+    Down,
+    /// It answers so late.
+    Slow(Duration),
 }
 
 fn rules() -> ProbeRules {
@@ -113,6 +130,9 @@ impl Fleet {
             restart_takes: Duration::from_secs(40),
             late: Vec::new(),
             decisions: Vec::new(),
+            book: Book::default(),
+            lender: Lender::Answers,
+            lent: 0,
         };
         fleet.run_s(60);
         fleet
@@ -171,6 +191,10 @@ impl Fleet {
     }
 
     fn perform(&mut self, n: usize, deed: &Deed, key: Key) {
+        if let Some((takes, result)) = self.lend(deed) {
+            self.late.push((self.now.mono + takes, n, key, Answer::Done(result)));
+            return;
+        }
         let (at, takes) = (self.now.mono, self.restart_takes);
         let member = &mut self.members[n];
         member.deeds.push((at, deed.clone()));
@@ -195,6 +219,43 @@ impl Fleet {
             _ => Duration::ZERO,
         };
         self.late.push((at + takes, n, key, Answer::Done(Ok(Receipt::Done))));
+    }
+
+    /// What the book says to this, and after how long; `None` when it is not asked.
+    fn lend(&mut self, deed: &Deed) -> Option<(Duration, Result<Receipt, Fault>)> {
+        let now = self.now.mono;
+        let lost = || Err(Fault { what: FaultKind::OutcomeUnknown, text: "no answer within 2 s".to_owned() });
+        if !matches!(deed, Deed::TakePermit(_) | Deed::GivePermit { .. }) {
+            return None;
+        }
+        if self.lender == Lender::Down {
+            return Some((Duration::from_secs(2), lost()));
+        }
+        let receipt = match deed {
+            Deed::TakePermit(request) => Receipt::Permit(self.book.take(now, request)),
+            Deed::GivePermit { group, permit } => {
+                self.book.give(group, permit);
+                Receipt::Done
+            }
+            _ => return None,
+        };
+        self.lent = self.lent.max(self.book.in_force(now, &self.group.name));
+        Some(match self.lender {
+            Lender::Slow(time) => (time, Ok(receipt)),
+            Lender::Deaf => (Duration::from_secs(2), lost()),
+            Lender::Answers | Lender::Down => (Duration::ZERO, Ok(receipt)),
+        })
+    }
+
+    /// Members that are sick at once, of which one may be away at once, with a book of permits.
+    fn lending(size: usize) -> Self {
+        let mut fleet = Self::of(size);
+        fleet.policy.heal.permits = true;
+        fleet
+    }
+
+    fn in_force(&self) -> usize {
+        self.book.in_force(self.now.mono, &self.group.name)
     }
 
     /// Ticks as the daemons would, until then.
@@ -730,3 +791,5 @@ proptest! {
         prop_assert_eq!(fleet.terminations().len(), 0);
     }
 }
+
+mod permits;

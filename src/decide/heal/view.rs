@@ -18,7 +18,7 @@ pub struct HealStatus {
     pub level: Level,
     /// Until when an operator switched it off, and who.
     pub off: Option<String>,
-    /// One word: `off`, `unproven`, `well`, `watch`, `rest`, `would`, `wait`, `read`, `hold`, `restarting`, `replacing`.
+    /// One word: `off`, `unproven`, `well`, `watch`, `rest`, `would`, `wait`, `read`, `ask`, `hold`, `restarting`, `replacing`.
     pub state: String,
     /// Since when.
     pub since: Timestamp,
@@ -34,6 +34,9 @@ pub struct HealStatus {
     pub restarts: usize,
     /// See `restarts`.
     pub restarts_most: u32,
+    /// How it stands with the permit of the group, where there are any.
+    #[serde(default)]
+    pub permit: Option<String>,
 }
 
 impl State {
@@ -53,6 +56,7 @@ impl State {
             Next::Would(what) => ("would", Some(what.clone()), None),
             Next::Wait { why, until } => ("wait", Some(format!("{why}; asked again at {}", until.wall)), None),
             Next::Read(why) => ("read", Some(format!("{why}; the group is read")), None),
+            Next::Ask(why) => ("ask", Some(format!("{why}; a permit of the group is asked for")), None),
             Next::Hold(hold, why) => ("hold", Some(why.clone()), Some(hold.code().to_owned())),
             Next::Restart(why) => ("restarting", Some(why.clone()), None),
             Next::Replace { why, .. } => ("replacing", Some(why.clone()), None),
@@ -68,6 +72,7 @@ impl State {
             decisions: heal.decisions.iter().cloned().collect(),
             restarts: healed.restarts_since(now.wall, policy.heal.window),
             restarts_most: policy.heal.restarts,
+            permit: heal.permit.explain(policy, now),
         }
     }
 }

@@ -55,6 +55,7 @@ pub fn orchestrator(play: &mut Play, rng: &mut Pcg64Mcg) {
     }
     play.crash_every = pick(rng, &[None, None, Some(Duration::from_secs(900))]);
     play.sickness = Some(Sickness { shared: None, store: false });
+    lend(play, rng);
 }
 
 /// All hang, whatever is done. In some plays checks mark them, and Auto Scaling is not to replace them by itself; in the others nobody sees that all do.
@@ -79,6 +80,7 @@ pub fn fleet(play: &mut Play, rng: &mut Pcg64Mcg) {
     }
     let shared = marked.then(|| (Duration::from_secs(from), Duration::from_secs(from + length)));
     play.sickness = Some(Sickness { shared, store: false });
+    lend(play, rng);
 }
 
 /// The store does not answer for a while, and so no orchestrator does.
@@ -91,6 +93,13 @@ pub fn store(play: &mut Play, rng: &mut Pcg64Mcg) {
     (play.policy.heal.trust_ec2_checks, play.policy.heal.end_unproven) = (true, true);
     let shared = Some((Duration::from_secs(from), Duration::from_secs(from + length)));
     play.sickness = Some(Sickness { shared, store: true });
+    lend(play, rng);
+}
+
+/// In most plays there is a book of permits; in the others turns are all there is.
+fn lend(play: &mut Play, rng: &mut Pcg64Mcg) {
+    play.permits = rng.random_bool(0.7);
+    play.policy.heal.permits = play.permits;
 }
 
 /// A quiet fleet whose agents may do all that there is to heal, with work that comes in all along.

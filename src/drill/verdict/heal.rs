@@ -116,6 +116,11 @@ impl Judge<'_> {
         Some(format!("{} was restarted at {}, while all had the same", one.instance, since_start(one.from)))
     }
 
+    pub(super) fn h5(&self) -> Option<String> {
+        let one = self.after.permits.as_ref()?.excess.first()?;
+        Some(format!("{} permits of {} were in force at {}, there are {}", one.in_force, one.group, secs(one.at), one.places))
+    }
+
     pub(super) fn h4(&self) -> Option<String> {
         let heal = &self.policy.heal;
         let restarts = self.restarts();
