@@ -58,6 +58,7 @@ use crate::orchestrator::gate;
 use crate::orchestrator::permits::Permits;
 use crate::orchestrator::probe::Prober;
 use crate::orchestrator::probe::Probes;
+use crate::orchestrator::runner::embedded::KnowsItsStore;
 use crate::orchestrator::store::RedisPermits;
 use crate::orchestrator::supervised::Report;
 use crate::supervise::Ended;
@@ -220,7 +221,10 @@ async fn work(
         }
     };
     let prober = Prober::new(config.probes.clone()).map_err(|e| e.to_string())?;
-    let probes: Arc<dyn Probes> = Arc::new(prober);
+    let probes: Arc<dyn Probes> = match &engine {
+        Some(engine) => Arc::new(KnowsItsStore::new(engine.runner(), prober, config.probes.store.is_some())),
+        None => Arc::new(prober),
+    };
     let (eyes, hands) = adapters(&config, &identity, metadata, orchestrator, probes).await?;
     let audit = Box::new(FileAudit::new(config.fleet.state_dir.join("audit.jsonl")));
     let end_loop = lines.stop.clone();

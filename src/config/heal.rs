@@ -36,6 +36,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const START_LEAST: Duration = Duration::from_secs(30);
 /// A call for a permit has so long: what is asked for can wait, and is asked for again.
 const PERMIT_WITHIN: Duration = Duration::from_secs(2);
+/// The engine tells of its own store, at no cost; believed as a probe of it is.
+const OWN_STORE: ProbeRules = ProbeRules { every: Duration::from_secs(3), failures: 3, successes: 1 };
 /// More restarts, or starts, within a window are no budget any more.
 const COUNT_MOST: u32 = 20;
 
@@ -114,6 +116,9 @@ pub(super) fn heal(sheet: &mut Sheet<'_>, process: Option<Whose>, store: Option<
     (policy.liveness, settings.liveness) = probe(sheet, &keys!("liveness"));
     (policy.readiness, settings.readiness) = probe(sheet, &keys!("readiness"));
     (policy.store, settings.store) = probe(sheet, &keys!("store"));
+    if store.is_some() {
+        policy.store.get_or_insert(OWN_STORE);
+    }
     limits(sheet, process, &mut policy, &mut settings);
     Healing { policy, probes: settings, permits }
 }

@@ -783,6 +783,7 @@ fn permits_come_from_the_engines_redis_or_where_they_are_said_to_come_from() {
     for text in [embedded, orca, &named] {
         let config = good(text);
         assert_eq!(config.policy.heal.permits, config.permits.is_some());
+        assert_eq!(config.policy.heal.store.is_some(), text == embedded, "the engine tells of its own store");
     }
     assert_eq!(good(embedded).needs_restart(&good(&format!("{embedded}[heal]\npermits = \"off\""))), ["heal.permits"]);
 }

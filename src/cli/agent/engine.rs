@@ -20,6 +20,7 @@ use crate::http::api::desk::Desk;
 use crate::http::api::tokens::Tokens;
 use crate::model::Clock;
 use crate::orchestrator::engine::stage::Registry;
+use crate::orchestrator::runner::Handle;
 use crate::orchestrator::runner::Memory;
 use crate::orchestrator::runner::Parts;
 use crate::orchestrator::runner::Settings;
@@ -149,6 +150,11 @@ impl Engine {
         };
         let api = Api::new(store, Arc::new(desk), tokens, clock.clone()).router();
         Ok(Self { orchestrator: Arc::clone(&engine.orchestrator), api, engine, stop, store: background })
+    }
+
+    /// What is known of it.
+    pub(super) fn runner(&self) -> Handle {
+        self.engine.runner.clone()
     }
 
     /// Runs beside the loop, as [`daemon::engine::Engine::beside`] does, and what the store and the files need with it.

@@ -1,4 +1,5 @@
-//! The engine as the orchestrator of this instance: what it owns is what is busy, claiming is its intake, and a drain hands back.
+//! The engine as the orchestrator of this instance: what it owns is what is busy, claiming is its intake, and a drain hands back. It knows by itself
+//! how its store is, and need not be probed for that.
 //!
 //! What must stay true: a runner that is gone is unknown, not idle; an intake is closed only when no claim is under way any more.
 
@@ -13,11 +14,15 @@ use crate::model::Clock;
 use crate::model::ExecutionRef;
 use crate::model::Generation;
 use crate::model::Intake;
+use crate::model::Probe;
+use crate::model::Probed;
 use crate::model::Sample;
+use crate::model::Vitals;
 use crate::orchestrator::Abilities;
 use crate::orchestrator::Error;
 use crate::orchestrator::Orchestrator;
 use crate::orchestrator::engine::execution::ExecutionType;
+use crate::orchestrator::probe::Probes;
 
 /// Executions that an activity names; the count is of all.
 const NAMED: usize = 100;
@@ -33,6 +38,42 @@ impl Embedded {
     /// The orchestrator behind this handle.
     pub fn new(runner: Handle, clock: Arc<dyn Clock>) -> Self {
         Self { runner, clock }
+    }
+}
+
+/// Probes of an engine's agent: what the engine meets at its store counts before what a probe of it says.
+pub struct KnowsItsStore<P> {
+    runner: Handle,
+    probes: P,
+    /// The store is probed besides.
+    probed: bool,
+}
+
+impl<P> KnowsItsStore<P> {
+    /// Before these probes, of which one is the store's where `probed`.
+    pub fn new(runner: Handle, probes: P, probed: bool) -> Self {
+        Self { runner, probes, probed }
+    }
+}
+
+#[async_trait]
+impl<P: Probes> Probes for KnowsItsStore<P> {
+    async fn probe(&self, probe: Probe) -> Probed {
+        if probe != Probe::Store {
+            return self.probes.probe(probe).await;
+        }
+        match self.runner.state().map(|state| (state.session, state.beat)) {
+            Some((Some(_), Some(Err(why)))) => Probed::Failed { why: format!("the engine: {why}") },
+            Some((Some(_), Some(Ok(())))) if self.probed => self.probes.probe(probe).await,
+            Some((Some(_), Some(Ok(())))) => Probed::Passed,
+            Some((Some(_), None)) => Probed::Unable { why: "the engine has had no answer of it yet".to_owned() },
+            Some((None, _)) => Probed::Unable { why: "the engine does not run".to_owned() },
+            None => Probed::Unable { why: GONE.to_owned() },
+        }
+    }
+
+    async fn vitals(&self) -> Vitals {
+        self.probes.vitals().await
     }
 }
 

@@ -153,6 +153,8 @@ pub struct State {
     pub claims: bool,
     /// The last question to the store was answered.
     pub connected: bool,
+    /// What came of the last renewal of the session's lease, which is a write: `Err` has the store's words. `None`: there was none yet.
+    pub beat: Option<Result<(), String>>,
 }
 
 /// An execution this instance owns.
@@ -322,6 +324,7 @@ impl Runner {
             self.state.send_modify(|state| {
                 state.session = None;
                 state.claims = false;
+                state.beat = None;
             });
             if ended {
                 self.memory.remember(None).map_err(|error| format!("the session cannot be forgotten: {error}"))?;

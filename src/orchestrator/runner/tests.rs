@@ -7,10 +7,15 @@ mod rig;
 use serde_json::json;
 
 use super::*;
+use crate::model::Probe;
+use crate::model::Probed;
 use crate::orchestrator::Orchestrator;
 use crate::orchestrator::engine::event::Message;
 use crate::orchestrator::engine::status::Status;
+use crate::orchestrator::probe::Nothing;
+use crate::orchestrator::probe::Probes;
 use embedded::Embedded;
+use embedded::KnowsItsStore;
 use rig::Fleet;
 use rig::chain;
 
@@ -139,6 +144,30 @@ async fn a_store_that_does_not_answer_holds_executions_and_loses_none() {
     fleet.until_ended(20, 30 * SECOND).await;
     assert_eq!(fleet.ledger.ended().len(), 80);
     assert!(fleet.ledger.ended().values().all(|times| *times == 1), "what was under way went on, and counts");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_knows_by_itself_how_its_store_is() {
+    let fleet = Fleet::new(2 * SECOND);
+    let one = fleet.boot("i-1");
+    let knows = KnowsItsStore::new(one.handle.clone(), Nothing, false);
+    let also_probed = KnowsItsStore::new(one.handle.clone(), Nothing, true);
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(knows.probe(Probe::Store).await, Probed::Passed);
+    assert!(matches!(also_probed.probe(Probe::Store).await, Probed::Unable { .. }), "the probe has a word too");
+    assert!(matches!(knows.probe(Probe::Liveness).await, Probed::Unable { .. }), "of nothing else");
+    one.cut(true);
+    tokio::time::sleep(5 * SECOND).await;
+    for probes in [&knows, &also_probed] {
+        let down = probes.probe(Probe::Store).await;
+        assert!(matches!(&down, Probed::Failed { why } if why.contains("the store does not answer")), "{down:?}");
+    }
+    one.cut(false);
+    tokio::time::sleep(10 * SECOND).await;
+    assert_eq!(knows.probe(Probe::Store).await, Probed::Passed);
+    one.handle.wish(|wish| wish.run = false);
+    one.handle.until(|state| state.session.is_none()).await;
+    assert!(matches!(knows.probe(Probe::Store).await, Probed::Unable { .. }), "one that is stopped meets no store");
 }
 
 #[tokio::test(start_paused = true)]

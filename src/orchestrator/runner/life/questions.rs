@@ -182,6 +182,12 @@ impl Life<'_> {
         match answer {
             Answer::Beat(beat) => {
                 self.asking.beat = false;
+                let came = beat.as_ref().map(|_| ()).map_err(ToString::to_string);
+                self.state.send_if_modified(|state| {
+                    let changed = state.beat.as_ref() != Some(&came);
+                    state.beat = Some(came);
+                    changed
+                });
                 if let Some((ours, before, now)) = self.heard(beat) {
                     self.shared.clock.set(before, now);
                     if !ours {
