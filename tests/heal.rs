@@ -1,10 +1,14 @@
-//! Healing as a process: an agent whose liveness probe fails restarts its orchestrator by the configured commands, once, and says so; and its off switch.
+//! Healing as a process: an agent whose liveness probe fails restarts its orchestrator by the configured commands, once, and says so; its off switch; and
+//! what a Redis in trouble is to it.
 //!
 //! The orchestrator is a file: it lives as long as that is there. Every wait is a poll with a deadline.
 
 #[path = "fleet/process.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod process;
+#[path = "../src/orchestrator/store/redis/tests/server.rs"]
+#[allow(dead_code, clippy::unwrap_used, reason = "the store's tests use the rest")]
+mod server;
 #[path = "fleet/sim.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod sim;
@@ -15,8 +19,12 @@ use std::time::Duration;
 use process::Agent;
 use process::bellrock;
 use process::until;
+use rustix::process::Pid;
+use rustix::process::Signal;
+use rustix::process::kill_process;
 use serde_json::Value;
 use serde_json::json;
+use server::Server;
 use sim::Sim;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -93,4 +101,68 @@ async fn an_orchestrator_that_fails_its_probe_is_restarted_once_and_not_while_he
     let healed: Vec<&str> = audit.iter().filter(|line| line["event"] == "heal").filter_map(|line| line["what"].as_str()).collect();
     assert!(healed.contains(&"restart") && healed.contains(&"off"), "{healed:?}");
     println!("restarted once; decisions: {told:?}");
+}
+
+/// Redis takes no writes, or does not answer: an engine on it is not at fault, which it knows without a probe. When that is over it takes a permit, is
+/// restarted once and gives the permit back.
+#[tokio::test]
+async fn an_engine_whose_redis_is_in_trouble_is_left_alone_and_then_restarted_with_a_permit() {
+    let dir = tempfile::tempdir().unwrap();
+    let redis = Server::start(&[]);
+    let mut raw = redis.connection();
+    let life: String = redis::cmd("INFO").arg("replication").query(&mut raw).unwrap();
+    let life = life.lines().find_map(|line| line.strip_prefix("master_replid:")).unwrap().to_owned();
+    // A book that was written before, so that it is not closed for its first minutes.
+    redis::cmd("HSET").arg("bellrock:permits").arg(&["life", &life, "opens", "0"]).exec(&mut raw).unwrap();
+    let alive = dir.path().join("alive");
+    std::fs::write(&alive, "").unwrap();
+    let group = json!({"name": GROUP, "min": 0, "max": 3, "desired": 1, "template": "shop", "settled": true});
+    let region = json!({"templates": [{"name": "shop", "versions": [{}]}], "groups": [group]});
+    let sim = Sim::start(dir.path(), &region, 1).await;
+    let instance = sim.instances(GROUP).await.remove(0);
+    let text = |key: &str| instance[key].as_str().expect("text").to_owned();
+    let env = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", text("metadata")), ("AWS_ENDPOINT_URL", sim.endpoint.clone())];
+    let config = format!(
+        "[orchestrator]\nkind = \"embedded\"\nredis = \"{}\"\nlease = \"3s\"\n\
+         [orchestrator.activity]\nevery = \"1s\"\nsample_max_age = \"1s\"\n\
+         [heal]\nstop_grace = \"5s\"\nturn = \"35s\"\nstart_grace = \"2s\"\nbackoff = \"1s\"\n\
+         [heal.liveness]\nrun = [\"/usr/bin/test\", \"-e\", \"{}\"]\nevery = \"1s\"\ntimeout = \"1s\"\nfailures = 2\n",
+        redis.url(),
+        alive.display()
+    );
+    let mut agent = Agent::start(&text("id"), dir.path(), &config, &env);
+    heal(&mut agent, "well").await;
+
+    redis::cmd("CONFIG").arg(&["SET", "maxmemory", "1"]).exec(&mut raw).unwrap();
+    let says = |heal: &Value, word: &str| heal["evidence"].to_string().contains(word);
+    let store = async |agent: &mut Agent, word: &str| {
+        until(&format!("the engine to say of its store: {word}"), SOON, async || {
+            agent.status().await.filter(|status| says(&status["heal"], word)).map(|status| status["heal"].clone())
+        })
+        .await
+    };
+    store(&mut agent, "takes no writes").await;
+    std::fs::remove_file(&alive).unwrap();
+    let holds = heal(&mut agent, "hold").await;
+    assert_eq!(holds["held"]["code"], "heal_store_down", "{holds}");
+    redis::cmd("CONFIG").arg(&["SET", "maxmemory", "0"]).exec(&mut raw).unwrap();
+    std::fs::write(&alive, "").unwrap();
+    heal(&mut agent, "well").await;
+
+    let signal = |signal| kill_process(Pid::from_child(&redis.child), signal).unwrap();
+    signal(Signal::STOP);
+    store(&mut agent, "does not answer").await;
+    std::fs::remove_file(&alive).unwrap();
+    let holds = heal(&mut agent, "hold").await;
+    assert_eq!(holds["held"]["code"], "heal_store_down", "{holds}");
+    assert_eq!((agent.deeds("restart the orchestrator"), agent.deeds("take one of")), (0, 0));
+    signal(Signal::CONT);
+
+    until("a restart with a permit", SOON, async || (agent.deeds("restart the orchestrator") > 0).then_some(())).await;
+    std::fs::write(&alive, "").unwrap();
+    let well = heal(&mut agent, "well").await;
+    assert_eq!(well["permit"], "none, and none is needed");
+    assert_eq!((agent.deeds("take one of 1 permits"), agent.deeds("give back the permit")), (1, 1));
+    let left: usize = redis::cmd("HLEN").arg(format!("bellrock:permits:{GROUP}")).query(&mut raw).unwrap();
+    assert_eq!(left, 0);
 }
