@@ -70,6 +70,8 @@ use engine::Place;
 
 /// The daemon's own limit for the deed under way, the engine's for giving back what it owns, and some air; below systemd's `TimeoutStopSec`.
 const STOP_WITHIN: Duration = daemon::STOP_WITHIN.saturating_add(Duration::from_secs(15));
+/// The first try to take the socket; a directory that hangs must not hold up the rest.
+const SOCKET_WITHIN: Duration = Duration::from_secs(5);
 /// Commands that wait for the loop; further ones are turned away. A person asks one at a time.
 const COMMANDS: usize = 8;
 
@@ -140,7 +142,8 @@ async fn serve(config: Config, context: &Context) -> Result<(), Failure> {
         tasks.restarted("network", move || Box::pin(network(listen, over_tls.clone(), ring.clone(), stopped.clone())));
     }
     let (path, stopped) = (config.http.socket.clone(), stop.clone());
-    tasks.restarted("socket", move || Box::pin(unix(path.clone(), surface.clone(), stopped.clone())));
+    let (tried, mut first_try) = watch::channel(false);
+    tasks.restarted("socket", move || Box::pin(unix(path.clone(), surface.clone(), tried.clone(), stopped.clone())));
     let reader = Reader { config: config.clone(), file: context.config.clone(), env: context.env.clone(), policy, again };
     tasks.essential("signals", listen_to(signals, reader, manager.clone(), stop.clone()));
     let beat = manager.clone();
@@ -152,6 +155,8 @@ async fn serve(config: Config, context: &Context) -> Result<(), Failure> {
     let entrance = Entrance { routes: api, tokens: keyring.tokens(), report, again: agains };
     tasks.essential("agent", async move { tokio::join!(work(config, env, boot, lines, entrance), told).0 });
 
+    // Whoever waited for us may give orders at once. A socket that cannot be had stops no drain: only its first try is waited for.
+    let _ = tokio::time::timeout(SOCKET_WITHIN, first_try.wait_for(|tried| *tried)).await;
     manager.ready();
     let ended = tasks.run(STOP_WITHIN).await;
     manager.stopping();
@@ -273,10 +278,13 @@ async fn network(listen: std::net::SocketAddr, surface: Surface, keyring: Arc<Ke
     http::serve_network(port, surface, stop).await.map_err(|e| chain(&e))
 }
 
-async fn unix(path: std::path::PathBuf, surface: Surface, stop: CancellationToken) -> Ended {
-    let socket = http::Socket::bind(&path).await.map_err(|e| chain(&e))?;
-    info!(socket = %path.display(), "taking orders");
-    http::serve_unix(socket, surface, stop).await.map_err(|e| chain(&e))
+async fn unix(path: std::path::PathBuf, surface: Surface, tried: watch::Sender<bool>, stop: CancellationToken) -> Ended {
+    let bound = http::Socket::bind(&path).await;
+    if bound.is_ok() {
+        info!(socket = %path.display(), "taking orders");
+    }
+    tried.send_replace(true);
+    http::serve_unix(bound.map_err(|e| chain(&e))?, surface, stop).await.map_err(|e| chain(&e))
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
