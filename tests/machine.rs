@@ -4,6 +4,9 @@
 //! Needs root, systemd-container, debootstrap, iproute2 and binutils; the first run makes a Debian file system in `target/machine`. Each test is a promise
 //! or a few that share a machine, and prints its figures. Every wait is a poll with a deadline.
 
+#[path = "fleet/host.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod door;
 #[path = "machine/host.rs"]
 mod host;
 #[path = "machine/link.rs"]
@@ -23,14 +26,17 @@ use std::time::Duration;
 
 use bellrock::host::clock::SystemClock;
 use bellrock::model::Clock;
+use door::Door;
 use host::SOON;
 use orchestrator::WORKS;
+use orchestrator::keeper;
 use orchestrator::running;
 use orchestrator::work;
 use orchestrator::works_on;
 use process::until;
 use rand::Rng;
 use rand::SeedableRng;
+use rand::seq::SliceRandom;
 use serde_json::Value;
 use serde_json::json;
 use world::CONFIG;
@@ -44,6 +50,7 @@ use world::group;
 use world::with_a_command;
 use world::with_a_process;
 use world::with_a_unit;
+use world::with_an_engine;
 
 const DRAIN_WITHIN: Duration = Duration::from_secs(150);
 /// Within which the unit has to stop: its `TimeoutStopSec`.
@@ -73,6 +80,14 @@ async fn the_unit_is_active_once_the_agent_says_so_and_all_it_needs_is_open_to_i
         (&json!(machine.id), &json!(OURS), &json!("open")),
         "{status:#}"
     );
+    // Whoever was waiting for it may give orders at once.
+    let journal = machine.journal("bellrock");
+    let taking = journal.lines().rfind(|line| line.contains("taking orders")).and_then(|line| line.split_once('Z')).expect("it says so").0;
+    let active = machine.systemctl(&["show", "--value", "--timestamp=us+utc", "--property=ActiveEnterTimestamp", "bellrock"]).await;
+    let (_, active) = active.split_once(' ').expect("a day of the week, and the time");
+    assert!(taking.replace('T', " ").as_str() < active, "active at {active}, taking orders at {taking}");
+    // Shorter in the test of the watchdog, so that it ends.
+    assert_eq!(machine.property("bellrock", "WatchdogUSec").await, "1min");
     until("systemd has its status", SOON, async || (machine.property("bellrock", "StatusText").await == "working").then_some(())).await;
     println!("FIGURE start: ready after {} ms, pid {}", us / 1000, machine.main_pid().await);
     machine.ends().await;
@@ -242,27 +257,23 @@ async fn a_superseded_instance_drains_ends_itself_once_and_powers_off_in_order()
 #[tokio::test]
 async fn whoever_is_killed_comes_back_and_the_orchestrator_is_never_there_twice() {
     const SEED: u64 = 6;
-    const ROUNDS: usize = 12;
+    const ROUNDS: usize = 14;
     let mut random = rand_pcg::Pcg64Mcg::seed_from_u64(SEED);
     let machine = with_a_process(&[], SEED).await;
     let at = machine.work();
     machine.start().await;
-    let (mut agents, mut orchestrators, mut slowest) = (0, 0, Duration::ZERO);
+    let (mut agents, mut keepers, mut orchestrators, mut slowest) = (0, 0, 0, Duration::ZERO);
     for round in 0..ROUNDS {
         let pid = running(&machine).await["pid"].as_u64().expect("a pid");
-        let (before, agent) = (works_on(&at).await, machine.main_pid().await);
-        // The first rounds have each at least once.
-        let (kill_agent, kill_child) = match round {
-            0 => (true, false),
-            1 => (false, true),
-            2 => (true, true),
-            _ => [(true, false), (false, true), (true, true)][random.random_range(0..3)],
-        };
-        let mut victims: Vec<u64> =
-            [(kill_agent, agent), (kill_child, pid)].into_iter().filter_map(|(kill, pid)| kill.then_some(pid)).collect();
-        if random.random_bool(0.5) {
-            victims.reverse();
-        }
+        let (before, agent, keeper) = (works_on(&at).await, machine.main_pid().await, keeper(&machine).await);
+        // Each set of victims at least once, then as it comes.
+        let set = if round < 7 { round + 1 } else { random.random_range(1..8) };
+        let [kill_agent, kill_keeper, kill_child] = [1, 2, 4].map(|bit| set & bit > 0);
+        let mut victims: Vec<u64> = [(kill_agent, agent), (kill_keeper, keeper), (kill_child, pid)]
+            .into_iter()
+            .filter_map(|(kill, pid)| kill.then_some(pid))
+            .collect();
+        victims.shuffle(&mut random);
         let killed = SystemClock::start();
         for victim in victims {
             machine.signal("KILL", victim).await;
@@ -272,7 +283,7 @@ async fn whoever_is_killed_comes_back_and_the_orchestrator_is_never_there_twice(
             until("another agent has its place", SOON, async || Some(machine.main_pid().await).filter(|next| *next > 0 && *next != agent))
                 .await;
         }
-        orchestrators += usize::from(kill_child);
+        (keepers, orchestrators) = (keepers + usize::from(kill_keeper), orchestrators + usize::from(kill_child));
         let wanted = |status: &Value| status["process"]["state"] == "running" && (status["process"]["pid"] != json!(pid)) == kill_child;
         let back = machine.shows("the orchestrator that belongs there", SOON, wanted).await;
         let after = works_on(&at).await;
@@ -286,7 +297,7 @@ async fn whoever_is_killed_comes_back_and_the_orchestrator_is_never_there_twice(
     assert_eq!(machine.number("NRestarts").await, agents);
     let done = work(&at);
     println!(
-        "FIGURE kills: seed {SEED}: {agents} of the agent, {orchestrators} of the orchestrator, in {ROUNDS} rounds; {} runs, {} units, never two; \
+        "FIGURE kills: seed {SEED}: {agents} of the agent, {keepers} of the keeper, {orchestrators} of the orchestrator, in {ROUNDS} rounds; {} runs, {} units, never two; \
          all back within {:.1} s",
         done.runs,
         done.units,
@@ -350,8 +361,7 @@ async fn what_the_agent_runs_has_the_units_limits_and_is_not_guarded_like_the_ag
     machine.start().await;
     let pid = running(&machine).await["pid"].as_u64().expect("a pid");
     works_on(&at).await;
-    let run: Value = serde_json::from_str(&machine.does(&["cat", "/var/lib/bellrock/orchestrator/run.json"]).await).expect("a record");
-    let (agent, keeper) = (machine.main_pid().await, run["keeper"]["pid"].as_u64().expect("a pid"));
+    let (agent, keeper) = (machine.main_pid().await, keeper(&machine).await);
     let read = async |pid: u64, file: &str| machine.does(&["cat", &format!("/proc/{pid}/{file}")]).await;
     let line = async |pid: u64, name: &str| {
         let status = read(pid, "status").await;
@@ -425,5 +435,40 @@ async fn without_room_for_its_journal_an_agent_ends_nothing_says_so_and_goes_on_
         "FIGURE full disk: held with code journal, through a kill too; ended {:.1} s after there was room",
         room.now().mono.as_secs_f64()
     );
+    machine.ends().await;
+}
+
+#[tokio::test]
+async fn a_job_of_a_pipeline_has_room_to_work_in_the_unit_and_outlives_its_agent() {
+    let machine = with_an_engine(10).await;
+    machine.start().await;
+    machine.is_ready().await;
+    let door = Door::new(machine.path("/run/bellrock/agent.sock"), Duration::from_secs(10));
+    let script = "mine=$(mktemp) && echo $$ >> /tmp/begun && until [ -e /srv/work/go ]; do sleep 0.05; done; rm $mine; echo done by $$";
+    let job = json!({"refId": "1", "requisiteStageRefIds": [], "type": "runJob", "name": "Job", "command": ["sh", "-c", script]});
+    door.save(&json!({"application": "shop", "name": "work", "id": "shop-work", "stages": [job]})).await;
+    let execution = door.start("work", json!({})).await;
+    let begun = || std::fs::read_to_string(machine.path("/tmp/begun")).unwrap_or_default();
+    until("the job has begun", SOON, async || {
+        let seen = door.get(&execution).await;
+        assert!(["NOT_STARTED", "RUNNING"].iter().any(|status| seen["status"] == **status), "{seen:#}");
+        (!begun().is_empty()).then_some(())
+    })
+    .await;
+    let pid = begun().trim().to_owned();
+    let agent = machine.main_pid().await;
+    machine.systemctl(&["restart", "bellrock"]).await;
+    machine.is_ready().await;
+    door.stage_reaches(&execution, "1", "RUNNING").await;
+    let next = machine.main_pid().await;
+    machine.signal("KILL", next).await;
+    let last =
+        until("another agent has its place", SOON, async || Some(machine.main_pid().await).filter(|pid| *pid > 0 && *pid != next)).await;
+    std::fs::write(machine.work().join("go"), "").expect("a directory of our own");
+    machine.is_ready().await;
+    let seen = door.reaches(&execution, "SUCCEEDED").await;
+    assert_eq!(begun().trim(), pid, "it was begun once");
+    assert!(seen.to_string().contains(&format!("done by {pid}")), "{seen:#}");
+    println!("FIGURE job: pid {pid}, begun once, under agents {:?}", [agent, next, last]);
     machine.ends().await;
 }

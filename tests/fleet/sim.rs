@@ -39,6 +39,12 @@ impl Sim {
         Self { endpoint: ready["endpoint"].as_str().expect("an address").to_owned(), http: client(), _child: child }
     }
 
+    /// Its process.
+    #[allow(dead_code, reason = "for whoever has to end it from elsewhere")]
+    pub fn pid(&self) -> u32 {
+        self._child.id().expect("it was not waited for")
+    }
+
     pub async fn control(&self) -> Value {
         self.get("/control").await
     }

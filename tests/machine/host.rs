@@ -125,12 +125,15 @@ impl Machine {
             let door = link::listen(&namespace, at).unwrap_or_else(|e| panic!("{at} inside: {e}"));
             doors.spawn(link::serve(door, behind));
         }
-        held_by.write_all(b"boot\n").await.expect("it listens");
+        held_by.write_all(format!("{}\n", sim.pid()).as_bytes()).await.expect("it listens");
         let nspawn: u32 = next().await.and_then(|pid| pid.parse().ok()).expect("a pid");
-        let leader = until("the machine has a first process", SOON, async || {
+        // Read anew at each look: systemd-nspawn has another child before the one that stays.
+        let leader = until("the machine is up", SOON, async || {
             let children = std::fs::read_to_string(format!("/proc/{nspawn}/task/{nspawn}/children"));
             let children = children.unwrap_or_else(|_| panic!("systemd-nspawn ended:\n{}", console()));
-            children.trim().parse().ok()
+            let first = children.trim().parse().ok()?;
+            let state = inside(first, &["systemctl", "is-system-running"]).await;
+            matches!(state.stdout.trim_ascii(), b"running" | b"degraded").then_some(first)
         })
         .await;
         let socket = format!("/proc/{leader}/root/run/bellrock/agent.sock");
@@ -138,11 +141,6 @@ impl Machine {
         let (id, orchestrator) = (told("id"), told("orchestrator"));
         let machine =
             Self { sim, id, orchestrator, leader, nspawn, dir, control, held_by: Some(held_by), hold, _said: said, _doors: doors };
-        until("the machine is up", SOON, async || {
-            let state = machine.run(&["systemctl", "is-system-running"]).await;
-            matches!(state.stdout.trim_ascii(), b"running" | b"degraded").then_some(())
-        })
-        .await;
         machine.install();
         machine
     }
@@ -193,12 +191,7 @@ impl Machine {
 
     /// Runs a command inside, as root; answers how it ended.
     pub async fn run(&self, argv: &[&str]) -> Output {
-        let leader = self.leader.to_string();
-        let mut command = Command::new("nsenter");
-        command.args(["--all", "--target", &leader, "--", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]).args(argv);
-        command.stdin(Stdio::null()).kill_on_drop(true);
-        let ended = tokio::time::timeout(SOON, command.output()).await;
-        ended.unwrap_or_else(|_| panic!("{argv:?} goes on")).expect("nsenter of util-linux")
+        inside(self.leader, argv).await
     }
 
     /// The same, which has to succeed; answers what it printed.
@@ -302,6 +295,14 @@ impl Machine {
         drop(self.held_by.take());
         tokio::time::timeout(SOON, self.hold.wait()).await.expect("it ends").expect("it is ours");
     }
+}
+
+async fn inside(leader: u32, argv: &[&str]) -> Output {
+    let mut command = Command::new("nsenter");
+    command.args(["--all", "--target", &leader.to_string(), "--", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]).args(argv);
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let ended = tokio::time::timeout(SOON, command.output()).await;
+    ended.unwrap_or_else(|_| panic!("{argv:?} goes on")).expect("nsenter of util-linux")
 }
 
 impl Drop for Machine {

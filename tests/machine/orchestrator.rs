@@ -60,3 +60,10 @@ pub async fn works_on(at: &Path) -> Work {
 pub async fn running(machine: &Machine) -> Value {
     machine.shows("a running orchestrator", SOON, |status| status["ready"] == true && status["process"]["state"] == "running").await["process"].clone()
 }
+
+/// The keeper of that process.
+pub async fn keeper(machine: &Machine) -> u64 {
+    let record = machine.does(&["cat", "/var/lib/bellrock/orchestrator/run.json"]).await;
+    let run: Value = serde_json::from_str(&record).expect("a record");
+    run["keeper"]["pid"].as_u64().expect("a pid")
+}

@@ -58,6 +58,13 @@ pub async fn with_a_command(command: &[&str], newer: &[&str], seed: u64) -> Mach
     machine
 }
 
+/// A machine whose agent runs pipelines itself, as the shipped unit lets it.
+pub async fn with_an_engine(seed: u64) -> Machine {
+    let machine = Machine::boot(&region(&[]), OURS, seed).await;
+    machine.put(CONFIG, &format!("[fleet.aws]\nendpoint = \"{}\"\n[orchestrator]\nkind = \"embedded\"\n", machine.sim.endpoint));
+    machine
+}
+
 /// A machine whose agent sees to a unit of systemd's, which writes `alive` when it starts.
 pub async fn with_a_unit(newer: &[&str], seed: u64) -> Machine {
     let machine = Machine::boot(&region(newer), OURS, seed).await;
