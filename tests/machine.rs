@@ -45,6 +45,7 @@ use world::OURS;
 use world::beside_an_endpoint;
 use world::calls;
 use world::config;
+use world::deeds;
 use world::ec2_state;
 use world::group;
 use world::with_a_command;
@@ -241,8 +242,8 @@ async fn a_superseded_instance_drains_ends_itself_once_and_powers_off_in_order()
     let journal = machine.journal("bellrock");
     assert!(journal.contains("agent stopped") && journal.contains("Deactivated successfully"), "{journal}");
     let truth = machine.sim.truth().await;
-    let calls = calls(&truth);
-    let [call] = calls[..] else { panic!("{calls:#?}") };
+    let deeds = deeds(&truth);
+    let [call] = deeds[..] else { panic!("{deeds:#?}") };
     assert_eq!((&call["action"], &call["outcome"]), (&json!("TerminateInstanceInAutoScalingGroup"), &json!("applied")));
     assert_eq!((&call["caller"], &call["args"]["InstanceId"]), (&json!(machine.id), &json!(machine.id)));
     let figures = sim::keeps_the_promises(&truth, std::slice::from_ref(&machine.id));
@@ -392,6 +393,11 @@ async fn what_the_agent_runs_has_the_units_limits_and_is_not_guarded_like_the_ag
     assert_eq!(said("writable"), ["/tmp", "/var/tmp", "/srv/work"]);
     assert!(machine.path("/tmp/probe").exists() && machine.path("/var/tmp/probe").exists(), "they are the host's");
     assert_eq!(said("environment"), ["BELLROCK_KEPT_IN", "LANG", "PATH", "PWD"]);
+    // Whoever one is: it is the file system that is closed.
+    let try_all = "for at in / /etc /usr /opt /home /root /var/lib /tmp /var/tmp /srv/work /var/lib/bellrock /run/bellrock; do \
+         (: > $at/probe) 2>/dev/null && echo $at; done; true";
+    let open = machine.does(&["nsenter", "--mount", "--target", &pid.to_string(), "--", "sh", "-c", try_all]).await;
+    assert_eq!(open.lines().collect::<Vec<_>>(), ["/tmp", "/var/tmp", "/srv/work", "/var/lib/bellrock", "/run/bellrock"]);
     machine.says("the orchestrator says hello").await;
     assert_eq!(machine.does(&["stat", "-c", "%a", "/var/lib/bellrock"]).await, "700");
 
@@ -430,7 +436,7 @@ async fn without_room_for_its_journal_an_agent_ends_nothing_says_so_and_goes_on_
     let room = SystemClock::start();
     until("EC2 ends the instance", DRAIN_WITHIN, async || (ec2_state(&machine).await != "running").then_some(())).await;
     let truth = machine.sim.truth().await;
-    assert_eq!((calls(&truth).len(), machine.deeds("terminate")), (1, 1), "one call, on record");
+    assert_eq!((deeds(&truth).len(), machine.deeds("terminate")), (1, 1), "one call, on record");
     println!(
         "FIGURE full disk: held with code journal, through a kill too; ended {:.1} s after there was room",
         room.now().mono.as_secs_f64()

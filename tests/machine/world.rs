@@ -81,6 +81,11 @@ pub fn calls(truth: &Value) -> Vec<&Value> {
     truth["calls"].as_array().expect("a list").iter().filter(|call| call["caller"] != "scenario").collect()
 }
 
+/// Those that change more than the tag in which a superseded group's capacity is kept.
+pub fn deeds(truth: &Value) -> Vec<&Value> {
+    calls(truth).into_iter().filter(|call| call["action"] != "CreateOrUpdateTags").collect()
+}
+
 pub async fn ec2_state(machine: &Machine) -> Value {
     let control = machine.sim.control().await;
     let instances = control["instances"].as_array().expect("instances");
