@@ -494,7 +494,10 @@ impl<'a> Step<'a> {
     }
 
     fn done(&mut self, key: Key, result: Result<Receipt, Fault>) {
-        let beside = self.hook_done(key, &result) || self.protection_done(key, &result) || self.permit_done(key, &result);
+        let beside = self.hook_done(key, &result)
+            || self.protection_done(key, &result)
+            || self.permit_done(key, &result)
+            || self.recording_done(key);
         if beside || self.state.order.is_none_or(|order| order.key != key) {
             return;
         }

@@ -52,6 +52,7 @@ struct Rig {
     saved: u64,
     describe_lag: Duration,
     deed_lag: Duration,
+    record_lag: Duration,
     late: Vec<(Duration, Key, Answer)>,
     notices: Notices,
     hook: Option<Hook>,
@@ -105,6 +106,7 @@ impl Rig {
             saved: 0,
             describe_lag: Duration::ZERO,
             deed_lag: Duration::ZERO,
+            record_lag: Duration::ZERO,
             late: Vec::new(),
             notices: Notices::default(),
             hook: None,
@@ -133,6 +135,7 @@ impl Rig {
             let lag = match &action.what {
                 What::Look(Look::Group | Look::Cluster) => self.describe_lag,
                 What::Look(_) => Duration::ZERO,
+                What::Deed { deed: Deed::RecordCapacity { .. }, .. } => self.record_lag.max(self.deed_lag),
                 What::Deed { .. } => self.deed_lag,
             };
             if lag.is_zero() {
@@ -703,6 +706,23 @@ fn what_a_superseded_group_has_is_recorded_once_and_a_drain_does_not_wait_for_it
     there.old.tags.insert(CAPACITY_TAG.to_owned(), "0/5/10@v003".to_owned());
     there.run_s(600);
     assert_eq!((there.recorded.clone(), there.terminations()), (Vec::new(), 1), "another agent was first, under an earlier successor");
+}
+
+#[test]
+fn a_record_that_is_not_answered_holds_nothing_up_and_none_is_written_on_an_old_read() {
+    let ended_after = |record_lag| {
+        let mut rig = Rig::superseded();
+        rig.record_lag = record_lag;
+        rig.run_s(900);
+        assert_eq!(rig.terminations(), 1);
+        rig.deeds.iter().find(|(_, deed)| matches!(deed, Deed::TerminateOwn { .. })).map(|(at, _)| *at)
+    };
+    assert_eq!(ended_after(Duration::from_secs(3600)), ended_after(Duration::ZERO));
+
+    let mut slow = Rig::superseded();
+    slow.describe_lag = slow.policy.stale_bound + Duration::from_secs(1);
+    slow.run_s(1800);
+    assert_eq!(slow.recorded, Vec::new(), "a rollback may hold the group by now");
 }
 
 #[test]

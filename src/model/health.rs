@@ -82,6 +82,6 @@ pub struct Vitals {
     pub load_percent: Option<u32>,
     /// Processes that the kernel killed for want of memory, since boot.
     pub oom_kills: Option<u64>,
-    /// By how much AWS's clock is ahead of this host's, in milliseconds, as its last answer had it; within a second.
+    /// By how much AWS's clock is ahead of this host's, in milliseconds, as its last answer had it; within a second and the time of that answer.
     pub clock_ahead_ms: Option<i64>,
 }

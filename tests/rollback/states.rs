@@ -380,7 +380,25 @@ pub fn all() -> Vec<State> {
     state("a record of what it had (F53)", ask(), facts(vec![old().had("2/5/6"), new()]));
     state("a record that is older than the newest's sizes", ask(), facts(vec![old().had("1/2/6"), new()]));
     state("what its agents recorded", ask(), facts(vec![old().had("2/5/6@v024"), new()]));
-    state("what its agents recorded under a version that is gone", ask(), facts(vec![old().had("2/5/6@v021"), new()]));
+    state("what its agents recorded under a version that is gone since", ask(), facts(vec![old().had("2/5/6@v025"), new()]));
+    state(
+        "what its agents recorded under an older version",
+        ask(),
+        facts(vec![g("spin-ha-v022", "0/0/0").off(), old().had("2/5/6@v022"), new()]),
+    );
+    state("what its agents recorded while a deployer had pinned it", ask(), facts(vec![old().had("5/5/6@v024"), new()]));
+    state(
+        "what its agents wrote over a rollback's own, which had enabled it",
+        resume(),
+        facts({
+            let held = |group: G, record: &str| group.without(&FREEZE).held_by(ME, 4, 5).found(record);
+            let found = "role=restore count=5 sizes=1/1/6 alive=1 suspended=Launch+Terminate+AddToLoadBalancer";
+            vec![
+                held(g("spin-ha-v023", "5/5/6"), found).had("2/5/6@v024"),
+                held(new(), "role=retire count=5 sizes=3/3/6 alive=3 suspended=-").had("3/3/6"),
+            ]
+        }),
+    );
     state("what its agents recorded in an earlier life", ask(), facts(vec![g("spin-ha-v023", "1/1/6").had("2/5/6@v024"), new()]));
     state("a record that makes no sense", ask(), facts(vec![old().had("9/1/6"), new()]));
     state("a record with more room than there is", ask(), facts(vec![g("spin-ha-v023", "0/0/0").off().had("2/4/8"), new()]));

@@ -214,12 +214,12 @@ impl Judge<'_> {
                         && call.args.get("LifecycleHookName").and_then(Value::as_str) == self.policy.hooks.terminating.as_deref()
                 }
                 "SetInstanceProtection" => self.policy.protect && call.args.get("InstanceIds") == Some(&Value::from(vec![agent.as_str()])),
-                // One tag: what a superseded group had.
-                TAG | UNTAG => call
-                    .args
-                    .get("Tags")
-                    .and_then(Value::as_array)
-                    .is_none_or(|tags| matches!(tags.as_slice(), [tag] if tag.get(0).unwrap_or(tag) == CAPACITY_TAG)),
+                // One tag: what a superseded group had. A call that was turned away at the door has no arguments on record.
+                TAG | UNTAG => {
+                    let tags = call.args.get("Tags").and_then(Value::as_array);
+                    call.args.is_null()
+                        || tags.is_some_and(|tags| matches!(tags.as_slice(), [tag] if tag.get(0).unwrap_or(tag) == CAPACITY_TAG))
+                }
                 _ => false,
             };
             if !allowed {

@@ -1,8 +1,8 @@
 //! The process between the agent and the orchestrator: it outlives the agent, reads the orchestrator's output, and records how it ended.
 //!
 //! What must stay true: its own record is in place before the command is begun; every orphan among the command's descendants becomes its child, so
-//! that none is lost and none stays a zombie; the end is recorded at once, whatever holds the output open; and when it lets go of the lock on its
-//! standard input, nothing of the command runs any more. It starts nothing a second time. SIGTERM, whoever sends it, ends the command.
+//! that none is lost and none stays a zombie; the end is recorded at once, whatever holds the output open, or a second later where a daemon may be left;
+//! and when it lets go of the lock on its standard input, nothing of the command runs any more. It starts nothing a second time. SIGTERM, whoever sends it, ends the command.
 
 use std::ffi::OsString;
 use std::io;
@@ -168,11 +168,14 @@ impl Keeper {
 
     /// Who takes the command's place, now or in a moment.
     async fn heir(&mut self, group: u32, exit: &Exit) -> io::Result<Option<Member>> {
+        if !may_have_heirs(exit) {
+            return Ok(None);
+        }
         let until = self.clock.now().mono.saturating_add(DAEMON_WITHIN);
         loop {
             let left = self.kin.members()?;
             let heir = heir(&left, group, exit);
-            if heir.is_some() || left.is_empty() || !may_have_heirs(exit) || self.clock.now().mono >= until {
+            if heir.is_some() || left.is_empty() || self.clock.now().mono >= until {
                 return Ok(heir);
             }
             attend(&mut self.output, tokio::time::sleep(DAEMON_LOOK)).await?;

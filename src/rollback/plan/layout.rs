@@ -199,13 +199,13 @@ fn canary_note(request: &Request, facts: &Facts, choice: &Choice<'_>, count: u32
     }
 }
 
-/// What the restored group had, by its own tag. Agents take theirs off once the group serves again: one on an enabled group, or one that names no
-/// younger version of the cluster, is of an earlier life.
+/// What the restored group had, by its own tag. Agents take theirs off once the group serves again: one on an enabled group, but for one that a
+/// rollback has enabled, or one that names a version which is no younger one, is of an earlier life. The version named may be gone since.
 fn own_record(choice: &Choice<'_>) -> Option<Capacity> {
     let restore = &choice.restore.group;
-    let younger = || choice.versions.iter().skip_while(|v| v.group.name != restore.name).skip(1);
-    let stands = |by: &str| restore.is_disabled() && younger().any(|v| v.push == by);
-    recorded_capacity(&restore.tags).filter(|_| recorded_by_agents(&restore.tags).is_none_or(stands))
+    let mut not_younger = choice.versions.iter().take_while(|v| v.group.name != restore.name).chain([choice.restore]);
+    let mut stands = |by: &str| (restore.is_disabled() || is_recorded(restore)) && !not_younger.any(|v| v.push == by);
+    recorded_capacity(&restore.tags).filter(|_| recorded_by_agents(&restore.tags).is_none_or(&mut stands))
 }
 
 /// How many, the sizes to leave the restored group with, where the number comes from, and whether it is a guess.
@@ -233,7 +233,10 @@ fn sizes(choice: &Choice<'_>) -> (u32, Capacity, String, bool) {
         (None, _) => (FLOOR, format!("{FLOOR}, the least there should be")),
     };
     let count = wanted.max(restore.capacity.desired);
-    let min = own.map_or(newest.min.max(restore.capacity.min), |own| own.min).min(count);
+    let usual = newest.min.max(restore.capacity.min);
+    // A deployer pins min to desired while it works on a group, and an agent may have seen it so.
+    let may_be_pin = |own: &Capacity| own.min == own.desired && recorded_by_agents(&restore.tags).is_some();
+    let min = own.map_or(usual, |own| if may_be_pin(&own) { own.min.min(usual) } else { own.min }).min(count);
     let max = own.map_or(0, |own| own.max).max(restore.capacity.max).max(count);
     (count, Capacity { min, max, desired: count }, why, choice.count.is_none() && earlier.is_none() && own.is_none())
 }
