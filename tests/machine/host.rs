@@ -56,8 +56,9 @@ fn parts() -> &'static Parts {
         assert!(rustix::process::geteuid().is_root(), "machines are booted by root: sudo -E cargo test --test machine, or tests/run");
         let at = source("target/machine");
         done(std::process::Command::new(source("tests/machine/root-file-system")).arg(&at));
-        let program = at.join("bellrock");
-        done(std::process::Command::new("strip").args(["--strip-debug", "-o"]).arg(&program).arg(env!("CARGO_BIN_EXE_bellrock")));
+        let (program, new) = (at.join("bellrock"), at.join(format!("bellrock.{}", std::process::id())));
+        done(std::process::Command::new("strip").args(["--strip-debug", "-o"]).arg(&new).arg(env!("CARGO_BIN_EXE_bellrock")));
+        std::fs::rename(&new, &program).expect("it is ours");
         Parts { root: at.join("root"), program }
     })
 }
