@@ -1,10 +1,11 @@
 //! Whoever keeps the book of permits that a fleet's agents take before they heal: Redis for real ones, [`Book`] for a rehearsal.
 //!
 //! What must stay true:
-//! * A group never has more permits in force than the places that the last question named, whatever is lost, late or repeated.
+//! * Nobody is given a permit beside as many others as there are places by its own question, whatever is lost, late or repeated. Who holds one keeps it
+//!   when there are fewer places.
 //! * Time is the book's. Who holds a permit counts its lease from before the question, so that it is not in force here any more when it runs out there.
 //! * What an older intent of an instance says comes late, and changes nothing.
-//! * A book that may have lost entries gives nothing new until all that it may have lost has run out.
+//! * A book that may have lost writes gives nothing new until all that it may have lost has run out, also to whom it still, or again, lists.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,7 +30,7 @@ pub trait Permits: Send + Sync + 'static {
 }
 
 /// The rules, on entries in memory.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Book {
     /// By group and holder: the number, and when it runs out.
     entries: BTreeMap<(GroupName, InstanceId), (u64, Duration)>,
@@ -48,7 +49,8 @@ impl Book {
         let own = (group.clone(), permit.holder.clone());
         let others = self.entries.keys().filter(|key| key.0 == *group && **key != own).count();
         let granted = match self.entries.get(&own) {
-            Some((number, _)) => *number <= permit.number,
+            // A closed book may have again what was given back, and lack who came in its place.
+            Some((number, _)) => *number == permit.number || (*number < permit.number && (*keeps || now >= self.opens)),
             None => others < *places as usize && (*keeps || now >= self.opens),
         };
         if granted {
@@ -70,7 +72,12 @@ impl Book {
 
     /// Loses everything, as a server does that starts again with nothing on disk.
     pub fn lose(&mut self, now: Duration, lease: Duration) {
-        self.entries.clear();
+        self.fall_back(Self::default(), now, lease);
+    }
+
+    /// Is again what it was, as a replica is that takes over and lacks the last writes: grants, and what was given back.
+    pub fn fall_back(&mut self, older: Self, now: Duration, lease: Duration) {
+        self.entries = older.entries;
         self.opens = now + lease;
     }
 

@@ -359,6 +359,7 @@ impl Step<'_> {
     fn restart_over(&mut self, fault: Option<String>) {
         self.state.heal.order = None;
         self.state.heal.restarted = Some(self.now);
+        self.state.heal.permit.keep(self.policy, self.now);
         self.state.heal.evidence.restarted();
         self.state.durable.healed.under_way = false;
         self.touch();

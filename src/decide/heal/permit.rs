@@ -8,10 +8,13 @@
 //! What must stay true: a permit is in force for a lease from the moment at which it was asked for, by our own clock that does not jump; a restart begins
 //! only while it is in force for longer than a restart is waited for, so that it is over, or lost, before somebody else can have the place; each intent
 //! has a number that grows, synced before the question; what may stand in the book is given back; another's is struck out only on a read of the group,
-//! asked for a staleness bound after the book named the holder, that does not list it.
+//! asked for a staleness bound after the book first named the holder, that does not list it. A permit is kept until the orchestrator serves again, within
+//! bounds; a replacement that is held has none, and asks for another before the instance ends.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::evidence::Finding;
 use super::siblings;
 use crate::decide::action::Deed;
 use crate::decide::action::Key;
@@ -40,7 +43,7 @@ use crate::model::Timestamp;
 const LOST: Duration = Duration::from_secs(30);
 /// Between two tries, after a refusal or a fault; jittered.
 const AGAIN: Duration = Duration::from_secs(15);
-/// Beyond a restart's own limit, so that it need not begin at the very moment of the grant.
+/// Beyond a restart's own limit, so that it need not begin at the very moment of the grant. Half of it is left when a permit is renewed.
 const SLACK: Duration = Duration::from_secs(60);
 /// Holders named in why one has to wait.
 const NAMED: usize = 3;
@@ -72,6 +75,12 @@ pub struct Held {
     /// It is being given back: what is asked for next is another one.
     left: bool,
     refusal: Option<Refusal>,
+    /// When the book first named each of those that it named last.
+    named: BTreeMap<Permit, Moment>,
+    /// The last question may still arrive.
+    unanswered: bool,
+    /// Until then it is kept for an orchestrator that was restarted and does not serve yet.
+    kept: Option<Moment>,
     fault: Option<String>,
     /// Nothing is sent before.
     not_before: Duration,
@@ -102,9 +111,15 @@ fn lease(policy: &Policy) -> Duration {
 }
 
 impl Held {
-    /// After a crash the book may hold one.
+    /// After a crash the book may hold one, or have again one that was given back: what is asked for next is another one.
     pub fn after_a_crash(number: u64, policy: &Policy, now: Moment) -> Self {
-        Self { listed: (number > 0).then(|| now.plus(lease(policy))), ..Self::default() }
+        let listed = (number > 0).then(|| now.plus(lease(policy)));
+        Self { listed, left: true, unanswered: true, ..Self::default() }
+    }
+
+    /// What is in force is kept until the orchestrator serves again, but not for longer than it is given for that.
+    pub fn keep(&mut self, policy: &Policy, now: Moment) {
+        self.kept = self.granted.map(|_| now.plus(policy.heal.start_grace));
     }
 
     /// One is in force, for so much longer at least.
@@ -137,13 +152,13 @@ impl Held {
         Some((why, now.wall.plus(AGAIN * 2)))
     }
 
-    /// For people.
-    pub fn explain(&self, policy: &Policy, now: Moment) -> Option<String> {
+    /// For people. What was refused counts only while one is wanted.
+    pub fn explain(&self, policy: &Policy, now: Moment, wanted: bool) -> Option<String> {
         if !policy.heal.permits {
             return None;
         }
         let left = self.granted.map(|asked| (asked.mono + lease(policy)).saturating_sub(now.mono)).filter(|left| !left.is_zero());
-        Some(match (left, &self.refusal, &self.fault) {
+        Some(match (left, self.refusal.as_ref().filter(|_| wanted), &self.fault) {
             (Some(left), _, None) => format!("held, for {} s unless renewed", left.as_secs()),
             (Some(left), _, Some(fault)) => format!("held, for {} s, and not renewed: {fault}", left.as_secs()),
             (None, _, Some(fault)) => format!("none, and nobody answers: {fault}"),
@@ -155,12 +170,9 @@ impl Held {
 
     /// Those whose holders AWS does not list any more.
     fn gone(&self, policy: &Policy, own: &InstanceId, (asked, group): (Moment, &Group)) -> Vec<Permit> {
-        let Some(refusal) = self.refusal.as_ref().filter(|refusal| asked.mono >= refusal.at.mono + policy.stale_bound) else {
-            return Vec::new();
-        };
         let is_gone = |holder: &InstanceId| group.instance(holder).is_none_or(|entry| entry.state == LifecycleState::Terminated);
-        let others = refusal.held.iter().map(|(permit, _)| permit).filter(|permit| permit.holder != *own);
-        others.filter(|permit| is_gone(&permit.holder)).cloned().collect()
+        let others = self.named.iter().filter(|(permit, first)| permit.holder != *own && asked.mono >= first.mono + policy.stale_bound);
+        others.map(|(permit, _)| permit).filter(|permit| is_gone(&permit.holder)).cloned().collect()
     }
 }
 
@@ -186,7 +198,23 @@ impl State {
                 matches!(drain.reason, Reason::Unhealthy { .. }) && !matches!(drain.progress, Progress::Cancelled { .. })
             });
         let next = matches!(self.heal.next, Next::Ask(_) | Next::Restart(_) | Next::Replace { .. } | Next::Hold(super::Hold::NoPermit, _));
-        self.durable.healed.under_way || (replaced && self.phase != Phase::Gone) || next
+        // One that is held may be so for days: others need its place, and before the instance ends a permit is asked for again.
+        let replaces = replaced && self.phase != Phase::Gone && self.phase.held().is_none();
+        self.durable.healed.under_way || replaces || next || self.keeps_permit()
+    }
+
+    /// What it was for is done, and the orchestrator does not serve yet. None is asked for anew for that.
+    fn keeps_permit(&self) -> bool {
+        let held = &self.heal.permit;
+        let stopped = self.durable.drain.as_ref().is_some_and(|drain| drain.progress.is_stopped());
+        let reopens = stopped && matches!(self.phase, Phase::Reopening { .. });
+        held.granted.is_some() && (held.kept.is_some() || reopens)
+    }
+
+    /// How it stands with the permit, for people; `None` where there are none.
+    pub(super) fn permit_status(&self, policy: &Policy, now: Moment) -> Option<String> {
+        let wanted = self.needs_permit() || matches!(self.heal.next, Next::Wait { .. });
+        self.heal.permit.explain(policy, now, wanted)
     }
 
     /// When the next question or giving back is due; `None` when neither is wanted.
@@ -195,7 +223,7 @@ impl State {
         if self.needs_permit() {
             self.group.as_ref()?;
             let due = match (held.granted, &self.heal.next) {
-                (Some(asked), next) if !matches!(next, Next::Ask(_)) => asked.mono + lease(policy) / 3,
+                (Some(asked), next) if !matches!(next, Next::Ask(_)) => asked.mono + (lease(policy) / 3).min(SLACK / 2),
                 _ => Duration::ZERO,
             };
             let refused = held.refusal.as_ref().map_or(Duration::ZERO, |refusal| refusal.again.mono);
@@ -211,7 +239,10 @@ impl State {
         }
         match self.heal.permit.order {
             Some((order, _)) => Some(order.at.mono + LOST),
-            None => self.permit_due(policy).filter(|(sent, _)| *sent == Sent::GivingBack || !policy.dry_run).map(|(_, due)| due),
+            None => {
+                let due = self.permit_due(policy).filter(|(sent, _)| *sent == Sent::GivingBack || !policy.dry_run).map(|(_, due)| due);
+                due.into_iter().chain(self.heal.permit.kept.map(|until| until.mono)).min()
+            }
         }
     }
 }
@@ -222,7 +253,10 @@ impl Step<'_> {
         if !self.policy.heal.permits {
             return;
         }
+        let serves = matches!(self.state.heal.evidence.finding(&self.policy.heal, self.now), Finding::Well);
         let held = &mut self.state.heal.permit;
+        held.granted = held.granted.filter(|asked| self.now.mono < asked.mono + lease(self.policy));
+        held.kept = held.kept.filter(|until| !serves && self.now.mono < until.mono);
         if let Some((order, _)) = held.order.filter(|(order, _)| self.now.since(order.at) >= LOST) {
             held.order = None;
             held.fault = Some(format!("not answered within {} s", self.now.since(order.at).as_secs()));
@@ -251,7 +285,7 @@ impl Step<'_> {
         let held = &mut self.state.heal.permit;
         let keeps = held.covers(self.policy, self.now, Duration::ZERO);
         let is_new = held.listed.is_none() || held.left;
-        (held.left, held.refusal) = (false, None);
+        (held.left, held.refusal, held.unanswered) = (false, None, true);
         let until = self.now.plus(lease(self.policy) + LOST);
         held.listed = Some(until);
         if is_new {
@@ -283,13 +317,18 @@ impl Step<'_> {
         let again = now.plus(jittered(AGAIN, &own, held.draws));
         match (sent, result) {
             (Sent::Question, Ok(Receipt::Permit(PermitAnswer::Granted))) => {
-                (held.granted, held.fault) = (Some(order.at), None);
+                (held.granted, held.fault, held.unanswered) = (Some(order.at), None, false);
+                held.named.clear();
             }
             (Sent::Question, Ok(Receipt::Permit(PermitAnswer::Refused { held: others, closed }))) => {
                 // What the book does not hold any more is not in force, whatever is left of its time.
-                (held.granted, held.listed, held.fault) = (None, None, None);
+                (held.granted, held.listed, held.fault, held.unanswered) = (None, None, None, false);
+                let first = |permit: &Permit| held.named.get(permit).copied().unwrap_or(now);
+                held.named = others.iter().map(|(permit, _)| (permit.clone(), first(permit))).collect();
                 held.refusal = Some(Refusal { at: now, again, held: others.clone(), closed: *closed });
             }
+            // A question that arrives after this would take a place that nobody uses: as long as it may, it is given back again.
+            (Sent::GivingBack, Ok(_)) if held.unanswered => (held.not_before, held.fault) = (again.mono, None),
             (Sent::GivingBack, Ok(_)) => (held.listed, held.fault) = (None, None),
             (Sent::Question, Ok(Receipt::Done | Receipt::Activity(_) | Receipt::Task(_))) => {
                 (held.fault, held.not_before) = (Some("an answer that makes no sense".to_owned()), again.mono);

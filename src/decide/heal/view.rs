@@ -72,7 +72,7 @@ impl State {
             decisions: heal.decisions.iter().cloned().collect(),
             restarts: healed.restarts_since(now.wall, policy.heal.window),
             restarts_most: policy.heal.restarts,
-            permit: heal.permit.explain(policy, now),
+            permit: self.permit_status(policy, now),
         }
     }
 }

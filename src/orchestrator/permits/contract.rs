@@ -169,12 +169,15 @@ mod in_memory {
 
     use super::super::Book;
     use super::Arc;
+    use super::Duration;
     use super::Ground;
     use super::GroupName;
+    use super::LONG;
     use super::Permit;
     use super::PermitAnswer;
     use super::PermitRequest;
     use super::Permits;
+    use super::request;
     use crate::host::clock::SystemClock;
     use crate::model::Clock;
     use crate::orchestrator::store::StoreError;
@@ -199,4 +202,27 @@ mod in_memory {
     }
 
     super::promises! { super::each, ground }
+
+    #[test]
+    fn an_entry_that_a_book_has_again_lets_nobody_in_while_it_is_closed() {
+        let (mut book, now) = (Book::default(), Duration::from_secs(1));
+        let theirs = request("a", 1, 1);
+        assert_eq!(book.take(now, &theirs), PermitAnswer::Granted);
+        let older = book.clone();
+        book.give(&theirs.group, &theirs.permit);
+        assert_eq!(book.take(now, &request("a", 2, 1)), PermitAnswer::Granted);
+        book.fall_back(older, now, LONG);
+        let again = request("a", 1, 2);
+        assert!(matches!(book.take(now, &again), PermitAnswer::Refused { closed: Some(_), .. }), "the other's is in force");
+        assert_eq!(book.take(now + LONG, &again), PermitAnswer::Granted);
+    }
+
+    #[test]
+    fn one_that_is_in_a_book_that_changed_servers_is_renewed_while_it_is_closed() {
+        let (mut book, now) = (Book::default(), Duration::from_secs(1));
+        let ours = request("a", 1, 1);
+        assert_eq!(book.take(now, &ours), PermitAnswer::Granted);
+        book.fall_back(book.clone(), now, LONG);
+        assert_eq!(book.take(now, &ours), PermitAnswer::Granted);
+    }
 }

@@ -1,6 +1,18 @@
 //! Permits: of the same small world, whose book answers, is deaf, slow or down.
 
 use super::*;
+use crate::model::Permit;
+use crate::model::PermitAnswer;
+use crate::model::PermitRequest;
+
+impl Fleet {
+    /// Somebody holds the only place for so long, under their first number.
+    fn lend_to(&mut self, holder: InstanceId, lease: Duration) {
+        let (group, permit) = (self.group.name.clone(), Permit { holder, number: 1 });
+        let request = PermitRequest { group, permit, places: 1, lease, keeps: false, gone: Vec::new() };
+        assert_eq!(self.book.take(self.now.mono, &request), PermitAnswer::Granted);
+    }
+}
 
 #[test]
 fn a_restart_takes_a_permit_and_gives_it_back() {
@@ -52,16 +64,7 @@ fn where_turns_come_together_the_permit_lets_one_go() {
 #[test]
 fn a_sibling_that_holds_it_is_waited_for_and_named() {
     let mut fleet = Fleet::lending(3);
-    let theirs = crate::model::Permit { holder: id(1), number: 1 };
-    let request = crate::model::PermitRequest {
-        group: fleet.group.name.clone(),
-        permit: theirs.clone(),
-        places: 1,
-        lease: Duration::from_secs(3600),
-        keeps: false,
-        gone: Vec::new(),
-    };
-    assert_eq!(fleet.book.take(fleet.now.mono, &request), crate::model::PermitAnswer::Granted);
+    fleet.lend_to(id(1), Duration::from_secs(3600));
     fleet.sicken(0);
     fleet.run_s(1800);
     assert_eq!(fleet.restarts(), 0);
@@ -75,22 +78,16 @@ fn a_sibling_that_holds_it_is_waited_for_and_named() {
 }
 
 #[test]
-fn one_that_a_stale_read_does_not_list_yet_keeps_its_permit() {
+fn one_that_a_stale_read_does_not_list_yet_keeps_its_permit_and_one_that_later_reads_do_not_list_either_loses_it() {
     let mut fleet = Fleet::lending(3);
     fleet.policy.heal.turn = Duration::from_secs(5);
-    fleet.policy.stale_bound = Duration::from_secs(3600);
-    let newcomer = crate::model::PermitRequest {
-        group: fleet.group.name.clone(),
-        permit: crate::model::Permit { holder: id(9), number: 1 },
-        places: 1,
-        lease: Duration::from_secs(36_000),
-        keeps: false,
-        gone: Vec::new(),
-    };
-    assert_eq!(fleet.book.take(fleet.now.mono, &newcomer), crate::model::PermitAnswer::Granted);
+    fleet.policy.stale_bound = Duration::from_secs(1200);
+    fleet.lend_to(id(9), Duration::from_secs(36_000));
     fleet.sicken(0);
-    fleet.run_s(1800);
+    fleet.run_s(1200);
     assert_eq!((fleet.restarts(), fleet.in_force()), (0, 1));
+    fleet.run_s(2 * 3600);
+    assert_eq!((fleet.restarts(), fleet.in_force(), fleet.lent), (1, 0, 1));
 }
 
 #[test]
@@ -198,6 +195,123 @@ fn an_instance_is_not_ended_while_its_permit_is_not_in_force() {
     assert_eq!(fleet.terminations().len(), 1);
 }
 
+#[test]
+fn a_permit_is_kept_until_the_orchestrator_serves_again() {
+    let mut fleet = Fleet::lending(1);
+    fleet.members[0].restart_helps = false;
+    fleet.sicken(0);
+    while fleet.members[0].restarts.is_empty() {
+        fleet.run_s(1);
+    }
+    fleet.run(fleet.restart_takes + Duration::from_secs(100));
+    assert_eq!((fleet.in_force(), fleet.restarts()), (1, 1), "it was started, and does not serve yet");
+    fleet.members[0].alive = Probed::Passed;
+    fleet.run_s(30);
+    assert_eq!((fleet.in_force(), fleet.restarts(), fleet.word(0).as_str()), (0, 1, "well"));
+}
+
+#[test]
+fn a_permit_is_kept_for_one_that_never_serves_no_longer_than_its_grace_and_not_taken_anew_after_a_crash() {
+    let restarted = || {
+        let mut fleet = Fleet::lending(1);
+        fleet.policy.heal.restarts = 1;
+        fleet.members[0].restart_helps = false;
+        fleet.sicken(0);
+        while fleet.members[0].restarts.is_empty() {
+            fleet.run_s(1);
+        }
+        fleet.run(fleet.restart_takes + Duration::from_secs(10));
+        assert_eq!(fleet.in_force(), 1);
+        fleet
+    };
+    let mut fleet = restarted();
+    fleet.run(fleet.policy.heal.start_grace - Duration::from_secs(20));
+    assert_eq!(fleet.in_force(), 1);
+    fleet.run_s(40);
+    assert_eq!((fleet.in_force(), fleet.held(0).as_deref()), (0, Some("heal_beyond_restart")));
+
+    let mut fleet = restarted();
+    fleet.agent_restarts(0, true);
+    fleet.run_s(30);
+    assert_eq!(fleet.in_force(), 0);
+}
+
+#[test]
+fn a_replacement_that_is_called_off_while_it_is_stopped_keeps_its_permit_until_it_takes_work_again() {
+    let mut fleet = replacing(3);
+    fleet.sicken(0);
+    while fleet.members[0].state.durable().drain.is_none() {
+        fleet.run_s(1);
+    }
+    fleet.members[0].state.durable.drain.as_mut().unwrap().progress = Progress::Stopped;
+    let off = Command::HealOff { by: "ann".to_owned(), for_ms: 3_600_000 };
+    assert_eq!(fleet.see(0, Seen::Asked(off)), None);
+    fleet.run_s(20);
+    assert_eq!((fleet.members[0].state.phase().word(), fleet.in_force()), ("reopening_intake", 1));
+    fleet.run_s(120);
+    assert_eq!((fleet.members[0].state.phase().word(), fleet.in_force()), ("working", 0));
+}
+
+#[test]
+fn a_replacement_that_is_held_gives_its_place_to_others() {
+    let mut fleet = replacing(4);
+    fleet.policy.heal = HealPolicy { restarts: 1, end_unproven: false, ..fleet.policy.heal };
+    fleet.members[0].restart_helps = false;
+    fleet.sicken(0);
+    while fleet.members[0].state.phase().held().is_none() {
+        fleet.run_s(1);
+    }
+    fleet.sicken(1);
+    fleet.run_s(2 * 3600);
+    assert_eq!(fleet.members[0].state.phase().held(), Some(HeldWhy::IntakeUnstoppable));
+    assert_eq!((fleet.members[1].restarts.len(), fleet.word(1).as_str()), (1, "well"));
+}
+
+#[test]
+fn a_permit_is_renewed_before_it_is_too_short_to_end_the_instance() {
+    let mut fleet = replacing(3);
+    fleet.policy.heal.stop_grace = Duration::from_secs(10);
+    fleet.sicken(0);
+    while fleet.members[0].state.durable().drain.is_none() {
+        fleet.run_s(1);
+    }
+    for second in 0..400 {
+        fleet.run_s(1);
+        assert_eq!(fleet.members[0].state.replacement_waits(&fleet.policy, fleet.now), None, "after {second} s");
+    }
+}
+
+#[test]
+fn a_refusal_is_shown_only_while_a_permit_is_wanted() {
+    let mut fleet = Fleet::lending(3);
+    fleet.lend_to(id(1), Duration::from_secs(3600));
+    fleet.sicken(0);
+    fleet.run_s(600);
+    let permit = |fleet: &Fleet| fleet.members[0].state.heal_status(&fleet.policy, fleet.now).permit.unwrap();
+    assert!(permit(&fleet).contains("i-01"), "{}", permit(&fleet));
+    fleet.members[0].alive = Probed::Passed;
+    fleet.run_s(60);
+    assert_eq!(permit(&fleet), "none, and none is needed");
+}
+
+#[test]
+fn a_question_that_arrives_after_its_permit_was_given_back_leaves_none() {
+    let mut fleet = Fleet::lending(3);
+    fleet.lender = Lender::Down;
+    fleet.sicken(0);
+    while fleet.members[0].state.durable.healed.permit == 0 {
+        fleet.run_s(1);
+    }
+    fleet.members[0].alive = Probed::Passed;
+    fleet.run_s(10);
+    fleet.lender = Lender::Answers;
+    fleet.run_s(30);
+    fleet.lend_to(id(0), restart_limit(&fleet.policy) + Duration::from_secs(60));
+    assert_eq!(fleet.in_force(), 1);
+    fleet.run_s(60);
+    assert_eq!(fleet.in_force(), 0);
+}
+
 /// What befalls the book.
 fn lenders() -> impl Strategy<Value = Lender> {
     prop_oneof![
@@ -214,6 +328,8 @@ enum Happens {
     AgentFalls(usize),
     Lends(Lender),
     LosesAll,
+    IsCopied,
+    FallsBack,
     Leaves(usize),
     DiskFull(bool),
 }
@@ -224,6 +340,8 @@ fn happens() -> impl Strategy<Value = Happens> {
         2 => (0..6_usize).prop_map(Happens::AgentFalls),
         3 => lenders().prop_map(Happens::Lends),
         1 => Just(Happens::LosesAll),
+        2 => Just(Happens::IsCopied),
+        2 => Just(Happens::FallsBack),
         1 => (0..6_usize).prop_map(Happens::Leaves),
         1 => any::<bool>().prop_map(Happens::DiskFull),
     ]
@@ -246,6 +364,7 @@ proptest! {
         fleet.restart_takes = Duration::from_secs(150);
         // Of those that are left, whoever leaves.
         let budget = (size * usize::from(percent) / 100).max(1);
+        let mut copy = Book::default();
         for (what, seconds) in script {
             match what {
                 Happens::Sickens(n) => fleet.sicken(n % size),
@@ -254,6 +373,11 @@ proptest! {
                 Happens::LosesAll => {
                     let now = fleet.now.mono;
                     fleet.book.lose(now, restart_limit(&fleet.policy) + Duration::from_secs(60));
+                }
+                Happens::IsCopied => copy = fleet.book.clone(),
+                Happens::FallsBack => {
+                    let now = fleet.now.mono;
+                    fleet.book.fall_back(copy.clone(), now, restart_limit(&fleet.policy) + Duration::from_secs(60));
                 }
                 Happens::Leaves(n) if fleet.group.instances.len() > 2 => fleet.group.instances.retain(|one| one.id != id(n % size)),
                 Happens::Leaves(_) => {}

@@ -1,10 +1,15 @@
 //! The book of permits in Redis: one hash a group, `bellrock:permits:<group>`, with the number and the end of each holder's permit.
 //!
-//! What can be lost: a replica that takes over may lack grants that its master acknowledged, and a server without files starts with none. Both show as
-//! another replication id, and the book then gives nothing new for a lease, after which whatever was lost has run out. So the bound holds over a
-//! failover. It does not while two masters answer at once, one of them cut off from its Sentinels: then each side of the cut may give as many as there
-//! are places, until the cut is mended; `min-replicas-to-write 1` closes that too. Nor does it when the server's clock is set forward by a lease, or
-//! where its user may not call `INFO`, and a failover loses grants. Agents take turns by AWS's count besides, whatever the book says.
+//! What can be lost: a replica that takes over may lack grants that its master acknowledged, and have again what was given back; a server without files
+//! starts with nothing. Both show as another replication id, and the book then gives nothing new, not even to whom it lists, for the longest lease that
+//! it heard of, after which whatever was lost has run out. So the bound holds over a failover. It does not:
+//! * while two masters answer at once, one of them cut off from its Sentinels: each side of the cut may give as many as there are places, until the cut
+//!   is mended; `min-replicas-to-write 1` closes that too;
+//! * when the server's clock is set forward: every permit ends by so much too early. Set back, a permit lasts for a lease from then at most;
+//! * where its user may not call `INFO`, and a failover loses grants;
+//! * where the server evicts keys: books have a time to live and are taken first. `maxmemory-policy` has to be `noeviction`, as for all of a store.
+//!
+//! Agents take turns by AWS's count besides, whatever the book says.
 //!
 //! It fails with what the server said, in the store's words; a call that was given up may have been carried out.
 

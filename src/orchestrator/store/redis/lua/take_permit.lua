@@ -7,11 +7,18 @@ local holder, number, places, lease, keeps = ARGV[5], tonumber(ARGV[6]), tonumbe
 -- One that does not tell its id to scripts is believed to be what it was.
 local told, info = pcall(C, 'INFO', 'replication')
 local life = told and type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or '-'
-local written = C('HMGET', P .. 'bellrock:permits', 'life', 'opens')
-local opens = tonumber(written[2] or 0)
+-- No entry is in force for longer than the longest lease that anybody asked for: so long the book is closed and remembered. What ends later was written
+-- before the clock was set back.
+local written = C('HMGET', P .. 'bellrock:permits', 'life', 'opens', 'longest')
+local was, longest = tonumber(written[2] or 0), math.max(tonumber(written[3] or 0), lease)
+local opens = was
 if written[1] ~= life then
-  opens = t + lease
-  C('HSET', P .. 'bellrock:permits', 'life', life, 'opens', opens)
+  opens = t + longest
+elseif opens > t then
+  opens = math.min(opens + longest - tonumber(written[3] or 0), t + longest)
+end
+if written[1] ~= life or opens ~= was or longest ~= tonumber(written[3]) then
+  C('HSET', P .. 'bellrock:permits', 'life', life, 'opens', opens, 'longest', longest)
 end
 
 local gone = {}
@@ -19,7 +26,12 @@ for i = 10, #ARGV, 2 do gone[ARGV[i]] = ARGV[i + 1] end
 local entries, mine, others, held, over = C('HGETALL', book), nil, 0, {}, {}
 for i = 1, #entries, 2 do
   local n, till = string.match(entries[i + 1], '^(%d+) (%d+)$')
-  if tonumber(till) <= t or gone[entries[i]] == n then
+  till = tonumber(till)
+  if till > t + longest then
+    till = t + longest
+    C('HSET', book, entries[i], string.format('%s %d', n, till))
+  end
+  if till <= t or gone[entries[i]] == n then
     over[#over + 1] = entries[i]
   else
     if entries[i] == holder then mine = tonumber(n) else others = others + 1 end
@@ -28,10 +40,15 @@ for i = 1, #entries, 2 do
 end
 
 local granted
-if mine then granted = mine <= number else granted = others < places and (keeps or t >= opens) end
+if mine then
+  -- A closed book may have again what was given back, and lack who came in its place.
+  granted = mine == number or (mine < number and (keeps or t >= opens))
+else
+  granted = others < places and (keeps or t >= opens)
+end
 if granted then
   C('HSET', book, holder, string.format('%d %d', number, t + lease))
-  C('PEXPIRE', book, lease * 2)
+  C('PEXPIRE', book, longest * 2)
 end
 for _, one in ipairs(over) do
   if not (granted and one == holder) then C('HDEL', book, one) end

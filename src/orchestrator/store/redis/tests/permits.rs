@@ -128,6 +128,61 @@ async fn who_still_holds_what_a_failover_lost_may_enter_it_again() {
     assert!(matches!(&refused, PermitAnswer::Refused { held, closed: Some(_) } if held.len() == 1), "{refused:?}");
 }
 
+/// A replica takes over that lacks a giving back, and the grant to another that it made room for.
+#[tokio::test]
+async fn an_entry_that_a_failover_brought_back_lets_nobody_in_while_another_s_permit_is_lost() {
+    let server = Server::start(&[]);
+    let (one, other) = (permits(&server.url(), "", LIMIT), permits(&server.url(), "", LIMIT));
+    contract::open(&*one).await;
+    let mut raw = server.connection();
+    let theirs = request("a", 1, 1);
+    assert!(is_granted(&*one, &theirs).await);
+    let kept: bool = redis::cmd("COPY").arg("bellrock:permits:a").arg("older").query(&mut raw).unwrap();
+    assert!(kept);
+    one.give(&theirs.group, &theirs.permit).await.unwrap();
+    assert!(is_granted(&*other, &request("a", 2, 1)).await);
+    redis::cmd("RENAME").arg("older").arg("bellrock:permits:a").exec(&mut raw).unwrap();
+    redis::cmd("HSET").arg(&["bellrock:permits", "life", "another"]).exec(&mut raw).unwrap();
+    let again = one.take(&request("a", 1, 2)).await.unwrap();
+    assert!(matches!(&again, PermitAnswer::Refused { closed: Some(_), .. }), "{again:?}");
+    assert!(is_granted(&*one, &theirs).await, "what was not given back is renewed");
+}
+
+#[tokio::test]
+async fn a_shorter_lease_beside_a_longer_one_cuts_neither_it_nor_the_closed_time_short() {
+    let server = Server::start(&[]);
+    let one = permits(&server.url(), "", LIMIT);
+    contract::open(&*one).await;
+    let mut raw = server.connection();
+    assert!(is_granted(&*one, &PermitRequest { places: 3, ..request("a", 1, 1) }).await);
+    let short = PermitRequest { places: 3, lease: contract::SHORT, ..request("a", 2, 1) };
+    until_granted(&*one, &short).await;
+    let left: u64 = redis::cmd("PTTL").arg("bellrock:permits:a").query(&mut raw).unwrap();
+    assert!(Duration::from_millis(left) > contract::LONG / 2, "the book is forgotten in {left} ms");
+    redis::cmd("HSET").arg(&["bellrock:permits", "life", "another"]).exec(&mut raw).unwrap();
+    let refused = one.take(&PermitRequest { lease: contract::SHORT, ..request("a", 3, 1) }).await.unwrap();
+    assert!(matches!(&refused, PermitAnswer::Refused { closed: Some(left), .. } if *left > contract::LONG / 2), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_server_whose_clock_was_set_back_holds_nothing_for_longer_than_a_lease() {
+    let server = Server::start(&[]);
+    let one = permits(&server.url(), "", LIMIT);
+    contract::open(&*one).await;
+    let mut raw = server.connection();
+    assert!(is_granted(&*one, &request("a", 1, 1)).await);
+    let far = "99999999999999";
+    redis::cmd("HSET").arg(&["bellrock:permits:a", "i-001", &format!("1 {far}")]).exec(&mut raw).unwrap();
+    redis::cmd("HSET").arg(&["bellrock:permits", "opens", far]).exec(&mut raw).unwrap();
+    for _ in 0..2 {
+        let refused = one.take(&request("a", 2, 1)).await.unwrap();
+        let PermitAnswer::Refused { held, closed: Some(closed) } = refused else { panic!("{refused:?}") };
+        assert!(closed <= contract::LONG && held.iter().all(|(_, left)| *left <= contract::LONG), "{held:?}, closed for {closed:?}");
+    }
+    let kept: String = raw.hget("bellrock:permits:a", "i-001").unwrap();
+    assert!(!kept.contains(far), "it runs out");
+}
+
 #[tokio::test]
 async fn a_full_server_gives_nothing_keeps_what_there_is_and_goes_on_afterwards() {
     let server = Server::start(&["--repl-ping-replica-period", "1"]);
