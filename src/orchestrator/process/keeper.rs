@@ -2,7 +2,8 @@
 //!
 //! What must stay true: its own record is in place before the command is begun; every orphan among the command's descendants becomes its child, so
 //! that none is lost and none stays a zombie; the end is recorded at once, whatever holds the output open, or a second later where a daemon may be left;
-//! and when it lets go of the lock on its standard input, nothing of the command runs any more. It starts nothing a second time. SIGTERM, whoever sends it, ends the command.
+//! and when it lets go of the lock on its standard input, nothing of the command runs any more. It starts nothing a second time. SIGTERM, whoever sends
+//! it, ends the command.
 
 use std::ffi::OsString;
 use std::io;

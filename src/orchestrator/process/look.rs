@@ -32,8 +32,10 @@ pub(super) fn look(at: &Path, boot: &str) -> io::Result<Seen> {
     let run = folder::read::<Run>(at, record::RUN)?;
     let main = run.as_ref().map_or(Ok(None), |run| living(run, boot))?;
     // A record of the host's last life is not this keeper's; one that takes a command up holds the lock before it is on record.
-    let is_its_own =
-        run.as_ref().is_some_and(|run| run.boot == boot) && run.as_ref().map_or(Ok(false), |run| process::lives(run.keeper))?;
+    let is_its_own = match &run {
+        Some(run) if is_kept && run.boot == boot => process::lives(run.keeper)?,
+        Some(_) | None => false,
+    };
     Ok(match (is_kept, run) {
         (true, Some(run)) if main.is_some() && run.ended.is_none() && is_its_own => Seen::Kept(run),
         (true, run) => Seen::Between(run.filter(|_| is_its_own)),
