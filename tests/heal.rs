@@ -63,16 +63,22 @@ async fn order(dir: &Path, id: &str, args: &[&str]) -> Value {
     serde_json::from_slice(&done.stdout).unwrap_or(Value::Null)
 }
 
+/// A region with one instance, and what the region says of it.
+async fn one_instance(dir: &Path) -> (Sim, Value) {
+    let group = json!({"name": GROUP, "min": 0, "max": 3, "desired": 1, "template": "shop", "settled": true});
+    let region = json!({"templates": [{"name": "shop", "versions": [{}]}], "groups": [group]});
+    let sim = Sim::start(dir, &region, 1).await;
+    let instance = sim.instances(GROUP).await.remove(0);
+    (sim, instance)
+}
+
 #[tokio::test]
 async fn an_orchestrator_that_fails_its_probe_is_restarted_once_and_not_while_healing_is_off() {
     let dir = tempfile::tempdir().unwrap();
     let done = || std::fs::read_to_string(dir.path().join("done")).unwrap_or_default();
     let alive = dir.path().join("alive");
     std::fs::write(&alive, "").unwrap();
-    let group = json!({"name": GROUP, "min": 0, "max": 3, "desired": 1, "template": "shop", "settled": true});
-    let region = json!({"templates": [{"name": "shop", "versions": [{}]}], "groups": [group]});
-    let sim = Sim::start(dir.path(), &region, 1).await;
-    let instance = sim.instances(GROUP).await.remove(0);
+    let (sim, instance) = one_instance(dir.path()).await;
     let text = |key: &str| instance[key].as_str().expect("text").to_owned();
     let env = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", text("metadata")), ("AWS_ENDPOINT_URL", sim.endpoint.clone())];
     let mut agent = Agent::start(&text("id"), dir.path(), &config(&text("orchestrator"), dir.path()), &env);
@@ -116,10 +122,7 @@ async fn an_engine_whose_redis_is_in_trouble_is_left_alone_and_then_restarted_wi
     redis::cmd("HSET").arg("bellrock:permits").arg(&["life", &life, "opens", "0"]).exec(&mut raw).unwrap();
     let alive = dir.path().join("alive");
     std::fs::write(&alive, "").unwrap();
-    let group = json!({"name": GROUP, "min": 0, "max": 3, "desired": 1, "template": "shop", "settled": true});
-    let region = json!({"templates": [{"name": "shop", "versions": [{}]}], "groups": [group]});
-    let sim = Sim::start(dir.path(), &region, 1).await;
-    let instance = sim.instances(GROUP).await.remove(0);
+    let (sim, instance) = one_instance(dir.path()).await;
     let text = |key: &str| instance[key].as_str().expect("text").to_owned();
     let env = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", text("metadata")), ("AWS_ENDPOINT_URL", sim.endpoint.clone())];
     let config = format!(
