@@ -118,6 +118,12 @@ variable "ssh_host" {
   default = null
 }
 
+variable "ssh_from" {
+  type        = list(string)
+  default     = ["0.0.0.0/0"]
+  description = "From where the machine's port for ssh is open while it is baked."
+}
+
 variable "ssh_port" {
   type    = number
   default = 22
@@ -186,6 +192,8 @@ source "amazon-ebs" "bellrock" {
   ssh_private_key_file      = var.ssh_private_key_file
   ssh_timeout               = "10m"
   ssh_clear_authorized_keys = true
+
+  temporary_security_group_source_cidrs = var.ssh_from
 
   # An hour for the image and its encrypted copy.
   aws_polling {

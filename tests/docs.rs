@@ -13,9 +13,9 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The README, and all pages below `docs` and `runbooks`.
+/// The READMEs, and all pages below `docs` and `runbooks`.
 fn pages() -> Vec<PathBuf> {
-    let mut pages = vec![root().join("README.md")];
+    let mut pages = ["README.md", "packer/README.md"].map(|page| root().join(page)).to_vec();
     let mut folders = vec![root().join("docs"), root().join("runbooks")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {

@@ -1,8 +1,8 @@
 //! The unit as it is shipped, on machines under a real systemd: each is booted by systemd-nspawn, has instance metadata at its real address, and is an
 //! instance of a simulated region.
 //!
-//! Needs root, systemd-container, debootstrap, iproute2 and binutils; the first run makes a Debian file system in `target/machine`. Each test is a promise
-//! or a few that share a machine, and prints its figures. Every wait is a poll with a deadline.
+//! Needs root, systemd-container, debootstrap, iproute2, packer, openssh-client and binutils; the first run makes a Debian file system in
+//! `target/machine`. Each test is a promise or a few that share a machine, and prints its figures. Every wait is a poll with a deadline.
 
 #[path = "fleet/host.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
@@ -11,8 +11,12 @@ mod door;
 mod host;
 #[path = "machine/link.rs"]
 mod link;
+#[path = "moto/server.rs"]
+mod moto;
 #[path = "machine/orchestrator.rs"]
 mod orchestrator;
+#[path = "machine/packer.rs"]
+mod packer;
 #[path = "fleet/process.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod process;

@@ -39,19 +39,19 @@ const METADATA: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(
 const TAIL: &str = "60";
 
 /// What every machine is made from.
-struct Parts {
-    root: PathBuf,
+pub struct Parts {
+    pub root: PathBuf,
     /// The program under test without what only a debugger reads.
-    program: PathBuf,
+    pub program: PathBuf,
 }
 
 static PARTS: OnceLock<Parts> = OnceLock::new();
 
-fn source(path: &str) -> PathBuf {
+pub fn source(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn parts() -> &'static Parts {
+pub fn parts() -> &'static Parts {
     PARTS.get_or_init(|| {
         assert!(rustix::process::geteuid().is_root(), "machines are booted by root: sudo -E cargo test --test machine, or tests/run");
         let at = source("target/machine");
@@ -63,7 +63,7 @@ fn parts() -> &'static Parts {
     })
 }
 
-fn done(command: &mut std::process::Command) {
+pub fn done(command: &mut std::process::Command) {
     let status = command.status().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     assert!(status.success(), "{command:?}: {status}");
 }
@@ -83,14 +83,31 @@ pub struct Machine {
     held_by: Option<ChildStdin>,
     hold: Child,
     _said: Lines<BufReader<ChildStdout>>,
-    _doors: JoinSet<()>,
+    network: PathBuf,
+    doors: JoinSet<()>,
+}
+
+/// What there is before a machine.
+pub struct Unborn<'a> {
+    /// Where the region answers.
+    pub region: &'a str,
+    /// Where the region shows this instance's orchestrator.
+    pub orchestrator: &'a str,
+    /// A directory of the host that lives as long as the machine.
+    pub dir: &'a Path,
 }
 
 impl Machine {
-    /// Boots a machine that is the first instance of this group.
+    /// Boots a machine that is the first instance of this group, and installs the agent on it.
     pub async fn boot(region: &Value, group: &str, seed: u64) -> Self {
+        let machine = Self::boot_from(&parts().root, region, group, seed, |_| Vec::new()).await;
+        machine.install();
+        machine
+    }
+
+    /// Boots a machine from a file system. `options` are of systemd-nspawn, and may depend on what there is before the machine.
+    pub async fn boot_from(root: &Path, region: &Value, group: &str, seed: u64, options: impl FnOnce(&Unborn<'_>) -> Vec<String>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let parts = parts();
         let dir = tempfile::tempdir().expect("a directory of our own");
         for folder in ["journal", "work"] {
             std::fs::create_dir(dir.path().join(folder)).expect("a directory of our own");
@@ -98,14 +115,16 @@ impl Machine {
         let sim = Sim::start(dir.path(), region, seed).await;
         let instance = sim.instances(group).await.remove(0);
         let told = |key: &str| instance[key].as_str().expect("text").to_owned();
+        let options = options(&Unborn { region: &sim.endpoint, orchestrator: &told("orchestrator"), dir: dir.path() });
 
         let name = format!("bellrock-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let bound = |folder: &str, inside: &str| format!("--bind={}:{inside}", dir.path().join(folder).display());
         let mut hold = Command::new("unshare")
             .arg("--net")
             .arg(source("tests/machine/hold"))
-            .args([&name, &parts.root.display().to_string()])
+            .args([&name, &root.display().to_string()])
             .args([bound("journal", "/var/log/journal"), bound("work", "/srv/work")])
+            .args(options)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(dir.path().join("console")).expect("a directory of our own"))
@@ -140,10 +159,7 @@ impl Machine {
         let socket = format!("/proc/{leader}/root/run/bellrock/agent.sock");
         let control = reqwest::Client::builder().unix_socket(socket).no_proxy().timeout(Duration::from_secs(10)).build().expect("a client");
         let (id, orchestrator) = (told("id"), told("orchestrator"));
-        let machine =
-            Self { sim, id, orchestrator, leader, nspawn, dir, control, held_by: Some(held_by), hold, _said: said, _doors: doors };
-        machine.install();
-        machine
+        Self { sim, id, orchestrator, leader, nspawn, dir, control, held_by: Some(held_by), hold, _said: said, network: namespace, doors }
     }
 
     /// As the README says.
@@ -188,6 +204,20 @@ impl Machine {
     /// `/srv/work` inside.
     pub fn work(&self) -> PathBuf {
         self.dir.path().join("work")
+    }
+
+    /// A server of the host answers in the machine's network too, at the same address of loopback.
+    pub fn opens(&mut self, base: &str) {
+        let at: SocketAddr = base.trim_start_matches("http://").trim_end_matches('/').parse().expect("an address");
+        let door = link::listen(&self.network, at).unwrap_or_else(|e| panic!("{at} inside: {e}"));
+        self.doors.spawn(link::serve(door, base.trim_end_matches('/').to_owned()));
+    }
+
+    /// A command of the host that runs in the machine's network.
+    pub fn beside(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.network.display())).args(["--", program]).stdin(Stdio::null()).kill_on_drop(true);
+        command
     }
 
     /// Runs a command inside, as root; answers how it ended.

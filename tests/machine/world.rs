@@ -15,7 +15,7 @@ pub fn group(name: &str) -> Value {
 }
 
 /// Our group, and the newer ones that are there already.
-fn region(newer: &[&str]) -> Value {
+pub fn region(newer: &[&str]) -> Value {
     let groups: Vec<Value> = [OURS].iter().chain(newer).map(|name| group(name)).collect();
     json!({"templates": [{"name": "shop", "versions": [{}]}], "groups": groups, "undocumented": {}})
 }
