@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use fs2::FileExt;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -101,7 +100,7 @@ fn lock(state_dir: &Path) -> Result<File, Failure> {
             .because(&e)
             .help("the agent keeps its journal there: make it writable, or name another with fleet.state_dir")
     })?;
-    file.try_lock_exclusive().map_err(|e| {
+    file.try_lock().map_err(|e| {
         Failure::refused("agent-already-running", format!("another agent holds {}", path.display()))
             .because(&e)
             .help("`bellrock status` asks that one; for a second agent on one host set fleet.state_dir, http.listen and http.socket")

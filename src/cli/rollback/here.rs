@@ -6,8 +6,6 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 
-use fs2::FileExt;
-
 use crate::cli::Context;
 use crate::cli::Failure;
 
@@ -44,7 +42,7 @@ pub(super) fn lock(state: &Path, application: &str) -> Result<File, Failure> {
     };
     fs::create_dir_all(state).map_err(|e| unwritable(&e))?;
     let file = File::create(&path).map_err(|e| unwritable(&e))?;
-    FileExt::try_lock_exclusive(&file).map_err(|e| {
+    file.try_lock().map_err(|e| {
         Failure::refused("rollback-already-running", format!("a rollback of {application} is running on this machine"))
             .because(&e)
             .help("let it end, or stop it with Ctrl-C; the same command then goes on")
