@@ -1,13 +1,15 @@
-//! What the pages point at is there.
+//! What the pages point at is there, and what they say of dependencies is so.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
 use bellrock::drill::Scenario;
+use serde_json::Value;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -93,4 +95,59 @@ fn every_row_of_what_it_survives_names_a_play_or_a_file_of_tests() {
         };
         assert!(files.iter().all(has_tests), "{row}");
     }
+}
+
+/// What cargo says, of the lock file and without the network.
+fn cargo(args: &[&str]) -> String {
+    let cargo = std::process::Command::new(env!("CARGO")).args(args).args(["--locked", "--offline"]).current_dir(root()).output().unwrap();
+    assert!(cargo.status.success(), "cargo {args:?}: {}", String::from_utf8_lossy(&cargo.stderr));
+    String::from_utf8(cargo.stdout).unwrap()
+}
+
+/// Rows of the tables under a heading of the page on dependencies, their first cell without its backticks.
+fn rows_under(heading: &str) -> BTreeMap<String, Vec<String>> {
+    let page = fs::read_to_string(root().join("docs/dependencies.md")).unwrap();
+    let (_, rest) = page.split_once(&format!("\n## {heading}\n")).unwrap_or_else(|| panic!("no heading {heading:?}"));
+    let rows = rest.split("\n## ").next().unwrap().lines().filter(|line| line.starts_with("| `"));
+    let cells = |row: &str| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+    rows.map(cells).map(|row| (row[0].trim_matches('`').to_owned(), row[1..].to_vec())).collect()
+}
+
+#[test]
+fn every_direct_dependency_has_its_reason_and_its_licence_on_the_page() {
+    // What only other platforms build was never fetched.
+    let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--filter-platform", &platform])).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let licences: BTreeMap<&str, &str> =
+        packages.iter().map(|package| (package["id"].as_str().unwrap(), package["license"].as_str().unwrap_or("none"))).collect();
+    let us = metadata["resolve"]["root"].as_str().unwrap();
+    let nodes = metadata["resolve"]["nodes"].as_array().unwrap();
+    let resolved = nodes.iter().find(|node| node["id"] == us).unwrap()["deps"].as_array().unwrap();
+    for (heading, kind) in [("In the program", Value::Null), ("In its tests", Value::from("dev"))] {
+        let of_kind = |dep: &&Value| dep["dep_kinds"].as_array().unwrap().iter().any(|one| one["kind"] == kind);
+        let direct: BTreeMap<String, &str> = resolved
+            .iter()
+            .filter(of_kind)
+            .map(|dep| {
+                let id = dep["pkg"].as_str().unwrap();
+                let package = packages.iter().find(|package| package["id"] == id).unwrap();
+                (package["name"].as_str().unwrap().to_owned(), licences[id])
+            })
+            .collect();
+        let rows = rows_under(heading);
+        assert_eq!(rows.keys().collect::<Vec<_>>(), direct.keys().collect::<Vec<_>>(), "{heading}: the page and Cargo.toml");
+        for (name, row) in &rows {
+            assert_eq!(row[0], direct[name], "licence of {name}");
+            assert!(row[1].len() > 10, "{name} has no reason");
+        }
+    }
+}
+
+#[test]
+fn what_is_twice_in_the_build_is_on_the_page_with_its_reason() {
+    let tree = cargo(&["tree", "--duplicates", "--edges", "normal,build", "--depth", "0", "--prefix", "none", "--charset", "ascii"]);
+    let twice: BTreeSet<&str> = tree.lines().filter_map(|line| line.split_once(" v").map(|(name, _)| name)).collect();
+    let rows = rows_under("Twice in the tree");
+    assert_eq!(rows.keys().map(String::as_str).collect::<BTreeSet<_>>(), twice);
 }
