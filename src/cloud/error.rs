@@ -40,6 +40,22 @@ pub enum Kind {
     Bug,
 }
 
+impl Kind {
+    /// One word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::Unavailable => "unavailable",
+            Self::TimedOut => "timed_out",
+            Self::Gone => "gone",
+            Self::Denied => "denied",
+            Self::Conflict => "conflict",
+            Self::Refused => "refused",
+            Self::Bug => "bug",
+        }
+    }
+}
+
 impl Error {
     /// Classifies an answer of AWS by its code, HTTP status and message. A status of 0 means that no HTTP answer came: then `code` is one of
     /// our own (`Timeout`, `ConnectionReset`, `ConnectionRefused`, `NoCredentials`, `NoMetadata`). An empty code is an answer without AWS's

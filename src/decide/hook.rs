@@ -30,6 +30,7 @@ use super::state::Phase;
 use super::state::Progress;
 use super::state::Reason;
 use super::state::State;
+use super::status::HookStatus;
 
 /// The shortest timeout a hook can have: what is assumed of one that was not read yet.
 const SHORTEST: Duration = Duration::from_secs(30);
@@ -127,6 +128,23 @@ impl State {
             | Reason::Unhealthy { .. } => None,
         };
         limit.into_iter().chain(noticed).min()
+    }
+
+    /// The wait, in figures.
+    pub(super) fn hook_status(&self, policy: &Policy) -> Option<HookStatus> {
+        waited_for(self, policy)?;
+        let started = match (&self.durable.drain, self.launch) {
+            (Some(drain), _) if drain.reason == Reason::TargetTerminated => drain.doomed.unwrap_or(drain.started),
+            (_, Launch::Waiting(since)) => since.wall,
+            (_, Launch::Unknown | Launch::Over) => return None,
+        };
+        let hook = self.wait.hook.as_ref();
+        Some(HookStatus {
+            started,
+            limit: hook.map(|hook| hook.limit),
+            heartbeat: hook.map(|hook| hook.heartbeat),
+            accepted: self.wait.accepted.map(|at| at.wall),
+        })
     }
 
     /// What is known of the wait, for people.

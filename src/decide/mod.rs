@@ -30,6 +30,7 @@ mod status;
 mod superseded;
 mod turns;
 mod view;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -66,6 +67,8 @@ pub use state::Reason;
 pub use state::State;
 pub use state::Veto;
 pub use status::Command;
+pub use status::DrainStatus;
+pub use status::HookStatus;
 pub use status::Status;
 
 use drain::Step;

@@ -1,5 +1,7 @@
 //! The state of the agent as people and programs read it: `bellrock status`, `/status`, the log line of a transition.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -36,8 +38,45 @@ pub struct Status {
     /// Healing; `None` until the loop runs.
     #[serde(default)]
     pub heal: Option<HealStatus>,
+    /// Since when nobody can say whether work is in flight; `None` while somebody can.
+    #[serde(default)]
+    pub unknown_since: Option<Timestamp>,
+    /// The drain under way.
+    #[serde(default)]
+    pub drain: Option<DrainStatus>,
+    /// AWS waits for our answer to a lifecycle hook.
+    #[serde(default)]
+    pub hook: Option<HookStatus>,
+    /// When AWS takes the instance back, where it has said so (spot).
+    #[serde(default)]
+    pub interruption: Option<Timestamp>,
+    /// We protect this instance from scale-in, or were about to.
+    #[serde(default)]
+    pub protected: bool,
     /// True once the agent has seen its instance, its group and its orchestrator.
     pub ready: bool,
+}
+
+/// A drain under way, in figures.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainStatus {
+    /// Why, in one word of [`Reason::WORDS`](super::Reason::WORDS).
+    pub reason: String,
+    /// When it began.
+    pub started: Timestamp,
+}
+
+/// A wait of AWS for our answer to a lifecycle hook, in figures.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookStatus {
+    /// When we heard that AWS waits.
+    pub started: Timestamp,
+    /// No heartbeat makes AWS wait longer than this; `None` until the hook was read.
+    pub limit: Option<Duration>,
+    /// Without a heartbeat for so long AWS waits no more; `None` until the hook was read.
+    pub heartbeat: Option<Duration>,
+    /// When AWS took the last heartbeat.
+    pub accepted: Option<Timestamp>,
 }
 
 /// What an operator may ask of the agent.

@@ -6,6 +6,7 @@ use super::policy::Policy;
 use super::state::Phase;
 use super::state::Progress;
 use super::state::State;
+use super::status::DrainStatus;
 use super::status::Status;
 
 impl State {
@@ -51,6 +52,11 @@ impl State {
             activity: self.sample.as_ref().map(|s| s.activity.clone()),
             intake: self.intake.clone(),
             heal: Some(self.heal_status(policy, now)),
+            unknown_since: self.unknown_since.map(|since| since.wall),
+            drain: drain.map(|d| DrainStatus { reason: d.reason.word().to_owned(), started: d.started }),
+            hook: self.hook_status(policy),
+            interruption: self.notices.interruption.as_ref().map(|notice| notice.at),
+            protected: self.durable.protected,
             ready: self.group.is_some() && self.sample.is_some(),
         }
     }

@@ -11,6 +11,7 @@ mod identity;
 pub mod moniker;
 mod notice;
 mod permit;
+mod tally;
 pub mod target;
 #[cfg(test)]
 pub mod testing;
@@ -60,6 +61,7 @@ pub use notice::Notices;
 pub use permit::Permit;
 pub use permit::PermitAnswer;
 pub use permit::PermitRequest;
+pub use tally::Tally;
 pub use target::Target;
 pub use time::Clock;
 pub use time::Moment;

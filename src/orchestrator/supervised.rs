@@ -145,6 +145,9 @@ impl Exit {
     }
 }
 
+/// Every word of [`Report::state`].
+pub const STATES: [&str; 8] = ["running", "unkept", "starting", "stopping", "down", "stopped", "crash-loop", "unknown"];
+
 /// What `bellrock status` shows of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {

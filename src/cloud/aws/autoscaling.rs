@@ -8,7 +8,6 @@ use aws_sdk_autoscaling::types::Tag;
 use futures::future::try_join_all;
 
 use super::Aws;
-use super::call::answered;
 use super::call::nonsense;
 use super::call::pages;
 use super::convert;
@@ -140,7 +139,7 @@ impl AutoScaling for Aws {
         const ACTION: &str = "TerminateInstanceInAutoScalingGroup";
         let call = self.autoscaling.terminate_instance_in_auto_scaling_group();
         let call = call.instance_id(own.id().as_str()).should_decrement_desired_capacity(decrement);
-        let answer = answered(ACTION, call.customize().config_override(once()).send()).await?;
+        let answer = self.gate.answered(ACTION, call.customize().config_override(once()).send()).await?;
         let activity = answer.activity().ok_or_else(|| nonsense(ACTION, "the answer lacks Activity"))?;
         convert::activity(ACTION, activity)
     }
@@ -171,7 +170,7 @@ impl AutoScaling for Aws {
         const ACTION: &str = "UpdateAutoScalingGroup";
         let call = self.autoscaling.update_auto_scaling_group().auto_scaling_group_name(group.as_str());
         let call = call.min_size(i32::try_from(to).unwrap_or(i32::MAX));
-        answered(ACTION, call.customize().config_override(once()).send()).await.map(drop)
+        self.gate.answered(ACTION, call.customize().config_override(once()).send()).await.map(drop)
     }
 
     async fn resize(&self, group: &GroupName, change: Resize) -> Result<Receipt> {

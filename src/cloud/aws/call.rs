@@ -1,6 +1,5 @@
 //! What every call shares: a place in line, a bound in time, the count, the failure in our words, pages.
 
-use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use aws_sdk_autoscaling::error::SdkError;
 use aws_sdk_autoscaling::operation::RequestId;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
 use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextRef;
 use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextRef;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
@@ -30,23 +30,29 @@ use tokio::time::timeout;
 use crate::cloud::Error;
 use crate::cloud::Kind;
 use crate::cloud::Result;
+use crate::model::Tally;
 
 /// Pages of one list. At 100 a page that is twenty times the largest quota of groups AWS grants; past it the token goes in circles.
 const MAX_PAGES: usize = 200;
 
+/// Outcomes of a call beside [`Kind::word`].
+const OK: &str = "ok";
+const CROWDED: &str = "crowded";
+
 /// Bytes of a strange answer that are shown to people.
 const EXCERPT: usize = 120;
 
-/// The in-flight limit of the process.
+/// The in-flight limit of the process, and where its calls are counted.
 #[derive(Clone, Debug)]
 pub(super) struct Gate {
     places: Arc<Semaphore>,
     bound: Duration,
+    traffic: Traffic,
 }
 
 impl Gate {
-    pub(super) fn new(in_flight: usize, bound: Duration) -> Self {
-        Self { places: Arc::new(Semaphore::new(in_flight.max(1))), bound }
+    pub(super) fn new(in_flight: usize, bound: Duration, traffic: Traffic) -> Self {
+        Self { places: Arc::new(Semaphore::new(in_flight.max(1))), bound, traffic }
     }
 
     /// Waits for a place, then for the answer. The first wait is bounded here.
@@ -58,18 +64,26 @@ impl Gate {
     where
         E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
     {
-        let place = timeout(self.bound, self.places.acquire()).await;
-        let _place = place.map_err(|_| crowded(action))?.map_err(|_| crowded(action))?;
-        answered(action, call).await
+        let Ok(Ok(_place)) = timeout(self.bound, self.places.acquire()).await else {
+            self.traffic.calls.add((action, CROWDED));
+            return Err(crowded(action));
+        };
+        self.answered(action, call).await
     }
-}
 
-/// The answer, or the failure in our words. The SDK's operation timeout bounds it.
-pub(super) async fn answered<T, E>(action: &'static str, call: impl Future<Output = std::result::Result<T, SdkError<E>>>) -> Result<T>
-where
-    E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
-{
-    call.await.map_err(|error| failure(action, error))
+    /// The answer, or the failure in our words, without a place in line. The SDK's operation timeout bounds it.
+    pub(super) async fn answered<T, E>(
+        &self,
+        action: &'static str,
+        call: impl Future<Output = std::result::Result<T, SdkError<E>>>,
+    ) -> Result<T>
+    where
+        E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        let answer = call.await.map_err(|error| failure(action, error));
+        self.traffic.calls.add((action, answer.as_ref().map_or_else(|error| error.kind.word(), |_| OK)));
+        answer
+    }
 }
 
 /// Nothing was sent, so the outcome is known: that is the difference from a timeout.
@@ -183,29 +197,36 @@ fn excerpt(raw: &HttpResponse) -> String {
     if start.is_empty() { "an empty answer".to_owned() } else { format!("not AWS's error document: {start}") }
 }
 
-/// Requests by action, and by how much AWS's clock was ahead of ours in the newest answer.
-#[derive(Debug, Default)]
-pub(super) struct Traffic {
-    requests: Mutex<BTreeMap<String, u64>>,
-    ahead_ms: Mutex<Option<i64>>,
+/// Calls to the control plane since the process began, instance metadata not among them. Clones share the counts. Keys are actions that this code can
+/// call, and [`Kind`]'s words.
+#[derive(Clone, Debug, Default)]
+pub struct Traffic {
+    /// Calls that came to an end, by action and outcome: `ok`, a word of [`Kind`], or `crowded` when nothing was sent for want of a place in line.
+    pub calls: Tally<(&'static str, &'static str)>,
+    /// Requests sent, by action, each attempt counted: what the account's request bucket was charged.
+    pub requests: Tally<String>,
+    /// Requests that were answered with a throttle, by action; most of them are repeated, and the call succeeds.
+    pub throttles: Tally<String>,
+    ahead_ms: Arc<Mutex<Option<i64>>>,
 }
 
 impl Traffic {
-    fn add(&self, action: &str) {
-        let mut counts = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        match counts.get_mut(action) {
-            Some(count) => *count += 1,
-            None => drop(counts.insert(action.to_owned(), 1)),
-        }
-    }
-
-    pub(super) fn snapshot(&self) -> BTreeMap<String, u64> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn ahead_ms(&self) -> Option<i64> {
+    /// By how much AWS's clock was ahead of ours in the newest answer, in ms.
+    pub fn ahead_ms(&self) -> Option<i64> {
         *self.ahead_ms.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// See [`Self::ahead_ms`].
+    pub fn set_ahead_ms(&self, ahead: i64) {
+        *self.ahead_ms.lock().unwrap_or_else(PoisonError::into_inner) = Some(ahead);
+    }
+}
+
+/// The code in AWS's error document, which is XML of two shapes that have this in common.
+fn error_code(body: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(body).ok()?;
+    let (code, _) = text.split_once("<Code>")?.1.split_once("</Code>")?;
+    Some(code.trim())
 }
 
 /// By how much the clock of whoever wrote this header is ahead. It shows whole seconds: the half of one is what it hides on average.
@@ -217,7 +238,7 @@ fn ahead_ms(date: &str, now: SystemTime) -> Option<i64> {
 
 /// Counts each attempt as it goes out, and notes what time it was for whoever answered.
 #[derive(Clone, Debug)]
-pub(super) struct Count(pub(super) Arc<Traffic>);
+pub(super) struct Count(pub(super) Traffic);
 
 #[dyn_dispatch_hint]
 impl Intercept for Count {
@@ -232,7 +253,7 @@ impl Intercept for Count {
         config: &mut ConfigBag,
     ) -> std::result::Result<(), BoxError> {
         if let Some(call) = config.load::<Metadata>() {
-            self.0.add(call.name());
+            self.0.requests.add(call.name().to_owned());
         }
         Ok(())
     }
@@ -245,7 +266,25 @@ impl Intercept for Count {
     ) -> std::result::Result<(), BoxError> {
         let date = context.response().headers().get("date").zip(components.time_source());
         if let Some(ahead) = date.and_then(|(date, clock)| ahead_ms(date, clock.now())) {
-            *self.0.ahead_ms.lock().unwrap_or_else(PoisonError::into_inner) = Some(ahead);
+            self.0.set_ahead_ms(ahead);
+        }
+        Ok(())
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> std::result::Result<(), BoxError> {
+        let (status, body) = (context.response().status(), context.response().body());
+        if status.is_success() {
+            return Ok(());
+        }
+        let code = body.bytes().and_then(error_code).unwrap_or_default();
+        let throttled = Error::classify("", code, status.as_u16(), "", None).kind == Kind::Throttled;
+        if let Some(call) = config.load::<Metadata>().filter(|_| throttled) {
+            self.0.throttles.add(call.name().to_owned());
         }
         Ok(())
     }
@@ -253,6 +292,8 @@ impl Intercept for Count {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     type Never = std::result::Result<(), SdkError<CredentialsLike>>;
@@ -272,7 +313,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_finds_no_place_in_line_is_told_that_nothing_was_sent() {
-        let gate = Gate::new(1, Duration::from_secs(20));
+        let traffic = Traffic::default();
+        let gate = Gate::new(1, Duration::from_secs(20), traffic.clone());
         let first = gate.pass("First", std::future::pending::<Never>());
         let second = gate.pass("Second", async { panic!("sent over the limit") as Never });
         let error = tokio::select! {
@@ -281,6 +323,17 @@ mod tests {
             answer = second => answer.expect_err("no place"),
         };
         assert!(error.is_retryable() && !error.outcome_unknown(), "{error}");
+        assert_eq!(traffic.calls.counts(), BTreeMap::from([(("Second", "crowded"), 1)]));
+    }
+
+    #[test]
+    fn the_code_is_found_in_both_shapes_of_an_error_document() {
+        let query =
+            "<ErrorResponse><Error><Type>Sender</Type><Code>Throttling</Code><Message>Rate exceeded</Message></Error></ErrorResponse>";
+        let ec2 = "<Response><Errors><Error><Code>RequestLimitExceeded</Code></Error></Errors></Response>";
+        assert_eq!(error_code(query.as_bytes()), Some("Throttling"));
+        assert_eq!(error_code(ec2.as_bytes()), Some("RequestLimitExceeded"));
+        assert_eq!((error_code(b"<html>"), error_code(b"<Code>cut"), error_code(&[0xff])), (None, None, None));
     }
 
     #[test]

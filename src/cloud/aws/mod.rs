@@ -23,7 +23,6 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -42,6 +41,7 @@ use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
+pub use call::Traffic;
 pub use imds::Imds;
 
 use super::Ask;
@@ -51,7 +51,6 @@ use super::Error;
 use super::Kind;
 use super::Result;
 use call::Gate;
-use call::Traffic;
 use signed::Signed;
 
 /// Attempts of a call that may be repeated; three back-offs between them. Four ride out a throttled second; more only feed the storm.
@@ -84,6 +83,8 @@ pub struct Settings {
     pub backoff: Duration,
     /// Calls of this process under way at once (a terminate waits in no line); the account's request bucket is shared with everybody else in it (draining.md §4.12).
     pub in_flight: usize,
+    /// Where calls are counted; clones of these settings count in the same place.
+    pub traffic: Traffic,
 }
 
 impl Default for Settings {
@@ -98,6 +99,7 @@ impl Default for Settings {
             attempt_timeout: Duration::from_secs(5),
             backoff: Duration::from_secs(1),
             in_flight: 8,
+            traffic: Traffic::default(),
         }
     }
 }
@@ -136,7 +138,7 @@ pub struct Aws {
     signed: Signed,
     region: String,
     gate: Gate,
-    traffic: Arc<Traffic>,
+    traffic: Traffic,
 }
 
 impl Aws {
@@ -155,8 +157,8 @@ impl Aws {
                 request_id: None,
             });
         };
-        let traffic = Arc::new(Traffic::default());
-        let counted = call::Count(Arc::clone(&traffic));
+        let traffic = settings.traffic.clone();
+        let counted = call::Count(traffic.clone());
         Ok(Self {
             autoscaling: aws_sdk_autoscaling::Client::from_conf(
                 aws_sdk_autoscaling::config::Builder::from(&config).interceptor(counted.clone()).build(),
@@ -170,7 +172,7 @@ impl Aws {
             sts: aws_sdk_sts::Client::from_conf(aws_sdk_sts::config::Builder::from(&config).interceptor(counted.clone()).build()),
             signed: Signed::new(config.clone(), region.clone(), counted),
             region,
-            gate: Gate::new(settings.in_flight, settings.call_timeout),
+            gate: Gate::new(settings.in_flight, settings.call_timeout, traffic.clone()),
             traffic,
         })
     }
@@ -182,7 +184,7 @@ impl Aws {
 
     /// Requests sent so far by action, each attempt counted: what the account's request bucket was charged. Instance metadata is not in it.
     pub fn calls(&self) -> BTreeMap<String, u64> {
-        self.traffic.snapshot()
+        self.traffic.requests.counts()
     }
 }
 

@@ -242,6 +242,8 @@ async fn reads_are_repeated_on_contention_on_html_on_throttling_and_each_attempt
     let groups = aws.groups(&[GroupName::new("app-v001")]).await.expect("the fourth attempt succeeds");
     assert_eq!(groups[0].created.to_string(), "2026-01-02T03:04:05.678Z");
     assert_eq!(aws.calls()[DESCRIBE], 4);
+    let (calls, throttles) = (aws.traffic.calls.counts(), aws.traffic.throttles.counts());
+    assert_eq!((calls, throttles), (BTreeMap::from([((DESCRIBE, "ok"), 1)]), BTreeMap::from([(DESCRIBE.to_owned(), 1)])));
 }
 
 #[tokio::test]

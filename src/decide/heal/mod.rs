@@ -28,6 +28,7 @@ pub use policy::ProbeRules;
 pub use siblings::HEAL_TAG;
 pub use siblings::justify;
 pub use view::HealStatus;
+pub use view::STATES;
 
 use super::action::Deed;
 use super::action::Key;
@@ -101,6 +102,18 @@ pub enum Hold {
 }
 
 impl Hold {
+    /// All of them.
+    pub const ALL: [Hold; 8] = [
+        Self::StoreDown,
+        Self::FleetSick,
+        Self::Blind,
+        Self::NoRestart,
+        Self::BeyondRestart,
+        Self::SiblingsUnseen,
+        Self::LaunchSuspended,
+        Self::NoPermit,
+    ];
+
     /// The code, as `status` prints it and the runbook's file is called.
     pub fn code(self) -> &'static str {
         match self {

@@ -39,6 +39,10 @@ pub struct HealStatus {
     pub permit: Option<String>,
 }
 
+/// Every word of [`HealStatus::state`].
+pub const STATES: [&str; 12] =
+    ["off", "unproven", "well", "watch", "rest", "would", "wait", "read", "ask", "hold", "restarting", "replacing"];
+
 impl State {
     /// What `bellrock heal status` shows.
     pub fn heal_status(&self, policy: &Policy, now: Moment) -> HealStatus {

@@ -264,6 +264,7 @@ impl<'a> Life<'a> {
             // We lost it and got it back before its first owner noticed: its fence will tell it.
             before.mail.abandon();
         }
+        self.shared.counts.claims.add(if claimed.adopted { "adopted" } else { "due" });
         debug!(execution = %id, epoch = claimed.lease.epoch, adopted = claimed.adopted, "claimed");
         let shared = Arc::clone(self.shared);
         let owner = owner::own(shared, claimed, Arc::clone(&mail), self.shared.pace.start());
@@ -285,6 +286,7 @@ impl<'a> Life<'a> {
             owned.remove(&id);
         }
         drop(owned);
+        self.shared.counts.let_go.add(exit.word());
         match exit {
             Exit::Parked(Some(due)) => self.due_at(due),
             // The store still holds it to be ours.

@@ -17,6 +17,7 @@
 //!   host it keeps from others until it has claimed it.
 //! * While the store does not answer nothing new begins, what is under way goes on, and nothing is given up: a fence decides whose it is afterwards.
 
+pub mod counts;
 pub mod definitions;
 pub mod effects;
 pub mod embedded;
@@ -55,6 +56,7 @@ use crate::orchestrator::engine::window;
 use crate::orchestrator::store::Session;
 use crate::orchestrator::store::Store;
 use crate::supervise::Ended;
+use counts::Counts;
 use definitions::Definitions;
 use effects::Performer;
 use life::Life;
@@ -173,6 +175,8 @@ pub struct Handle {
     wish: Arc<watch::Sender<Wish>>,
     state: watch::Receiver<State>,
     owned: Arc<Mutex<BTreeMap<ExecutionId, Owned>>>,
+    pace: Arc<Pace>,
+    counts: Counts,
 }
 
 impl Handle {
@@ -197,6 +201,16 @@ impl Handle {
         (owned.len(), owned.iter().take(most).map(|(id, o)| (id.clone(), o.clone())).collect())
     }
 
+    /// How many of those that are owned have yet to come to their first rest: the engine's own queue.
+    pub fn starting(&self) -> usize {
+        self.pace.starting()
+    }
+
+    /// What the runner did.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
     /// Waits until the state is such, or the runner is gone.
     pub async fn until(&self, such: impl FnMut(&State) -> bool) {
         // An error means that the runner is gone.
@@ -216,6 +230,7 @@ struct Shared {
     /// Rings when a notice was put in the outbox.
     bell: Arc<Notify>,
     pace: Arc<Pace>,
+    counts: Counts,
 }
 
 /// Claims and runs executions until it is stopped.
@@ -247,8 +262,10 @@ impl Runner {
             zone: settings.zone.clone(),
             bell: Arc::default(),
             pace: Arc::default(),
+            counts: Counts::default(),
         };
-        let handle = Handle { wish: Arc::new(wishes), state: states, owned: Arc::clone(&owned) };
+        let (pace, counts) = (Arc::clone(&shared.pace), shared.counts.clone());
+        let handle = Handle { wish: Arc::new(wishes), state: states, owned: Arc::clone(&owned), pace, counts };
         (Self { settings, shared: Arc::new(shared), memory: parts.memory, channels: parts.channels, wish, state, owned, lives: 0 }, handle)
     }
 

@@ -217,6 +217,12 @@ impl Teller {
             None if out.tries < TRIES => return self.leave(&out, &kind).await,
             None => Err(NotTold { why: format!("notifications of type {kind:?} are set up nowhere"), again: false }),
         };
+        let again = |told: &NotTold| told.again && out.tries < TRIES;
+        self.shared.counts.notices.add(match &told {
+            Ok(()) => "delivered",
+            Err(told) if again(told) => "put_off",
+            Err(_) => "given_up",
+        });
         match told {
             Ok(()) => {
                 info!(notice = out.id, event = out.notice.event, kind, "told");

@@ -57,7 +57,7 @@ use crate::orchestrator::store::WriteError;
 use crate::orchestrator::store::moves_ended;
 use crate::orchestrator::store::record;
 use finish::END_WITHIN;
-use finish::hand_on_slot;
+use finish::finished;
 use finish::over;
 use flight::Brake;
 use flight::Flight;
@@ -329,7 +329,7 @@ impl Owner {
         }
         match then {
             Then::Finish => {
-                hand_on_slot(&self.shared, &self.execution).await;
+                finished(&self.shared, &self.execution).await;
                 return Ok(Some(Exit::Finished));
             }
             Then::Park { due } => return Ok(Some(Exit::Parked(due))),

@@ -31,9 +31,14 @@ impl Pace {
         Starting(Arc::clone(self))
     }
 
+    /// How many there are now.
+    pub(super) fn starting(&self) -> usize {
+        self.starting.load(Ordering::Relaxed)
+    }
+
     /// So many more may be claimed.
     pub(super) fn room(&self) -> usize {
-        STARTING_MOST.saturating_sub(self.starting.load(Ordering::Relaxed))
+        STARTING_MOST.saturating_sub(self.starting())
     }
 
     /// Waits until there is room for [`STARTING_AGAIN`] again. A moment before the call is not missed.

@@ -118,6 +118,7 @@ pub(super) async fn run(shared: Arc<Shared>, state: watch::Receiver<State>, safe
             }
             Err(error) => Err(error),
         };
+        scheduler.shared.counts.set_late_triggers(scheduler.held.as_ref().map_or(0, |held| held.count));
         if let Err(error) = &done
             && !failing
         {

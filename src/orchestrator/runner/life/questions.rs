@@ -188,6 +188,11 @@ impl Life<'_> {
                     state.beat = Some(came);
                     changed
                 });
+                self.shared.counts.renewals.add(match &beat {
+                    Ok((true, ..)) => "ok",
+                    Ok((false, ..)) => "refused",
+                    Err(_) => "failed",
+                });
                 if let Some((ours, before, now)) = self.heard(beat) {
                     self.shared.clock.set(before, now);
                     if !ours {

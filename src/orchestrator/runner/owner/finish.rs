@@ -38,7 +38,7 @@ impl Owner {
         if self.write(vec![], Then::Finish).await? == Written::Refused {
             return Err(Exit::Refused);
         }
-        hand_on_slot(&self.shared, &self.execution).await;
+        finished(&self.shared, &self.execution).await;
         Ok(Exit::Finished)
     }
 
@@ -74,8 +74,9 @@ pub(super) async fn over(time: &mut Option<Pin<Box<Sleep>>>) {
     }
 }
 
-/// The slot of an execution that ended is free: the next one of its definition is told.
-pub(super) async fn hand_on_slot(shared: &Shared, execution: &Execution) {
+/// An execution was given up as ended. Its slot is free: the next one of its definition is told.
+pub(super) async fn finished(shared: &Shared, execution: &Execution) {
+    shared.counts.ended.add(execution.status());
     let summary = execution.summary();
     let (Some(config), Some(limit)) = (&summary.pipeline_config_id, summary.limit()) else { return };
     if let Err(error) = shared.store.start_waiting(config, limit, summary.keep_waiting_pipelines).await {

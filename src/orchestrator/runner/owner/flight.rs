@@ -25,6 +25,7 @@ use crate::orchestrator::engine::seed;
 use crate::orchestrator::engine::stage::TaskView;
 use crate::orchestrator::engine::stage::View;
 use crate::orchestrator::runner::Shared;
+use crate::orchestrator::runner::counts;
 use crate::orchestrator::runner::ending;
 use crate::orchestrator::runner::pause::Pause;
 use crate::orchestrator::runner::pause::spread;
@@ -123,10 +124,13 @@ impl Owner {
     fn perform(&mut self, key: AttemptKey, effect: Effect) {
         let brake = Brake::default();
         self.brakes.insert(key.clone(), brake.clone());
-        let performer = Arc::clone(&self.shared.performer);
+        let shared = Arc::clone(&self.shared);
         self.flight.push(Box::pin(async move {
-            let outcome = performer.perform(&key, effect, &brake.stop).await;
-            if brake.leave.is_cancelled() { Report::Left(key) } else { Report::Outcome { key, outcome } }
+            let word = effect.word();
+            let outcome = shared.performer.perform(&key, effect, &brake.stop).await;
+            let left = brake.leave.is_cancelled();
+            shared.counts.attempts.add((word, if left { "left" } else { counts::outcome(&outcome) }));
+            if left { Report::Left(key) } else { Report::Outcome { key, outcome } }
         }));
     }
 
