@@ -299,7 +299,15 @@ async fn agent(sim: &Sim, clock: VirtualClock, id: &InstanceId) -> Result<()> {
     let (_asked, commands) = mpsc::channel(1);
     let (status, _statuses) = watch::channel(Status::default());
     let identity = eyes.metadata.identity().await?;
-    let lines = Lines { policy, commands, stop: CancellationToken::new(), status, beat: Box::new(|| {}), beat_every: daemon::BEAT_EVERY };
+    let lines = Lines {
+        policy,
+        commands,
+        stop: CancellationToken::new(),
+        status,
+        beat: Box::new(|| {}),
+        beat_every: daemon::BEAT_EVERY,
+        counts: Arc::default(),
+    };
     daemon::run(Parts { identity, eyes, hands, clock: Arc::new(clock), journal, audit, boot }, lines).await;
     Ok(())
 }

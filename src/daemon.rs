@@ -37,6 +37,7 @@ use crate::journal::Audit;
 use crate::journal::Event;
 use crate::journal::Journal;
 use crate::journal::What;
+use crate::metrics::Counts;
 use crate::model::Clock;
 use crate::model::InstanceId;
 use crate::observe::Eyes;
@@ -83,6 +84,8 @@ pub struct Lines {
     pub beat: Box<dyn Fn() + Send + Sync>,
     /// Longest time between two turns.
     pub beat_every: Duration,
+    /// Where what is done is counted.
+    pub counts: Arc<Counts>,
 }
 
 /// Runs the agent until it is told to stop.
@@ -112,13 +115,16 @@ pub async fn run(mut parts: Parts, mut lines: Lines) {
         deeds: 0,
         stopping: false,
         status: lines.status,
+        counts: lines.counts,
     };
     let Abilities { stop, start, .. } = agent.hands.orchestrator.abilities();
     agent.state.set_restartable(stop && start);
     agent.tick();
     loop {
         (lines.beat)();
-        let wait = decide::wake_at(&agent.state, &agent.policy).saturating_sub(agent.clock.now().mono).min(lines.beat_every);
+        let begun = agent.clock.now();
+        agent.counts.turned(begun);
+        let wait = decide::wake_at(&agent.state, &agent.policy).saturating_sub(begun.mono).min(lines.beat_every);
         // Every arm is safe to cancel: `join_next`, `recv`, `changed` and the sleep lose nothing when another arm wins. Their order is written down, so
         // that a rehearsal comes out the same each time: what is known first, then what is wanted, then the time.
         tokio::select! {
@@ -127,7 +133,10 @@ pub async fn run(mut parts: Parts, mut lines: Lines) {
             Some(done) = agent.working.join_next() => agent.answered(done),
             Some(asked) = lines.commands.recv() => agent.asked(asked),
             Ok(()) = lines.policy.changed() => agent.policy = lines.policy.borrow_and_update().clone(),
-            () = tokio::time::sleep(wait) => agent.tick(),
+            () = tokio::time::sleep(wait) => {
+                agent.counts.woke_late(agent.clock.now().mono.saturating_sub(begun.mono).saturating_sub(wait));
+                agent.tick();
+            }
         }
     }
     agent.stop().await;
@@ -203,11 +212,21 @@ struct Agent {
     boot: String,
     own: InstanceId,
     policy: Policy,
-    working: JoinSet<(Key, bool, Answer)>,
+    working: JoinSet<Answered>,
     deeds: usize,
     /// Nothing is begun any more.
     stopping: bool,
     status: watch::Sender<Status>,
+    counts: Arc<Counts>,
+}
+
+/// A look or a deed that came to its end.
+struct Answered {
+    key: Key,
+    /// Of its kind, for the count.
+    word: &'static str,
+    deed: bool,
+    answer: Answer,
 }
 
 impl Agent {
@@ -221,11 +240,13 @@ impl Agent {
         let held_before = self.held();
         let trouble_before = self.state.fault().map(str::to_owned);
         let notices_before = self.state.notices().clone();
+        let drain_before = self.state.durable().drain.clone();
         let now = self.clock.now();
         let mut outcome = decide::step(&mut self.state, &self.policy, Observation { at: now, seen });
         if self.state.durable().version != self.saved
             && let Err(error) = self.save()
         {
+            self.counts.saved(false);
             error!(%error, "the journal cannot be written; nothing is done that rests on it (runbooks/journal.md)");
             outcome.actions.retain(may_go_unrecorded);
             let lost = decide::step(&mut self.state, &self.policy, Observation { at: now, seen: Seen::JournalLost(error.to_string()) });
@@ -236,6 +257,7 @@ impl Agent {
         if before != after || held_before != self.held() {
             self.moved(before, after);
         }
+        self.counts.drained(drain_before.as_ref(), self.state.durable().drain.as_ref(), now.wall);
         if notices_before != *self.state.notices() {
             let notices = self.state.notices().clone();
             warn!(?notices, "AWS says something of this instance's future (runbooks/notices.md)");
@@ -263,6 +285,7 @@ impl Agent {
     }
 
     fn decided(&mut self, decision: Decision) {
+        self.counts.decided(&decision.what);
         match decision.held {
             Some(hold) => {
                 warn!(what = decision.what, why = decision.why, held = hold.code(), "healing holds (runbooks/{}.md)", hold.code())
@@ -276,6 +299,7 @@ impl Agent {
         let durable: &Durable = self.state.durable();
         self.journal.save(&self.own, &self.boot, self.clock.now().wall, durable)?;
         self.saved = durable.version;
+        self.counts.saved(true);
         Ok(())
     }
 
@@ -284,6 +308,7 @@ impl Agent {
     }
 
     fn moved(&mut self, from: &'static str, to: &'static str) {
+        self.counts.moved(from, to, self.held());
         let status = self.state.status(&self.policy, self.clock.now());
         info!(from, to, reason = status.reason, held = status.held, waits_for = status.waits_for, "drain protocol moved");
         self.record(What::Phase { from, to, reason: status.reason, evidence: status.evidence, held: status.held });
@@ -296,7 +321,8 @@ impl Agent {
                 let eyes = self.eyes.clone();
                 let siblings = self.policy.siblings.clone();
                 let place = self.place();
-                self.working.spawn(async move { (key, false, eyes.look(look, siblings, place).await) });
+                let word = look.word();
+                self.working.spawn(async move { Answered { key, word, deed: false, answer: eyes.look(look, siblings, place).await } });
             }
             decide::What::Deed { deed, reason } => {
                 info!(key = key.0, %deed, reason, "acting");
@@ -306,8 +332,11 @@ impl Agent {
                 let group = self.place().group;
                 let policy = self.policy.clone();
                 self.deeds += 1;
-                self.working
-                    .spawn(async move { (key, true, Answer::Done(hands.act(deed, &reason, &identity, group.as_ref(), &policy).await)) });
+                let word = deed.word();
+                self.working.spawn(async move {
+                    let answer = Answer::Done(hands.act(deed, &reason, &identity, group.as_ref(), &policy).await);
+                    Answered { key, word, deed: true, answer }
+                });
             }
         }
     }
@@ -321,8 +350,8 @@ impl Agent {
         Place { own: self.own.clone(), group: self.state.group_name().cloned(), tag_value }
     }
 
-    fn answered(&mut self, done: Result<(Key, bool, Answer), tokio::task::JoinError>) {
-        let (key, deed, answer) = match done {
+    fn answered(&mut self, done: Result<Answered, tokio::task::JoinError>) {
+        let Answered { key, word, deed, answer } = match done {
             Ok(done) => done,
             Err(error) => {
                 // A look or deed that panicked is a defect; `decide` gives up on its answer after a while.
@@ -333,6 +362,7 @@ impl Agent {
         if deed {
             self.deeds -= 1;
         }
+        self.counts.answered(word, &answer);
         if let Answer::Done(result) = &answer {
             let (ok, text) = match result {
                 Ok(receipt) => (true, format!("{receipt:?}")),

@@ -38,7 +38,8 @@
 //! | [`rollback`] | plan (*pure*), carry out, verify, journal | model, cloud, host, supervise |
 //! | [`observe`], [`act`] | the shells on either side of decide | model, decide, cloud, host, orchestrator; act: observe |
 //! | [`journal`] | what an agent must remember over a crash, synced before it acts | model, decide |
-//! | [`http`] | health, status, orders on the unix socket; `api`: the engine's calls, as Gate has them; for other machines over TLS, with tokens | model, decide, orchestrator, supervise |
+//! | [`metrics`] | what an agent shows a scraper: its state and counts of what it did, as Prometheus's text. The only place of Prometheus types | model, decide, cloud, host, orchestrator |
+//! | [`http`] | health, status, metrics, orders on the unix socket; `api`: the engine's calls, as Gate has them; for other machines over TLS, with tokens | model, decide, orchestrator, supervise, metrics |
 //! | [`daemon`] | puts the agent together, owns its loop; `engine`: the embedded engine beside it | all but cli, rollback, drill |
 //! | [`drill`] | rehearsals with a verdict | all but cli |
 //! | [`cli`] | one file per command | all |
@@ -112,6 +113,7 @@ pub mod drill;
 pub mod host;
 pub mod http;
 pub mod journal;
+pub mod metrics;
 pub mod model;
 pub mod observe;
 pub mod orchestrator;

@@ -50,8 +50,12 @@ const TABLE: &[Row] = &[
     row("observe", &["model", "decide", "cloud", "host", "orchestrator"]),
     row("act", &["model", "decide", "observe", "cloud", "host", "orchestrator"]),
     row("journal", &["model", "decide"]),
-    row("http", &["model", "decide", "orchestrator", "supervise"]),
-    row("daemon", &["model", "decide", "observe", "act", "config", "cloud", "host", "journal", "orchestrator", "http", "supervise"]),
+    row("metrics", &["model", "decide", "cloud", "host", "orchestrator"]),
+    row("http", &["model", "decide", "orchestrator", "supervise", "metrics"]),
+    row(
+        "daemon",
+        &["model", "decide", "observe", "act", "config", "cloud", "host", "journal", "orchestrator", "http", "supervise", "metrics"],
+    ),
     row(
         "drill",
         &[
@@ -68,6 +72,7 @@ const TABLE: &[Row] = &[
             "rollback",
             "http",
             "supervise",
+            "metrics",
         ],
     ),
     row(
@@ -87,6 +92,7 @@ const TABLE: &[Row] = &[
             "http",
             "drill",
             "supervise",
+            "metrics",
         ],
     ),
 ];
@@ -124,6 +130,7 @@ const CONFINED: &[(&str, &str)] = &[
     ("aws_credential", "cloud/aws"),
     ("redis::", "orchestrator"),
     ("rusqlite", "orchestrator/store/embedded"),
+    ("prometheus_client", "metrics"),
     ("sd_notify", "host"),
     ("sysinfo", "host"),
     ("signal_hook", "host"),
@@ -382,6 +389,7 @@ fn every_code_has_a_page_and_every_page_a_code() {
             shown.insert(code);
         }
     }
+    shown.extend(pages_named(&fs::read_to_string(root().join("docs/monitoring/alerts.yml")).expect("it is there")));
     for page in fs::read_dir(root().join("runbooks")).expect("it is there").map(|page| page.expect("readable").path()) {
         let (name, text) = (page.file_stem().expect("a name").to_string_lossy().into_owned(), fs::read_to_string(&page).expect("text"));
         if !shown.contains(&name) {
@@ -391,7 +399,13 @@ fn every_code_has_a_page_and_every_page_a_code() {
         let missing = missing.into_iter().filter(|part| !part.split('|').any(|part| text.contains(part)));
         broken.extend(missing.filter(|_| !PAGES.contains(&name.as_str())).map(|part| format!("runbooks/{name}.md: no {part}")));
     }
-    for text in ["README.md", "systemd/bellrock.toml", "systemd/bellrock.service", "systemd/bellrock.service.d/process.conf"] {
+    for text in [
+        "README.md",
+        "docs/monitoring/alerts.yml",
+        "systemd/bellrock.toml",
+        "systemd/bellrock.service",
+        "systemd/bellrock.service.d/process.conf",
+    ] {
         let named = pages_named(&fs::read_to_string(root().join(text)).expect("it is there"));
         let missing = named.into_iter().filter(|code| !root().join(format!("runbooks/{code}.md")).is_file());
         broken.extend(missing.map(|code| format!("{text}: runbooks/{code}.md")));

@@ -47,6 +47,7 @@ use crate::http::api::tokens::Tokens;
 use crate::http::keyring::Keyring;
 use crate::journal::FileAudit;
 use crate::journal::FileJournal;
+use crate::metrics::Metrics;
 use crate::model::Clock;
 use crate::observe::Eyes;
 use crate::orchestrator::Orchestrator;
@@ -122,7 +123,16 @@ async fn serve(config: Config, context: &Context) -> Result<(), Failure> {
     };
     let keyring = Arc::new(Keyring::new(super::config::keyring_files(&config.http)));
     let (report, process) = watch::channel(None);
-    let surface = Surface { status: statuses.clone(), process, commands: asked, api: api.clone(), tokens: keyring.tokens() };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let metrics = Arc::new(Metrics::new(clock.now().wall, config.fleet.state_dir.clone(), config.aws.traffic.clone()));
+    let surface = Surface {
+        status: statuses.clone(),
+        process,
+        commands: asked,
+        api: api.clone(),
+        tokens: keyring.tokens(),
+        metrics: metrics.clone(),
+    };
     let (again, agains) = watch::channel(0);
 
     let mut tasks = Supervisor::new(stop.clone());
@@ -148,11 +158,19 @@ async fn serve(config: Config, context: &Context) -> Result<(), Failure> {
     let beat = manager.clone();
     // The loop may end before the rest is asked to stop: when the engine beside it does.
     let beat_every = manager.ping_every().map_or(daemon::BEAT_EVERY, |every| every.min(daemon::BEAT_EVERY));
-    let lines = Lines { policy: policies, commands, stop: stop.child_token(), status, beat: Box::new(move || beat.ping()), beat_every };
+    let lines = Lines {
+        policy: policies,
+        commands,
+        stop: stop.child_token(),
+        status,
+        beat: Box::new(move || beat.ping()),
+        beat_every,
+        counts: metrics.counts(),
+    };
     let env = context.env.clone();
     let told = tell(manager.clone(), statuses);
-    let entrance = Entrance { routes: api, tokens: keyring.tokens(), report, again: agains };
-    tasks.essential("agent", async move { tokio::join!(work(config, env, boot, lines, entrance), told).0 });
+    let entrance = Entrance { routes: api, tokens: keyring.tokens(), report, again: agains, metrics };
+    tasks.essential("agent", async move { tokio::join!(work(config, env, boot, clock, lines, entrance), told).0 });
 
     // Whoever waited for us may give orders at once. A socket that cannot be had stops no drain: only its first try is waited for.
     let _ = tokio::time::timeout(SOCKET_WITHIN, first_try.wait_for(|tried| *tried)).await;
@@ -174,6 +192,8 @@ struct Entrance {
     report: watch::Sender<Option<Report>>,
     /// Asks it to read its files again, or to try again.
     again: watch::Receiver<u64>,
+    /// Shows an engine's figures.
+    metrics: Arc<Metrics>,
 }
 
 /// Learns who we are, puts the parts together, runs the loop, and the engine beside it.
@@ -181,15 +201,15 @@ async fn work(
     config: Config,
     env: std::collections::BTreeMap<String, String>,
     boot: String,
+    clock: Arc<dyn Clock>,
     mut lines: Lines,
     entrance: Entrance,
 ) -> Ended {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let metadata = Arc::new(Imds::new());
     let Some(identity) = daemon::identify(&*metadata, &mut lines).await else { return Ok(()) };
     let mut journal = Box::new(FileJournal::new(config.fleet.state_dir.join("journal")));
     let own = identity.own.id();
-    let Entrance { routes, tokens, report, again } = entrance;
+    let Entrance { routes, tokens, report, again, metrics } = entrance;
     let care = |report, again| {
         let (state_dir, stop) = (config.fleet.state_dir.as_path(), lines.stop.clone());
         Care { own, state_dir, env: &env, clock: clock.clone(), report, again, stop }
@@ -217,6 +237,7 @@ async fn work(
             let engine = Engine::start(settings, place, tokens, clock.clone()).await?;
             // Set once: this is the only place, and it is passed once.
             let _ = routes.set(engine.api.clone());
+            metrics.set_engine(engine.runner());
             let orchestrator: Arc<dyn Orchestrator> = match config.is_written("orchestrator.kind") {
                 true => engine.orchestrator.clone(),
                 false => Arc::new(Guarded::new(engine.orchestrator.clone(), bystander::USUAL).map_err(|e| e.to_string())?),

@@ -189,6 +189,7 @@ impl Station {
             status: self.status_out.clone(),
             beat: Box::new(|| {}),
             beat_every: daemon::BEAT_EVERY,
+            counts: Arc::default(),
         };
         let life = async {
             let Some(identity) = daemon::identify(&*metadata, &mut lines).await else { return };

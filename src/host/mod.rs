@@ -3,6 +3,7 @@
 pub mod boot;
 pub mod clock;
 pub mod command;
+pub mod disk;
 pub mod family;
 pub mod folder;
 pub mod journal;

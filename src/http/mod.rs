@@ -1,5 +1,6 @@
-//! How the agent is asked: `/health` and `/status` on a loopback port, these and `/drain`, `/undrain`, `/heal/off` and `/heal/on` on a unix socket, `/health` and, with a
-//! token, `/status` on a port for other machines; and on all of them the [`api`] of the embedded engine, where there is one.
+//! How the agent is asked: `/health`, `/status` and `/metrics` on a loopback port, these and `/drain`, `/undrain`, `/heal/off` and `/heal/on` on a unix
+//! socket, `/health` and, with a token, `/status` and `/metrics` on a port for other machines; and on all of them the [`api`] of the embedded engine, where
+//! there is one.
 //!
 //! What must stay true: nobody orders a drain over TCP; on the socket its mode says who may, and the kernel, not the caller, says who did. What others
 //! can reach speaks TLS and wants a token for all but `/health`, webhooks and the API's own document. Every request, answer, connection and stop is bounded. A failure here never stops a drain:
@@ -35,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::decide::Command;
 use crate::decide::Status;
+use crate::metrics::Metrics;
 use crate::orchestrator::supervised::Report;
 use api::tokens::Tokens;
 use keyring::Keyring;
@@ -64,6 +66,8 @@ pub struct Surface {
     pub api: Option<Arc<OnceLock<Router>>>,
     /// Who may ask from elsewhere.
     pub tokens: watch::Receiver<Arc<Tokens>>,
+    /// What scrapers are shown.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A command, and where the daemon puts its answer: the status after it, or why it is refused.

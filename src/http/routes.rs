@@ -12,6 +12,8 @@ use axum::extract::State;
 use axum::extract::connect_info::Connected;
 use axum::http::HeaderMap;
 use axum::http::StatusCode;
+use axum::http::header::ACCEPT;
+use axum::http::header::CONTENT_TYPE;
 use axum::middleware::Next;
 use axum::middleware::from_fn;
 use axum::response::IntoResponse;
@@ -32,6 +34,8 @@ use super::api::auth::Role;
 use super::listener::Bounded;
 use super::views;
 use crate::decide::Command;
+use crate::metrics::Format;
+use crate::metrics::Now;
 
 /// Longest body in bytes; a command is a sentence and a flag.
 const BODY_LIMIT: usize = 4096;
@@ -61,7 +65,8 @@ pub(super) fn reads(surface: Surface) -> Router {
 
 /// For callers from elsewhere. Whether it is well is not their secret, so that a load balancer needs no token; all else is.
 pub(super) fn network(surface: Surface) -> Router {
-    let routes = no_orders().route("/health", get(health)).route("/status", get(status_for_readers));
+    let routes =
+        no_orders().route("/health", get(health)).route("/status", get(status_for_readers)).route("/metrics", get(metrics_for_readers));
     bounded(routes).fallback(over_the_network).with_state(surface)
 }
 
@@ -110,7 +115,7 @@ fn no_orders() -> Router<Surface> {
 }
 
 fn common() -> Router<Surface> {
-    Router::new().route("/health", get(health)).route("/status", get(status))
+    Router::new().route("/health", get(health)).route("/status", get(status)).route("/metrics", get(metrics))
 }
 
 fn bounded(routes: Router<Surface>) -> Router<Surface> {
@@ -143,11 +148,38 @@ async fn status(State(surface): State<Surface>) -> Response {
 }
 
 async fn status_for_readers(State(surface): State<Surface>, headers: HeaderMap) -> Response {
-    let caller = auth::caller(&surface.tokens.borrow(), &Door::Network, &headers, Role::Read);
-    match caller {
-        Ok(_) => status(State(surface)).await,
-        Err(_) => problem(StatusCode::UNAUTHORIZED, "who_are_you", "this call needs a token of role read"),
+    match reads_at(&surface, &headers) {
+        true => status(State(surface)).await,
+        false => nobody(),
     }
+}
+
+async fn metrics_for_readers(State(surface): State<Surface>, headers: HeaderMap) -> Response {
+    match reads_at(&surface, &headers) {
+        true => metrics(State(surface), headers).await,
+        false => nobody(),
+    }
+}
+
+/// The caller from elsewhere has a token that lets it read.
+fn reads_at(surface: &Surface, headers: &HeaderMap) -> bool {
+    auth::caller(&surface.tokens.borrow(), &Door::Network, headers, Role::Read).is_ok()
+}
+
+fn nobody() -> Response {
+    problem(StatusCode::UNAUTHORIZED, "who_are_you", "this call needs a token of role read")
+}
+
+async fn metrics(State(surface): State<Surface>, headers: HeaderMap) -> Response {
+    if ended(&surface) {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "ending", "the agent is ending");
+    }
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let format = Format::accepted(accept);
+    let (status, process) = (surface.status.borrow().clone(), surface.process.borrow().clone());
+    let orders = surface.commands.max_capacity() - surface.commands.capacity();
+    let text = surface.metrics.scrape(Now { status, process, orders }, format).await;
+    ([(CONTENT_TYPE, format.content_type())], text).into_response()
 }
 
 async fn drain(State(surface): State<Surface>, ConnectInfo(peer): ConnectInfo<Peer>, body: Bytes) -> Response {

@@ -29,6 +29,7 @@ fn agent() -> Agent {
             commands: sender,
             api: None,
             tokens: watch::channel(Arc::default()).1,
+            metrics: Arc::new(Metrics::new(Timestamp(0), "/".into(), Default::default())),
         },
         stop: CancellationToken::new(),
     }
@@ -119,7 +120,18 @@ async fn tcp_answers_questions_and_takes_no_orders() {
             assert_eq!((code, &view["code"]), (403, &json!("wrong_door")));
         }
         assert!(commands.try_recv().is_err());
+        for (accept, content) in
+            [("*/*", "text/plain; version=0.0.4"), ("application/openmetrics-text; version=1.0.0", "application/openmetrics-text")]
+        {
+            let answer = client.get(format!("{base}/metrics")).header("accept", accept).send().await.unwrap();
+            assert_eq!(answer.status(), 200);
+            let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+            let text = answer.text().await.unwrap();
+            assert!(kind.starts_with(content), "{kind}");
+            assert!(text.contains("bellrock_held{code=\"min_size\"} 1.0\n") && text.contains("bellrock_orders_waiting 0.0\n"), "{text}");
+        }
         drop(status);
+        assert_eq!(get(&client, &format!("{base}/metrics")).await.0, 503);
         let (code, view) = get(&client, &format!("{base}/status")).await;
         assert_eq!((code, &view["code"]), (503, &json!("ending")));
         stop.cancel();
