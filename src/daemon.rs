@@ -288,9 +288,9 @@ impl Agent {
         self.counts.decided(&decision.what);
         match decision.held {
             Some(hold) => {
-                warn!(what = decision.what, why = decision.why, held = hold.code(), "healing holds (runbooks/{}.md)", hold.code())
+                warn!(what = decision.what, reason = decision.why, held = hold.code(), "healing holds (runbooks/{}.md)", hold.code())
             }
-            None => info!(what = decision.what, why = decision.why, "healing decided"),
+            None => info!(what = decision.what, reason = decision.why, "healing decided"),
         }
         self.record(What::Heal(decision));
     }
@@ -310,7 +310,7 @@ impl Agent {
     fn moved(&mut self, from: &'static str, to: &'static str) {
         self.counts.moved(from, to, self.held());
         let status = self.state.status(&self.policy, self.clock.now());
-        info!(from, to, reason = status.reason, held = status.held, waits_for = status.waits_for, "drain protocol moved");
+        info!(from, phase = to, reason = status.reason, held = status.held, waits_for = status.waits_for, "drain protocol moved");
         self.record(What::Phase { from, to, reason: status.reason, evidence: status.evidence, held: status.held });
     }
 

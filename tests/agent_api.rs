@@ -255,3 +255,36 @@ async fn pipelines_in_files_run_follow_each_other_and_are_saved_by_nobody() {
     .await;
     assert_eq!(names().await.len(), 3, "what it held before is in force");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_has_one_line_for_each_move_of_a_drain_and_of_an_execution() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let sim = Sim::start(dir.path(), &region(), 43).await;
+    let host = start(&sim, dir.path(), "", &[]).await;
+    host.door.save(&json!({"application": "shop", "name": "one", "stages": [{"refId": "1", "type": "wait", "waitTime": 1}]})).await;
+    let execution = host.door.start("one", json!({})).await;
+    host.door.reaches(&execution, "SUCCEEDED").await;
+    let moves: Vec<Value> = host.agent.all_said("execution moved");
+    let id = execution.rsplit('/').next().expect("an id");
+    let told: Vec<[&str; 5]> = moves
+        .iter()
+        .map(|line| ["execution", "application", "pipeline", "from", "status"].map(|key| line[key].as_str().unwrap_or_default()))
+        .collect();
+    assert_eq!(told, [[id, "shop", "one", "NOT_STARTED", "RUNNING"], [id, "shop", "one", "RUNNING", "SUCCEEDED"]]);
+
+    let (code, answer) = host.door.post("/drain", &json!({"reason": "new kernel"})).await;
+    assert_eq!(code, 200, "{answer}");
+    let at_its_end = |line: &Value| line["phase"] == "ending";
+    until("the drain to end", SOON, async || host.agent.said("drain protocol moved").filter(at_its_end)).await;
+    let told = host.agent.all_said("drain protocol moved");
+    let mut phase = "working".to_owned();
+    for line in &told {
+        assert_eq!(line["from"], phase, "{told:#?}");
+        assert!(line["reason"].as_str().is_some_and(|reason| reason.contains("new kernel")), "{line}");
+        phase = line["phase"].as_str().expect("a phase").to_owned();
+    }
+    let audit = std::fs::read_to_string(dir.path().join(&host.agent.id).join("state/audit.jsonl")).expect("the audit log");
+    let events = audit.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")).filter(|event| event["event"] == "phase");
+    let recorded: Vec<Value> = events.map(|event| event["to"].clone()).take(told.len()).collect();
+    assert_eq!(told.iter().map(|line| line["phase"].clone()).collect::<Vec<_>>(), recorded);
+}

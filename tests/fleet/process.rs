@@ -157,7 +157,12 @@ impl Agent {
 
     /// The last line of its log with this message.
     pub fn said(&self, message: &str) -> Option<Value> {
-        lines(&self.dir.join("log")).into_iter().rev().find(|line| line["message"] == message)
+        self.all_said(message).pop()
+    }
+
+    /// All its log lines with this message, oldest first.
+    pub fn all_said(&self, message: &str) -> Vec<Value> {
+        lines(&self.dir.join("log")).into_iter().filter(|line| line["message"] == message).collect()
     }
 
     /// SIGHUP.

@@ -249,6 +249,7 @@ impl Owner {
     /// Takes the execution through all that happened.
     fn take_events(&mut self) -> Vec<Command> {
         let mut commands = Vec::new();
+        let before = self.execution.status();
         while let Some(event) = self.events.pop_front() {
             self.turn += 1;
             let world = World {
@@ -269,7 +270,17 @@ impl Owner {
             self.wake = advanced.wake;
             commands.extend(advanced.commands);
         }
+        self.tell_of_a_move(before);
         commands
+    }
+
+    /// One line for each change of status. A write that is refused afterwards is a line of its own.
+    fn tell_of_a_move(&self, before: Status) {
+        let (summary, status) = (self.execution.summary(), self.execution.status());
+        if status != before {
+            let (application, pipeline, reason) = (&summary.application, &summary.name, &summary.cancellation_reason);
+            info!(execution = %self.execution.id, application, pipeline, from = %before, %status, reason, "execution moved");
+        }
     }
 
     /// Writes what changed, then has done what was asked for. `Some`: the ownership is over.
