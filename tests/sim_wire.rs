@@ -1,5 +1,6 @@
 //! The simulated region over its wire, asked by AWS's own SDK: what the agent and the rollback will see, and what a person's tools see.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use bellrock::cloud::AutoScaling;
 use bellrock::cloud::Caller;
 use bellrock::cloud::Compute;
 use bellrock::cloud::Kind;
+use bellrock::cloud::Verdict;
 use bellrock::cloud::aws::Aws;
 use bellrock::cloud::aws::Keys;
 use bellrock::cloud::aws::Settings;
@@ -319,11 +321,12 @@ async fn the_hand_written_calls_read_what_launches_need_and_what_is_lacking() {
         assert!(error.kind == Kind::Gone && error.request_id.is_some(), "{error}");
     }
     assert_eq!(aws.offers(&named("m5.large"), &group.availability_zones).await.expect("offers").len(), group.availability_zones.len() - 1);
-    let ask = |actions: &[&'static str]| Ask { actions: actions.to_vec(), resources: vec![group.arn.clone()] };
-    let asks = [ask(&["autoscaling:SuspendProcesses", "autoscaling:DeleteTags"]), ask(&["elasticloadbalancing:RegisterTargets"])];
-    assert!(aws.forbidden(&asks).await.expect("a simulation").is_empty());
-    sim.post("trouble", json!({"rules": [{"kind": "deny", "actions": ["DeleteTags", "RegisterTargets"]}]})).await;
-    assert_eq!(aws.forbidden(&asks).await.expect("a simulation"), ["autoscaling:DeleteTags", "elasticloadbalancing:RegisterTargets"]);
+    let actions = ["autoscaling:DeleteTags", "autoscaling:SuspendProcesses"];
+    let ask = Ask { actions: actions.to_vec(), resources: vec![group.arn.clone()], ..Ask::default() };
+    let said = |verdicts: [Verdict; 2]| actions.map(str::to_owned).into_iter().zip(verdicts).collect::<BTreeMap<_, _>>();
+    assert_eq!(aws.verdicts(&ask).await.expect("a simulation"), said([Verdict::Allowed, Verdict::Allowed]));
+    sim.post("trouble", json!({"rules": [{"kind": "deny", "actions": ["DeleteTags"]}]})).await;
+    assert_eq!(aws.verdicts(&ask).await.expect("a simulation"), said([Verdict::Denied, Verdict::Allowed]));
     sim.post("trouble", json!({"rules": [{"kind": "deny"}]})).await;
     assert_eq!(aws.vcpu_quota().await.expect_err("denied").kind, Kind::Denied);
     assert_eq!(aws.running().await.expect_err("denied").kind, Kind::Denied);

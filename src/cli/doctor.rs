@@ -1,6 +1,7 @@
 //! `bellrock doctor APPLICATION`: what a rollback would meet, on a day on which nobody needs one; and whether the orchestrator that this host's agent
 //! looks after could be started, or has executions that nobody works on. Reads only.
 
+mod iam;
 mod launches;
 mod protections;
 
@@ -54,11 +55,18 @@ use protections::Protections;
     Examples:\n  \
     bellrock doctor spinnaker\n  \
     bellrock doctor spinnaker --service-url https://gate.example.com/health\n  \
-    bellrock doctor spinnaker --region eu-west-1 --region us-east-1 --role-arn arn:aws:iam::123456789012:role/on-call --output json"
+    bellrock doctor spinnaker --region eu-west-1 --region us-east-1 --role-arn arn:aws:iam::123456789012:role/on-call --output json\n  \
+    bellrock doctor spinnaker --iam agent --principal arn:aws:iam::123456789012:role/spinnaker-instances"
 )]
 pub(super) struct Args {
     #[command(flatten)]
     subject: Subject,
+    /// Only this: whether IAM lets a role do what agents, or a rollback, have to do, and nothing beyond it. Takes iam:SimulatePrincipalPolicy.
+    #[arg(long, value_name = "WORK")]
+    iam: Option<iam::Work>,
+    /// With --iam: the role or user to look at [default: that of the credentials in use].
+    #[arg(long, value_name = "ARN", requires = "iam")]
+    principal: Option<String>,
 }
 
 /// What was found in one region.
@@ -104,6 +112,9 @@ struct Answer {
 }
 
 pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
+    if let Some(work) = args.iam {
+        return leave(&args, work, context);
+    }
     let (findings, here, orca) = super::runtime()?.block_on(async {
         let (owner, service) = (here::plain(&here::owner(context)), Http::new()?);
         let mut findings = Vec::new();
@@ -120,6 +131,27 @@ pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let orca = orca.as_ref().map(orca::Report::json);
     context.print(text, &serde_json::json!({ "ready": ready, "host": here, "orca": orca, "regions": findings }))?;
     Ok(if ready { Exit::Done } else { Exit::Failed })
+}
+
+/// What IAM says, in each region: groups are of one.
+fn leave(args: &Args, work: iam::Work, context: &Context) -> Result<Exit, Failure> {
+    let found = super::runtime()?.block_on(async {
+        let owner = here::plain(&here::owner(context));
+        let mut found = Vec::new();
+        for region in args.subject.regions() {
+            let aws = Aws::connect(&args.subject.settings(region, &owner)).await?;
+            found.push(iam::examine(&aws, &args.subject.application, work, args.principal.clone()).await?);
+        }
+        Ok::<_, cloud::Error>(found)
+    });
+    let found = found.map_err(|error| {
+        Failure::new("iam-unknown", "what IAM says of this role is not known")
+            .because(&error)
+            .help("ask with credentials that may iam:SimulatePrincipalPolicy, and name the role with --principal")
+    })?;
+    let text = || found.iter().map(iam::Leave::text).collect::<Vec<_>>().join("\n");
+    context.print(text, &serde_json::json!({ "regions": found }))?;
+    Ok(if found.iter().all(|leave| leave.troubles.is_empty()) { Exit::Done } else { Exit::Failed })
 }
 
 /// What keeps the orchestrator that this host's configuration names from being started here, and which of its executions nobody works on. Elsewhere

@@ -9,6 +9,9 @@ pub mod sim;
 
 mod compute;
 mod error;
+pub mod permission;
+
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -157,18 +160,33 @@ pub trait Caller: Send + Sync + 'static {
     /// Account and ARN of the credentials (`sts:GetCallerIdentity`).
     async fn caller(&self) -> Result<CallerIdentity>;
 
-    /// Of these actions, those that IAM says the credentials may not do on those resources (`iam:SimulatePrincipalPolicy`). What depends on a
-    /// condition that IAM is not told of counts as allowed: nobody can say.
-    async fn forbidden(&self, asks: &[Ask]) -> Result<Vec<String>>;
+    /// What IAM says of these actions (`iam:SimulatePrincipalPolicy`), of several resources the worst.
+    async fn verdicts(&self, ask: &Ask) -> Result<BTreeMap<String, Verdict>>;
 }
 
 /// What somebody wants to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ask {
+    /// Role or user that wants it; `None`: the credentials in use.
+    pub principal: Option<String>,
     /// As IAM names them: `autoscaling:SuspendProcesses`.
     pub actions: Vec<&'static str>,
-    /// ARNs.
+    /// ARNs; none: whatever there is.
     pub resources: Vec<String>,
+    /// What IAM is told besides, by condition key: tags of the resources.
+    pub context: BTreeMap<String, String>,
+}
+
+/// Whether somebody may, the better first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Yes.
+    Allowed,
+    /// It depends on a condition that IAM was not told of, or IAM's word is not known: nobody can say.
+    Unclear,
+    /// A plain no.
+    Denied,
 }
 
 /// Account and ARN behind a set of credentials.

@@ -3,7 +3,8 @@
 //! What must stay true: only a plain no counts. What depends on a condition that the simulation is not told of (a tag, an address) may be
 //! allowed all the same, and session policies and those of VPC endpoints are seen by nobody here.
 
-use futures::future::try_join_all;
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::Aws;
@@ -15,6 +16,7 @@ use crate::cloud::Caller;
 use crate::cloud::Error;
 use crate::cloud::Kind;
 use crate::cloud::Result;
+use crate::cloud::Verdict;
 
 /// Of IAM's Query API.
 const VERSION: &str = "2010-05-08";
@@ -57,11 +59,12 @@ struct Evaluation {
 }
 
 impl Evaluation {
-    fn is_a_plain_no(&self) -> bool {
+    fn verdict(&self) -> Verdict {
         match self.eval_decision.as_str() {
-            "explicitDeny" => true,
-            "implicitDeny" => self.missing_context_values.all.is_empty(),
-            _ => false,
+            "allowed" => Verdict::Allowed,
+            "explicitDeny" => Verdict::Denied,
+            "implicitDeny" if self.missing_context_values.all.is_empty() => Verdict::Denied,
+            _ => Verdict::Unclear,
         }
     }
 }
@@ -96,18 +99,21 @@ fn principal(caller: &str) -> Option<String> {
 }
 
 impl Aws {
-    /// Of these actions on these resources, those that IAM says no to.
-    pub(super) async fn simulate(&self, asks: &[Ask]) -> Result<Vec<String>> {
-        let caller = self.caller().await?.arn;
-        let Some(mut source) = principal(&caller) else {
-            return Err(Error::classify(SIMULATE, "NoPrincipal", 400, &format!("{caller} has no policies that could be asked for"), None));
+    /// What IAM says of these actions, each by its worst result.
+    pub(super) async fn simulate(&self, ask: &Ask) -> Result<BTreeMap<String, Verdict>> {
+        let who = match &ask.principal {
+            Some(who) => who.clone(),
+            None => self.caller().await?.arn,
         };
-        match self.simulate_as(&source, asks).await {
+        let Some(mut source) = principal(&who) else {
+            return Err(Error::classify(SIMULATE, "NoPrincipal", 400, &format!("{who} has no policies that could be asked for"), None));
+        };
+        match self.simulate_as(&source, ask).await {
             // A session's ARN does not tell its role's path.
-            Err(error) if error.kind == Kind::Gone => source = self.role(&source).await?,
+            Err(error) if error.kind == Kind::Gone && source != who => source = self.role(&source).await?,
             other => return other,
         }
-        self.simulate_as(&source, asks).await
+        self.simulate_as(&source, ask).await
     }
 
     async fn role(&self, arn: &str) -> Result<String> {
@@ -118,26 +124,32 @@ impl Aws {
         Ok(answer.result.role.arn)
     }
 
-    async fn simulate_as(&self, source: &str, asks: &[Ask]) -> Result<Vec<String>> {
-        let one = async |ask: &Ask| {
-            pages(SIMULATE, usize::MAX, async |marker| {
-                let mut fields = vec![("PolicySourceArn".to_owned(), source.to_owned()), ("MaxItems".to_owned(), PAGE.to_owned())];
-                fields.extend(ask.actions.iter().zip(1..).map(|(action, n)| (format!("ActionNames.member.{n}"), (*action).to_owned())));
-                fields.extend(ask.resources.iter().zip(1..).map(|(arn, n)| (format!("ResourceArns.member.{n}"), arn.clone())));
-                fields.extend(marker.map(|marker| ("Marker".to_owned(), marker)));
-                let document = self.gate.pass(SIMULATE, self.signed.query(Service::Iam, VERSION, SIMULATE, &fields)).await?;
-                let answer: Simulated = quick_xml::de::from_str(&document).map_err(|error| nonsense(SIMULATE, error.to_string()))?;
-                let no = answer.result.evaluation_results.all.into_iter().filter(Evaluation::is_a_plain_no);
-                Ok((no.map(|one| one.eval_action_name).collect(), answer.result.marker))
-            })
-            .await
-        };
-        let found: Vec<Vec<String>> = try_join_all(asks.iter().map(one)).await?;
-        let mut all: Vec<String> = found.into_iter().flatten().collect();
-        all.sort();
-        all.dedup();
-        Ok(all)
+    async fn simulate_as(&self, source: &str, ask: &Ask) -> Result<BTreeMap<String, Verdict>> {
+        let found = pages(SIMULATE, usize::MAX, async |marker| {
+            let mut fields = vec![("PolicySourceArn".to_owned(), source.to_owned()), ("MaxItems".to_owned(), PAGE.to_owned())];
+            fields.extend(ask.actions.iter().zip(1..).map(|(action, n)| (format!("ActionNames.member.{n}"), (*action).to_owned())));
+            fields.extend(ask.resources.iter().zip(1..).map(|(arn, n)| (format!("ResourceArns.member.{n}"), arn.clone())));
+            for ((key, value), n) in ask.context.iter().zip(1..) {
+                let field = |name: &str, value: &str| (format!("ContextEntries.member.{n}.{name}"), value.to_owned());
+                fields.extend([field("ContextKeyName", key), field("ContextKeyType", "string"), field("ContextKeyValues.member.1", value)]);
+            }
+            fields.extend(marker.map(|marker| ("Marker".to_owned(), marker)));
+            let document = self.gate.pass(SIMULATE, self.signed.query(Service::Iam, VERSION, SIMULATE, &fields)).await?;
+            let answer: Simulated = quick_xml::de::from_str(&document).map_err(|error| nonsense(SIMULATE, error.to_string()))?;
+            Ok((answer.result.evaluation_results.all, answer.result.marker))
+        });
+        Ok(worst(&found.await?))
     }
+}
+
+/// Each action with the worst that was said of it.
+fn worst(found: &[Evaluation]) -> BTreeMap<String, Verdict> {
+    let mut all = BTreeMap::new();
+    for one in found {
+        let verdict = all.entry(one.eval_action_name.clone()).or_insert(Verdict::Allowed);
+        *verdict = one.verdict().max(*verdict);
+    }
+    all
 }
 
 #[cfg(test)]
@@ -160,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_depends_on_a_condition_that_nobody_told_is_no_plain_no() {
+    fn the_worst_result_of_an_action_counts_and_what_depends_on_an_untold_condition_is_unclear() {
         let document = "<SimulatePrincipalPolicyResponse xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\"><SimulatePrincipalPolicyResult>\
              <EvaluationResults>\
              <member><EvalActionName>a:Allowed</EvalActionName><EvalDecision>allowed</EvalDecision><MatchedStatements/></member>\
@@ -168,17 +180,18 @@ mod tests {
              <member><EvalActionName>a:Nowhere</EvalActionName><EvalDecision>implicitDeny</EvalDecision></member>\
              <member><EvalActionName>a:ByTag</EvalActionName><EvalDecision>implicitDeny</EvalDecision>\
              <MissingContextValues><member>aws:ResourceTag/team</member></MissingContextValues></member>\
+             <member><EvalActionName>a:Allowed</EvalActionName><EvalDecision>implicitDeny</EvalDecision></member>\
              <member><EvalActionName>a:Novel</EvalActionName><EvalDecision>perhaps</EvalDecision></member>\
              </EvaluationResults><IsTruncated>false</IsTruncated></SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>";
         let answer: Simulated = quick_xml::de::from_str(document).expect("a document");
-        let no: Vec<&str> = answer
-            .result
-            .evaluation_results
-            .all
-            .iter()
-            .filter(|one| one.is_a_plain_no())
-            .map(|one| one.eval_action_name.as_str())
-            .collect();
-        assert_eq!(no, ["a:Denied", "a:Nowhere"]);
+        let verdicts: Vec<(String, Verdict)> = worst(&answer.result.evaluation_results.all).into_iter().collect();
+        let all = [
+            ("a:Allowed", Verdict::Denied),
+            ("a:ByTag", Verdict::Unclear),
+            ("a:Denied", Verdict::Denied),
+            ("a:Novel", Verdict::Unclear),
+            ("a:Nowhere", Verdict::Denied),
+        ];
+        assert_eq!(verdicts, all.map(|(action, verdict)| (action.to_owned(), verdict)));
     }
 }

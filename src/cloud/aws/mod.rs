@@ -50,6 +50,7 @@ use super::CallerIdentity;
 use super::Error;
 use super::Kind;
 use super::Result;
+use super::Verdict;
 use call::Gate;
 use signed::Signed;
 
@@ -199,8 +200,8 @@ impl Caller for Aws {
         })
     }
 
-    async fn forbidden(&self, asks: &[Ask]) -> Result<Vec<String>> {
-        self.simulate(asks).await
+    async fn verdicts(&self, ask: &Ask) -> Result<BTreeMap<String, Verdict>> {
+        self.simulate(ask).await
     }
 }
 

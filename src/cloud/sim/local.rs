@@ -47,6 +47,7 @@ use crate::cloud::Subnet;
 use crate::cloud::TargetGroup;
 use crate::cloud::TargetHealth;
 use crate::cloud::TargetId;
+use crate::cloud::Verdict;
 use crate::model::Activity;
 use crate::model::Clock;
 use crate::model::Generation;
@@ -386,9 +387,11 @@ impl Caller for SimCloud {
         self.call("GetCallerIdentity", Region::get_caller_identity).await
     }
 
-    async fn forbidden(&self, asks: &[Ask]) -> Result<Vec<String>> {
-        let actions: Vec<String> = asks.iter().flat_map(|ask| &ask.actions).map(|action| (*action).to_owned()).collect();
-        self.call("SimulatePrincipalPolicy", |r| r.simulate_principal_policy(&actions)).await
+    async fn verdicts(&self, ask: &Ask) -> Result<BTreeMap<String, Verdict>> {
+        let actions: Vec<String> = ask.actions.iter().map(|action| (*action).to_owned()).collect();
+        let denied = self.call("SimulatePrincipalPolicy", |r| r.simulate_principal_policy(&actions)).await?;
+        let verdict = |action: &String| if denied.contains(action) { Verdict::Denied } else { Verdict::Allowed };
+        Ok(actions.iter().map(|action| (action.clone(), verdict(action))).collect())
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::future::try_join_all;
 use futures::stream;
 use serde::Serialize;
 use tokio::time::timeout;
@@ -25,6 +26,10 @@ use crate::cloud::Image;
 use crate::cloud::Kind;
 use crate::cloud::Offer;
 use crate::cloud::Subnet;
+use crate::cloud::Verdict;
+use crate::cloud::permission::Need;
+use crate::cloud::permission::On;
+use crate::cloud::permission::ROLLBACK;
 use crate::model::Group;
 use crate::model::GroupName;
 use crate::model::LaunchSource;
@@ -48,26 +53,26 @@ const RESOURCES: usize = 50;
 
 /// What a rollback would do to these groups, and to their load balancers.
 fn asks(groups: &[Group]) -> Vec<Ask> {
-    let arns: Vec<String> = groups.iter().map(|group| group.arn.clone()).filter(|arn| !arn.is_empty()).take(RESOURCES).collect();
+    let arns = groups.iter().map(|group| group.arn.clone()).filter(|arn| !arn.is_empty()).take(RESOURCES).collect();
     let targets: BTreeSet<String> = groups.iter().flat_map(|group| &group.target_groups).map(|arn| arn.as_str().to_owned()).collect();
     let classics = groups.iter().flat_map(|group| group.classic_load_balancers.iter().filter_map(|name| classic_arn(&group.arn, name)));
-    let group_actions = vec![
-        "autoscaling:UpdateAutoScalingGroup",
-        "autoscaling:SuspendProcesses",
-        "autoscaling:ResumeProcesses",
-        "autoscaling:SetInstanceProtection",
-        "autoscaling:CreateOrUpdateTags",
-        "autoscaling:DeleteTags",
-    ];
-    let target_actions = vec!["elasticloadbalancing:RegisterTargets", "elasticloadbalancing:DeregisterTargets"];
-    let classic_actions =
-        vec!["elasticloadbalancing:RegisterInstancesWithLoadBalancer", "elasticloadbalancing:DeregisterInstancesFromLoadBalancer"];
+    let about = |on: On, resources: Vec<String>| {
+        let needed = ROLLBACK.iter().filter(|permission| permission.on == on && permission.need == Need::Always);
+        Ask { actions: needed.map(|permission| permission.action).collect(), resources, ..Ask::default() }
+    };
     let all = [
-        Ask { actions: group_actions, resources: arns },
-        Ask { actions: target_actions, resources: targets.into_iter().take(RESOURCES).collect() },
-        Ask { actions: classic_actions, resources: classics.collect::<BTreeSet<_>>().into_iter().take(RESOURCES).collect() },
+        about(On::Group, arns),
+        about(On::TargetGroup, targets.into_iter().take(RESOURCES).collect()),
+        about(On::Classic, classics.collect::<BTreeSet<_>>().into_iter().take(RESOURCES).collect()),
     ];
     all.into_iter().filter(|ask| !ask.resources.is_empty()).collect()
+}
+
+/// Of all that is asked, what the credentials may plainly not do.
+async fn forbidden(caller: &dyn Caller, asks: &[Ask]) -> cloud::Result<Vec<String>> {
+    let found = try_join_all(asks.iter().map(|ask| caller.verdicts(ask))).await?;
+    let denied = found.into_iter().flatten().filter(|(_, verdict)| *verdict == Verdict::Denied);
+    Ok(denied.map(|(action, _)| action).collect::<BTreeSet<_>>().into_iter().collect())
 }
 
 /// The ARN of a classic load balancer in the account and region of a group.
@@ -88,7 +93,7 @@ pub async fn look_ahead(ahead: Ahead<'_>, restored: &[Group], held: &[Group], se
     let policies = policies.buffer_unordered(IN_FLIGHT).collect::<Vec<_>>();
     let asks = asks(held);
     let forbidden = async {
-        let found = bounded("SimulatePrincipalPolicy", patiently(seed, || caller.forbidden(&asks)));
+        let found = bounded("SimulatePrincipalPolicy", patiently(seed, || forbidden(caller, &asks)));
         if asks.is_empty() { None } else { Some(found.await) }
     };
     let (policies, mut supply, forbidden) = futures::join!(policies, read(compute, restored, seed), forbidden);

@@ -34,6 +34,7 @@ use crate::cloud::TargetGroup;
 use crate::cloud::TargetHealth;
 use crate::cloud::TargetId;
 use crate::cloud::TargetState;
+use crate::cloud::Verdict;
 use crate::host::clock::VirtualClock;
 use crate::model::Capacity;
 use crate::model::Clock;
@@ -540,8 +541,8 @@ impl Caller for Fleet {
         Ok(CallerIdentity { account: "1".to_owned(), arn: "arn:aws:iam::1:user/ann".to_owned() })
     }
 
-    async fn forbidden(&self, _: &[Ask]) -> cloud::Result<Vec<String>> {
-        Ok(Vec::new())
+    async fn verdicts(&self, _: &Ask) -> cloud::Result<BTreeMap<String, Verdict>> {
+        Ok(BTreeMap::new())
     }
 }
 
