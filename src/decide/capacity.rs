@@ -1,7 +1,7 @@
 //! What a superseded group had before it was drained, in a tag of the group: a rollback restores it to that (F53). Only a tag; sizes are others' business.
 //!
-//! What must stay true: written once in the life of a superseded group, with the sizes of the moment it was first seen so, before any of its agents
-//! lowers them; never on a read that is older than the staleness bound, nor while a rollback holds it; taken off once it serves again, so that one that
+//! What must stay true: in the life of a superseded group it holds the most that any agent saw when it first saw the group so, since those who come
+//! late see what others have lowered; never written on a read that is older than the staleness bound, nor while a rollback holds it; taken off once it serves again, so that one that
 //! stands is of this life and no earlier one. That it could not be written, or is not answered, never stops a drain: nothing waits for it.
 
 use std::time::Duration;
@@ -13,6 +13,7 @@ use crate::model::LifecycleState;
 use crate::model::Moment;
 use crate::model::capacity_text;
 use crate::model::recorded_by_agents;
+use crate::model::recorded_capacity;
 
 use super::action::Deed;
 use super::action::Key;
@@ -85,14 +86,19 @@ impl Step<'_> {
         if !recording.last.is_none_or(told) || justify::hold_on(group, self.now.wall).is_some() {
             return None;
         }
-        match (&self.state.phase, recorded_by_agents(&group.tags)) {
+        let recorded = recorded_by_agents(&group.tags);
+        match &self.state.phase {
             // A group that is retired in place is never disabled, so nobody could tell its record from one of an earlier life.
-            (Phase::Confirming, None) if self.is_superseded() && !self.policy.retired => {
+            Phase::Confirming | Phase::Validating | Phase::Waiting { .. } | Phase::Lowering | Phase::Stopping | Phase::LastLook
+                if self.is_superseded() && !self.policy.retired =>
+            {
                 let (sizes, by) = recording.found.as_ref()?;
                 let version = by.moniker()?.push()?.to_owned();
-                Some(Some(capacity_text(*sizes, &version)))
+                let is_less = |of: Capacity| of.min <= sizes.min && of.desired <= sizes.desired && of.max <= sizes.max && of != *sizes;
+                let put_right = recorded.is_some_and(|by| by == version) && recorded_capacity(&group.tags).is_some_and(is_less);
+                (recorded.is_none() || put_right).then(|| Some(capacity_text(*sizes, &version)))
             }
-            (Phase::Working, Some(_)) if recording.enabled >= ENABLED_READS => {
+            Phase::Working if recorded.is_some() && recording.enabled >= ENABLED_READS => {
                 let in_service = group.instance(&self.state.own).is_some_and(|i| i.state == LifecycleState::InService);
                 (in_service && group.capacity.desired > 0).then_some(None)
             }

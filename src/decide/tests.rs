@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::Activity;
 use crate::model::CAPACITY_TAG;
+use crate::model::Capacity;
 use crate::model::Generation;
 use crate::model::Group;
 use crate::model::GroupName;
@@ -723,6 +724,39 @@ fn a_record_that_is_not_answered_holds_nothing_up_and_none_is_written_on_an_old_
     slow.describe_lag = slow.policy.stale_bound + Duration::from_secs(1);
     slow.run_s(1800);
     assert_eq!(slow.recorded, Vec::new(), "a rollback may hold the group by now");
+}
+
+#[test]
+fn whoever_could_not_read_in_time_before_records_on_the_read_that_lets_it_go() {
+    let mut rig = Rig::superseded();
+    rig.describe_lag = rig.policy.stale_bound + Duration::from_secs(1);
+    while rig.word() != "validating" {
+        rig.run_s(1);
+    }
+    assert_eq!(rig.recorded, Vec::new());
+    rig.describe_lag = Duration::ZERO;
+    rig.run_s(600);
+    assert_eq!((rig.recorded.clone(), rig.terminations()), (vec![Some("0/1/10@v002".to_owned())], 1));
+}
+
+#[test]
+fn a_sibling_that_came_late_and_recorded_less_is_put_right_and_one_that_saw_more_is_not() {
+    let after_finding = |record: &str| {
+        let mut rig = Rig::superseded();
+        rig.old.capacity = Capacity { min: 1, max: 10, desired: 1 };
+        rig.busy = busy();
+        rig.record_lag = Duration::from_secs(3600);
+        rig.run_s(100);
+        rig.recorded.clear();
+        rig.record_lag = Duration::ZERO;
+        rig.old.tags.insert(CAPACITY_TAG.to_owned(), record.to_owned());
+        rig.run_s(600);
+        rig.recorded.clone()
+    };
+    assert_eq!(after_finding("0/1/10@v002"), [Some("1/1/10@v002".to_owned())]);
+    for record in ["1/2/10@v002", "1/1/10@v002", "0/1/10@v003", "0/2/10@v002"] {
+        assert_eq!(after_finding(record), [], "{record}");
+    }
 }
 
 #[test]

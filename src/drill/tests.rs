@@ -63,6 +63,15 @@ fn nights_that_went_wrong_once_do_not_again() {
     }
 }
 
+/// Agents that could read nothing in time until they were let go recorded nothing of what their group had, or recorded what a sibling had lowered.
+#[test]
+fn nights_in_which_a_record_was_missing_or_late() {
+    assert_pass(&run_alone(Scenario::Rollback, 4388, None).unwrap());
+    for seed in [712, 1785, 2049, 2091, 3353, 3472, 4314] {
+        assert_pass(&run_alone(Scenario::Storm, seed, None).unwrap());
+    }
+}
+
 /// The night of this seed as it was before some of them had somebody kept for the post-mortem.
 fn run_before_anybody_was_kept(seed: u64, plant: Plant) -> Report {
     let mut play = scenario::play(Scenario::Rollback, seed);

@@ -361,6 +361,8 @@ impl Judge<'_> {
                 let soaks = status.waits_for.as_deref().is_some_and(|w| w.starts_with("soak until"));
                 // Liveness is promised to an agent that lives: one that dies at most of its calls, or every few minutes, only has to try.
                 let lives = self.play.crash_at_call < 0.5 && self.play.crash_every.is_none_or(|every| every > Duration::from_secs(600));
+                // Where agents die at their calls, how many tries it takes is chance: one has to have got as far as a try.
+                let lives = lives && !(self.play.crash_at_call > 0.0 && self.calls.iter().any(|(id, _)| *id == member.id));
                 if !busy && !soaks && (lives || status.phase == "working") && !self.is_meant(held.as_deref()) {
                     let held = held.as_deref().unwrap_or("never held");
                     let waits = status.waits_for.as_deref().unwrap_or("nothing");
