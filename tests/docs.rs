@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
+use bellrock::config::Config;
 use bellrock::drill::Scenario;
 use serde_json::Value;
 
@@ -150,4 +152,89 @@ fn what_is_twice_in_the_build_is_on_the_page_with_its_reason() {
     let twice: BTreeSet<&str> = tree.lines().filter_map(|line| line.split_once(" v").map(|(name, _)| name)).collect();
     let rows = rows_under("Twice in the tree");
     assert_eq!(rows.keys().map(String::as_str).collect::<BTreeSet<_>>(), twice);
+}
+
+/// The reference of all keys, from the sample file and from the types that it is held to.
+fn reference() -> String {
+    let sample = fs::read_to_string(root().join("systemd/bellrock.toml")).unwrap();
+    let defaults = Config::parse(Path::new("none"), "", &BTreeMap::new()).unwrap();
+    let is_default = |key: &str| defaults.effective().iter().any(|setting| setting.key == key && setting.value.is_some());
+    let mut text = String::from(
+        "# Configuration\n\nEvery key there is, from [the sample file](../systemd/bellrock.toml), which is installed as `/etc/bellrock/bellrock.toml`. \
+         Each can be overridden by an\nenvironment variable, `drain.quiet` by `BELLROCK_DRAIN_QUIET`. `bellrock config check` lists all that is wrong, \
+         `bellrock config show` what is in force and\nwhere it comes from. SIGHUP (`systemctl reload bellrock`) takes a change over where no restart is \
+         needed, and says where one is.\n",
+    );
+    let (mut section, mut said) = (String::new(), Vec::new());
+    for line in sample.lines().skip_while(|line| !line.is_empty()) {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']').to_owned();
+            write!(text, "\n## `{section}`\n\n{}\n\n| key | default | |\n|---|---|---|\n", said.join(" ")).unwrap();
+            said.clear();
+        } else if let Some(words) = line.strip_prefix("# ") {
+            said.push(words);
+        } else if let Some((name, value)) = line.strip_prefix('#').and_then(|line| line.split_once(" = ")) {
+            let key = format!("{section}.{name}");
+            let value = if is_default(&key) { format!("`{value}`") } else { format!("none; such as `{value}`") };
+            let cell = |text: String| text.replace('|', "\\|");
+            writeln!(text, "| `{key}` | {} | {} |", cell(value), cell(said.join(" "))).unwrap();
+            said.clear();
+        }
+    }
+    text
+}
+
+#[test]
+fn the_configuration_reference_is_what_the_sample_says() {
+    let (path, now) = (root().join("docs/configuration.md"), reference());
+    if fs::read_to_string(&path).unwrap_or_default() != now {
+        let new = root().join("target/tmp/configuration.md");
+        fs::create_dir_all(new.parent().unwrap()).unwrap();
+        fs::write(&new, &now).unwrap();
+        panic!("docs/configuration.md is not what the sample says; read {} and copy it there", new.display());
+    }
+}
+
+#[test]
+fn the_book_has_every_page_of_docs_once() {
+    let docs = root().join("docs");
+    let summary = fs::read_to_string(docs.join("SUMMARY.md")).unwrap();
+    let listed: Vec<&str> = between(&summary, "](", ')');
+    let once: BTreeSet<PathBuf> = listed.iter().map(|page| docs.join(page)).collect();
+    assert_eq!(once.len(), listed.len(), "a page twice");
+    let there: BTreeSet<PathBuf> = pages().into_iter().filter(|page| page.starts_with(&docs) && !page.ends_with("SUMMARY.md")).collect();
+    assert_eq!(once, there);
+}
+
+#[test]
+fn the_index_of_runbooks_has_every_page_once() {
+    let runbooks = root().join("runbooks");
+    let index = fs::read_to_string(runbooks.join("README.md")).unwrap();
+    let mut listed: Vec<&str> = between(&index, "](", ')').into_iter().filter(|page| page.ends_with(".md")).collect();
+    listed.sort_unstable();
+    let there = fs::read_dir(&runbooks).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut there: Vec<String> = there.filter(|page| page != "README.md").collect();
+    there.sort();
+    assert_eq!(listed, there);
+}
+
+/// Text of fenced blocks of this language, with the page each is on.
+fn blocks(language: &str) -> Vec<(PathBuf, String)> {
+    let open = format!("```{language}\n");
+    let of = |page: PathBuf| {
+        let text = fs::read_to_string(&page).unwrap();
+        let found = text.split(&open).skip(1).filter_map(|rest| rest.split("\n```").next().map(str::to_owned)).collect::<Vec<_>>();
+        found.into_iter().map(move |block| (page.clone(), block))
+    };
+    pages().into_iter().flat_map(of).collect()
+}
+
+#[test]
+fn every_configuration_that_a_page_shows_is_in_order() {
+    let blocks = blocks("toml");
+    assert!(blocks.len() >= 6, "only {} were seen", blocks.len());
+    for (page, text) in blocks {
+        let said = Config::parse(Path::new("shown.toml"), &text, &BTreeMap::new()).err().map(|problems| problems.to_string());
+        assert_eq!(said, None, "{}:\n{text}", page.display());
+    }
 }
