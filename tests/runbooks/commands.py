@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+"""Every command that a page shows is one: its name and its options exist, and what only reads is run against `bellrock sim`.
+
+Commands of `aws` are looked at by the AWS CLI itself, which knows all services; those of `bellrock` are held to its own `--help`. Words in
+capitals (GROUP, ID, ARN) stand for something of the simulated region. Whole scripts, as in rollback.md, are run by tests/rollback_fleet.rs.
+
+    python tests/runbooks/commands.py --bellrock target/debug/bellrock        (in a venv with awscli)
+"""
+
+import argparse
+import contextlib
+import functools
+import io
+import json
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+from awscli.clidriver import create_clidriver
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+PAGES = [*sorted((ROOT / "runbooks").glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "packer/README.md"]
+START_LIMIT_S = 60
+OLD = "spinnaker-main-v023"
+
+# Services of which the simulated region knows what runbooks read; `iam` has no policies there.
+SERVED = {"autoscaling", "elbv2", "ec2", "sts"}
+# Reads that the simulated region does not play, because nothing in Bellrock makes them; and the region has no key pair.
+UNPLAYED = {
+    "describe-warm-pool", "describe-traffic-sources", "describe-load-balancer-target-groups", "describe-network-interfaces",
+    "describe-instance-status", "describe-key-pairs", "get-console-output", "get-launch-template-data", "list-images-in-recycle-bin",
+}  # fmt: skip
+
+
+def shown(page):
+    """Commands on a page: in backticks, indented by four, or in a block of shell, one line each."""
+    text = page.read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)
+    lines = [line for block in blocks for line in block.splitlines()] + re.findall(r"^    (\S.*)$", text, re.M)
+    spans = re.findall(r"`((?:aws|bellrock) [^`\n]+)`", text)
+    for line in [*lines, *spans]:
+        line = line.strip()
+        if re.match(r"(aws [a-z0-9-]+ [a-z]|bellrock [a-z])", line) and "$" not in line and not line.endswith("\\"):
+            yield line
+
+
+def words(command):
+    """The words of the first command of a line, without what a shell would do with them."""
+    try:
+        lexer = shlex.shlex(command.replace("…", ""), posix=True, punctuation_chars="|&;><")
+        lexer.whitespace_split = True
+        found = list(lexer)
+    except ValueError as e:
+        raise ValueError(f"no shell takes it: {e}") from e
+    ends = [n for n, word in enumerate(found) if word and set(word) <= set("|&;><")]
+    return found[: ends[0]] if ends else found
+
+
+@functools.cache
+def help_of(bellrock, path):
+    ended = subprocess.run([bellrock, *path, "--help"], capture_output=True, text=True, timeout=60, check=False)
+    return ended.stdout if ended.returncode == 0 else None
+
+
+def wrong_with_bellrock(bellrock, command):
+    path, rest = [], command[1:]
+    while rest and re.fullmatch(r"[a-z][a-z-]*", rest[0]) and help_of(bellrock, (*path, rest[0])) is not None:
+        path.append(rest.pop(0))
+    # What keeps processes for the agent has no help: it is no command for people, and pages only name it.
+    if not path:
+        return None if command[1] in ("job-supervisor", "orchestrator-keeper") else f"no command {command[1]}"
+    text = help_of(bellrock, tuple(path))
+    flags = [word.split("=")[0] for word in rest if word.startswith("--")]
+    missing = [flag for flag in flags if not re.search(rf"{flag}\b", text)]
+    return f"`bellrock {' '.join(path)} --help` knows no {', '.join(missing)}" if missing else None
+
+
+def aws(driver, arguments):
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            code = driver.main(arguments)
+        except SystemExit as e:
+            code = e.code
+    return code, said.getvalue()
+
+
+def wrong_with_aws(driver, command, world):
+    service, action = command[1:3]
+    # Checks names of service, action and options, and asks nobody.
+    options = [re.sub(r"fileb?://\S+", "x", word) for word in command[3:]]
+    code, said = aws(driver, [service, action, *options, "--generate-cli-skeleton"])
+    if code != 0 and re.search(rf"argument {command[-1]}: expected (one|at least one) argument", said):
+        return None  # An option that is named without its value.
+    if code != 0:
+        return said.strip().splitlines()[-1] if said.strip() else f"exit {code}"
+    reads = action.startswith(("describe-", "get-")) and action not in UNPLAYED
+    if not (reads and service in SERVED) or len(command) == 3 and action != "get-caller-identity" and "groups" not in action:
+        return None
+    code, said = aws(driver, [fill(word, action, world) for word in command[1:]])
+    return None if code == 0 else f"exit {code}: {' '.join(said.split())}"
+
+
+def fill(word, action, world):
+    """What a word in capitals stands for."""
+    if re.fullmatch(r"ID", word):
+        return {"describe-security-groups": world["security_group"], "describe-subnets": world["subnet"]}.get(action, world["instance"])
+    values = {"GROUP": OLD, "ARN": world["target_group"], "AMI": world["image"], "TYPE": "m5.large",
+              "TEMPLATE": world["template"], "VERSION": "1", "CLUSTER": "spinnaker-main", "APPLICATION": "spinnaker"}  # fmt: skip
+    return re.sub(r"\b[A-Z]{2,}\b", lambda m: values.get(m[0], m[0]), word)
+
+
+@contextlib.contextmanager
+def region(bellrock):
+    """A served region; its address."""
+    with tempfile.TemporaryDirectory() as work, open(os.path.join(work, "log"), "w+") as log:
+        sim = subprocess.Popen([bellrock, "sim", "--listen", "127.0.0.1:0", "--scenario", "broken"], stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + START_LIMIT_S
+            while not (found := re.search(r"http://127\.0\.0\.1:\d+", pathlib.Path(log.name).read_text())):
+                if sim.poll() is not None or time.monotonic() > deadline:
+                    sys.exit(f"bellrock sim did not start:\n{pathlib.Path(log.name).read_text()}")
+                time.sleep(0.05)
+            yield found[0]
+        finally:
+            sim.terminate()
+            sim.wait(timeout=30)
+
+
+def look(driver):
+    """Names of what there is in the region."""
+    def ask(*command):
+        code, said = aws(driver, [*command, "--output", "json"])
+        assert code == 0, said
+        return json.loads(said)
+
+    groups = ask("autoscaling", "describe-auto-scaling-groups")["AutoScalingGroups"]
+    group = next(group for group in groups if group["AutoScalingGroupName"] == OLD)
+    template = next(group for group in groups if group.get("LaunchTemplate"))["LaunchTemplate"]["LaunchTemplateName"]
+    versions = ask("ec2", "describe-launch-template-versions", "--launch-template-name", template, "--versions", "1")
+    data = versions["LaunchTemplateVersions"][0]["LaunchTemplateData"]
+    return {
+        "instance": next(g for g in groups if g["Instances"])["Instances"][0]["InstanceId"],
+        "target_group": group["TargetGroupARNs"][0],
+        "subnet": group["VPCZoneIdentifier"].split(",")[0],
+        "template": template,
+        "image": data["ImageId"],
+        "security_group": data.get("SecurityGroupIds", [""])[0],
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--bellrock", required=True)
+    bellrock = os.path.abspath(parser.parse_args().bellrock)
+    # The CLI itself sets where its data is.
+    for name in [name for name in os.environ if name.startswith("AWS_") and name != "AWS_DATA_PATH"]:
+        del os.environ[name]
+    wrong, seen = [], set()
+    with region(bellrock) as endpoint:
+        os.environ.update(AWS_ENDPOINT_URL=endpoint, AWS_ACCESS_KEY_ID="sim", AWS_SECRET_ACCESS_KEY="sim", AWS_DEFAULT_REGION="us-east-1",
+                          AWS_PAGER="", AWS_EC2_METADATA_DISABLED="true", AWS_MAX_ATTEMPTS="1")  # fmt: skip
+        driver = create_clidriver()
+        world = look(driver)
+        for page in PAGES:
+            for line in shown(page):
+                if (line not in seen) and not seen.add(line):
+                    try:
+                        command = words(line)
+                        said = wrong_with_bellrock(bellrock, command) if command[0] == "bellrock" else wrong_with_aws(driver, command, world)
+                    except ValueError as e:
+                        said = str(e)
+                    if said:
+                        wrong.append(f"{page.relative_to(ROOT)}: {line}\n    {said}")
+    print("\n".join(wrong))
+    print(f"test result: {len(seen) - len(wrong)} passed; {len(wrong)} failed (commands that pages show)")
+    sys.exit(1 if wrong or len(seen) < 100 else 0)
+
+
+if __name__ == "__main__":
+    main()
