@@ -261,7 +261,10 @@ async fn the_log_has_one_line_for_each_move_of_a_drain_and_of_an_execution() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let sim = Sim::start(dir.path(), &region(), 43).await;
     let host = start(&sim, dir.path(), "", &[]).await;
-    host.door.save(&json!({"application": "shop", "name": "one", "stages": [{"refId": "1", "type": "wait", "waitTime": 1}]})).await;
+    let wait = |id: &str, after: Value| json!({"refId": id, "requisiteStageRefIds": after, "type": "wait", "waitTime": 1});
+    // Between its first wait and its second its status stays, and nothing is to be said.
+    let stages = [wait("1", json!([])), wait("2", json!(["1"]))];
+    host.door.save(&json!({"application": "shop", "name": "one", "stages": stages})).await;
     let execution = host.door.start("one", json!({})).await;
     host.door.reaches(&execution, "SUCCEEDED").await;
     let moves: Vec<Value> = host.agent.all_said("execution moved");
