@@ -1,7 +1,8 @@
 //! Which process is it: a pid alone is used again, a pid and its start are not.
 //!
 //! What must stay true: dead is only who the kernel says is not there. A read that fails for another reason, as without file descriptors or memory, says
-//! nothing: whoever took it for an end would begin a second one beside a living one.
+//! nothing: whoever took it for an end would begin a second one beside a living one. Where `/proc` is mounted so that it hides other users' processes
+//! (`ProtectProc=` of a unit, `hidepid=`), what is not to be seen is looked for by a signal that does nothing.
 
 use std::fs::File;
 use std::io;
@@ -16,6 +17,7 @@ use rustix::process::PidfdFlags;
 use rustix::process::Signal;
 use rustix::process::pidfd_open;
 use rustix::process::pidfd_send_signal;
+use rustix::process::test_kill_process;
 use serde::Deserialize;
 use serde::Serialize;
 use tokio::io::Interest;
@@ -90,7 +92,7 @@ pub fn signal(process: Process, signal: Signal) -> io::Result<bool> {
 /// Returns once this process has ended, whoever its parent is. Wakes for nothing else. Cancel-safe: it only looks.
 pub async fn gone(process: Process) {
     while lives(process).unwrap_or(true) {
-        match handle(process).ok().flatten().and_then(told) {
+        match handle(process).ok().flatten().and_then(watched) {
             // It is told once, and then it is so; an error is looked into like an end.
             Some(handle) => drop(handle.readable().await.map(drop)),
             None => tokio::time::sleep(LOOK).await,
@@ -98,8 +100,24 @@ pub async fn gone(process: Process) {
     }
 }
 
+/// What the kernel answers to a signal for this pid that does nothing.
+fn told(pid: u32) -> Result<(), Errno> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw).map_or(Err(Errno::SRCH), test_kill_process)
+}
+
+/// What is not in `/proc` and can be told something is hidden, not gone.
+fn unless_there(unseen: io::Error, told: Result<(), Errno>) -> io::Error {
+    match told {
+        Ok(()) | Err(Errno::PERM) if unseen.kind() == io::ErrorKind::NotFound => io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "it is there, and hidden from us (ProtectProc= of the unit, or how /proc is mounted)",
+        ),
+        Ok(()) | Err(_) => unseen,
+    }
+}
+
 #[expect(deprecated, reason = "unsound only for what lets go of its file: an owned one is open as long as it is registered")]
-fn told(handle: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
+fn watched(handle: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(handle, Interest::READABLE).ok()
 }
 
@@ -143,7 +161,7 @@ pub struct Stat {
 }
 
 fn stat(pid: u32) -> io::Result<Stat> {
-    let text = std::fs::read(format!("/proc/{pid}/stat"))?;
+    let text = std::fs::read(format!("/proc/{pid}/stat")).map_err(|unseen| unless_there(unseen, told(pid)))?;
     parse_stat(pid, &text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/…/stat makes no sense"))
 }
 
@@ -165,6 +183,18 @@ pub fn parse_stat(pid: u32, stat: &[u8]) -> Option<Stat> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_proc_hides_is_not_gone() {
+        let unseen = |told| unless_there(io::ErrorKind::NotFound.into(), told);
+        assert!(is_gone(&unseen(Err(Errno::SRCH))));
+        for there in [Ok(()), Err(Errno::PERM)] {
+            assert_eq!((unseen(there).kind(), is_gone(&unseen(there))), (io::ErrorKind::PermissionDenied, false), "{there:?}");
+        }
+        assert!(is_gone(&unless_there(Errno::SRCH.into(), Ok(()))), "it ended while it was read");
+        assert_eq!(told(std::process::id()), Ok(()));
+        assert!(told(1) != Err(Errno::SRCH) && told(u32::MAX) == Err(Errno::SRCH));
+    }
 
     #[test]
     fn a_process_keeps_its_start_and_another_has_its_own_pid() {
