@@ -157,6 +157,8 @@ impl Level {
 /// Form of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
+    /// With fields to systemd's journal where standard error goes there, else [`Text`](Self::Text).
+    Auto,
     /// A line for people.
     Text,
     /// A JSON object a line.

@@ -98,7 +98,7 @@ pub async fn run(mut parts: Parts, mut lines: Lines) {
     parts.audit.write(&Event { at: now.wall, instance: own.clone(), what: event });
     let policy = lines.policy.borrow_and_update().clone();
     let durable = found.map(|(durable, _)| durable).unwrap_or_default();
-    info!(instance = %own, region = %parts.identity.region, drain = ?durable.drain.as_ref().map(|d| d.reason.to_string()), "agent started");
+    info!(instance = %own, region = %parts.identity.region, drain = ?durable.drain.as_ref().map(|d| d.reason.to_string()), dry_run = policy.dry_run, "agent started");
     let mut agent = Agent {
         state: State::new(own.clone(), durable.clone(), same_boot, &policy, now),
         saved: durable.version,

@@ -29,7 +29,7 @@
 //! | [`config`] | what was written becomes what is meant, with all problems at once | model, and the settings of decide, cloud, orchestrator |
 //! | [`cloud`] | the cloud as traits; `aws` is the real one, the only place of SDK types | model |
 //! | `cloud::sim` | the simulated region. Its core is *pure*; `local` fronts it in-process, `serve` over HTTP | model; `local`: orchestrator, host; `serve`: host, supervise |
-//! | [`host`] | this machine: clock, service manager, processes and their figures | model, supervise |
+//! | [`host`] | this machine: clock, service manager and its journal, processes and their figures | model, supervise |
 //! | [`orchestrator`] | busy? taking new work? stop. `endpoint`: something else runs it; `supervised`: the agent sees that it runs, as a `process` under a keeper or as a `unit` of systemd's. `probe`: is it well? `permits`: may it be away? The only place of Redis and SQLite types | model, cloud, host, supervise |
 //! | `orchestrator::engine` | our own pipelines: [`advance`](orchestrator::engine::advance::advance) takes an execution and an event to changes and commands; stage types, expressions, windows, documents. *Pure* | model |
 //! | `orchestrator::orca` | an Orca beside the agent, as a person mends it: `zombie` (*pure*) tells which of its executions nobody works on | as orchestrator |

@@ -160,7 +160,7 @@ fn reference() -> String {
     let defaults = Config::parse(Path::new("none"), "", &BTreeMap::new()).unwrap();
     let is_default = |key: &str| defaults.effective().iter().any(|setting| setting.key == key && setting.value.is_some());
     let mut text = String::from(
-        "# Configuration\n\nEvery key there is, from [the sample file](../systemd/bellrock.toml), which is installed as `/etc/bellrock/bellrock.toml`. \
+        "# Configuration\n\nEvery key there is, from [the sample file](../systemd/bellrock.toml), which the package has among its examples. \
          Each can be overridden by an\nenvironment variable, `drain.quiet` by `BELLROCK_DRAIN_QUIET`. `bellrock config check` lists all that is wrong, \
          `bellrock config show` what is in force and\nwhere it comes from. SIGHUP (`systemctl reload bellrock`) takes a change over where no restart is \
          needed, and says where one is.\n",

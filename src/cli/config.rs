@@ -139,7 +139,7 @@ mod tests {
             "# token_file is not set  # default, not in use",
             "grace = \"1m30s\"  # default, not in use",
             "[http]\nlisten = \"127.0.0.1:80\"  # environment BELLROCK_HTTP_LISTEN",
-            "\n\n[log]\nlevel = \"warn\"  # /b.toml:5:11\nformat = \"text\"  # default",
+            "\n\n[log]\nlevel = \"warn\"  # /b.toml:5:11\nformat = \"auto\"  # default",
         ] {
             assert!(narrow.contains(line), "{line}\nis not in\n{narrow}");
         }

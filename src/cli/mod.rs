@@ -169,9 +169,10 @@ impl Context {
         Config::load(self.config.as_deref(), &self.env).map_err(Failure::from)
     }
 
-    /// Logs to stderr from here on. `RUST_LOG` wins over `log`.
+    /// Logs to stderr or the journal from here on. `RUST_LOG` wins over `log`.
     pub fn start_log(&self, log: crate::config::Log) {
-        log::start(log, self.env.get("RUST_LOG").map(String::as_str));
+        let told = |name: &str| self.env.get(name).map(String::as_str);
+        log::start(log, log::Told { filter: told("RUST_LOG"), journal_stream: told("JOURNAL_STREAM") });
     }
 
     /// Prints the answer: `text` for people or `value` for programs. A reader that has gone away is no failure.

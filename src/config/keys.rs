@@ -42,7 +42,7 @@ choice!(AtDeadline { "hold" => AtDeadline::Hold, "force" => AtDeadline::Force, "
 choice!(OnRebalance { "note" => OnRebalance::Note, "close-intake" => OnRebalance::CloseIntake });
 choice!(MinSize { "lower" => MinSize::Lower, "hold" => MinSize::Hold });
 choice!(Via { "aws" => Via::Aws, "spinnaker" => Via::Spinnaker });
-choice!(Format { "text" => Format::Text, "json" => Format::Json });
+choice!(Format { "auto" => Format::Auto, "text" => Format::Text, "json" => Format::Json });
 choice!(Level { "error" => Level::Error, "warn" => Level::Warn, "info" => Level::Info, "debug" => Level::Debug, "trace" => Level::Trace });
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -202,7 +202,7 @@ fn network(sheet: &mut Sheet<'_>) -> Option<Network> {
 }
 
 pub(super) fn log(sheet: &mut Sheet<'_>) -> Log {
-    Log { level: sheet.read("log.level", Level::Info), format: sheet.read("log.format", Format::Text) }
+    Log { level: sheet.read("log.level", Level::Info), format: sheet.read("log.format", Format::Auto) }
 }
 
 /// What no single key can tell.
