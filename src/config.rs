@@ -26,6 +26,7 @@ pub use engine::Store;
 pub use kind::parse_duration;
 pub use kind::show_duration;
 pub use notifications::Notifications;
+pub use orchestrator::KINDS;
 pub use report::Place;
 pub use report::Problem;
 pub use report::Problems;

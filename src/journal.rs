@@ -21,7 +21,7 @@ use crate::model::Notices;
 use crate::model::Timestamp;
 
 /// Version of the record format this build writes. A record of our own in another one is an error, and holds the agent.
-const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
 /// The journal is rewritten with its last record alone beyond this size, in bytes: some hundred records.
 const COMPACT_AT: u64 = 64 * 1024;
 

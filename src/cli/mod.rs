@@ -11,6 +11,7 @@ mod doctor;
 mod drain;
 mod drill;
 mod failure;
+mod gen_docs;
 mod heal;
 mod job_supervisor;
 mod log;
@@ -103,7 +104,10 @@ enum Command {
     /// Look after the orchestrator's process, whatever becomes of the agent.
     #[command(hide = true)]
     OrchestratorKeeper(orchestrator_keeper::Args),
-    /// Print the version.
+    /// Write man pages or shell completions of all this, as the package does.
+    #[command(hide = true)]
+    Gen(gen_docs::Args),
+    /// Print the version, and with --verbose how it was built.
     Version(version::Args),
 }
 
@@ -249,7 +253,8 @@ fn run(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Token(args) => token::run(args, context),
         Command::JobSupervisor(args) => job_supervisor::run(&args, context),
         Command::OrchestratorKeeper(args) => orchestrator_keeper::run(&args, context),
-        Command::Version(args) => version::run(args, context),
+        Command::Gen(args) => gen_docs::run(&args, context),
+        Command::Version(args) => version::run(&args, context),
     }
 }
 

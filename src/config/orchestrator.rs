@@ -77,6 +77,9 @@ enum AuthWord {
     Basic,
 }
 
+/// The words of `orchestrator.kind`.
+pub const KINDS: &[&str] = &["embedded", "endpoint", "process", "unit"];
+
 choice!(Runs {
     "embedded" => Runs::Embedded,
     "endpoint" => Runs::Endpoint,

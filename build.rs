@@ -1,0 +1,43 @@
+//! Tells the program how it was built, for `bellrock version --verbose`.
+//!
+//! The commit is what `BELLROCK_COMMIT` says, or git, in release builds only: in others each commit would build everything again. A source without git and
+//! without the variable has none.
+
+#![allow(clippy::disallowed_methods, reason = "a build script has no other way to be told")]
+
+use std::path::Path;
+use std::process::Command;
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-env-changed=BELLROCK_COMMIT");
+    let profile = told("PROFILE").unwrap_or_default();
+    let rustc = told("RUSTC").and_then(|rustc| said(&rustc, &["--version"]));
+    println!("cargo::rustc-env=BELLROCK_PROFILE={profile}");
+    println!("cargo::rustc-env=BELLROCK_TARGET={}", told("TARGET").unwrap_or_default());
+    println!("cargo::rustc-env=BELLROCK_RUSTC={}", rustc.unwrap_or_else(|| "rustc, of which nothing is known".to_owned()));
+    if let Some(commit) = told("BELLROCK_COMMIT").or_else(|| (profile == "release").then(of_git).flatten()) {
+        println!("cargo::rustc-env=BELLROCK_COMMIT={commit}");
+    }
+}
+
+/// With `+` behind it where what is built is not what was committed.
+fn of_git() -> Option<String> {
+    // Each commit and checkout adds a line here.
+    let log = Path::new(".git/logs/HEAD");
+    if log.exists() {
+        println!("cargo::rerun-if-changed={}", log.display());
+    }
+    let commit = said("git", &["rev-parse", "HEAD"])?;
+    let changed = said("git", &["status", "--porcelain", "--untracked-files=no"])?;
+    Some(if changed.is_empty() { commit } else { format!("{commit}+") })
+}
+
+fn told(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn said(program: &str, arguments: &[&str]) -> Option<String> {
+    let ran = Command::new(program).args(arguments).output().ok().filter(|ran| ran.status.success())?;
+    Some(String::from_utf8(ran.stdout).ok()?.trim().to_owned())
+}

@@ -1,0 +1,97 @@
+//! `bellrock gen`: man pages and shell completions, made from the command line's own definition when a package is built.
+//!
+//! What must stay true: the same program writes the same bytes, so that packages can be rebuilt and compared.
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use clap::CommandFactory;
+use clap::ValueEnum;
+use clap_complete::Shell;
+
+use super::Cli;
+use super::Context;
+use super::Exit;
+use super::Failure;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    bellrock gen man target/man\n  \
+    bellrock gen completions target/completions")]
+pub(super) struct Args {
+    /// What is written.
+    what: What,
+    /// Directory to write to; made when it is not there.
+    #[arg(value_name = "DIR")]
+    into: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// A page of section 1 for each command.
+    Man,
+    /// For bash, zsh and fish.
+    Completions,
+}
+
+pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
+    let written = std::fs::create_dir_all(&args.into).and_then(|()| match args.what {
+        What::Man => man(&args.into),
+        What::Completions => completions(&args.into),
+    });
+    let files = written.map_err(|e| {
+        Failure::new("output", format!("{} cannot be written", args.into.display()))
+            .because(&e)
+            .help("name a directory that can be made or written")
+    })?;
+    context
+        .print(|| format!("{} files in {}", files, args.into.display()), &serde_json::json!({ "files": files, "directory": args.into }))?;
+    Ok(Exit::Done)
+}
+
+fn man(into: &Path) -> std::io::Result<usize> {
+    clap_mangen::generate_to(Cli::command(), into)?;
+    Ok(std::fs::read_dir(into)?.count())
+}
+
+/// Under the names by which each shell looks for them.
+fn completions(into: &Path) -> std::io::Result<usize> {
+    let shells = [(Shell::Bash, "bellrock.bash"), (Shell::Zsh, "_bellrock"), (Shell::Fish, "bellrock.fish")];
+    for (shell, name) in shells {
+        let mut text = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "bellrock", &mut text);
+        std::fs::write(into.join(name), text)?;
+    }
+    Ok(shells.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_that_help_shows_has_a_page_and_the_same_bytes_come_again() {
+        let (once, again) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        assert_eq!(man(once.path()).unwrap(), man(again.path()).unwrap());
+        for page in std::fs::read_dir(once.path()).unwrap() {
+            let page = page.unwrap();
+            assert_eq!(std::fs::read(page.path()).unwrap(), std::fs::read(again.path().join(page.file_name())).unwrap(), "{page:?}");
+        }
+        for command in Cli::command().get_subcommands() {
+            let page = once.path().join(format!("bellrock-{}.1", command.get_name()));
+            assert_eq!(page.exists(), !command.is_hide_set(), "{}", page.display());
+        }
+        let text = std::fs::read_to_string(once.path().join("bellrock-drain.1")).unwrap();
+        assert!(text.contains("\\-\\-reason") && text.contains("Examples:"), "{text}");
+    }
+
+    #[test]
+    fn each_shell_completes_commands_and_their_options() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(completions(dir.path()).unwrap(), 3);
+        for name in ["bellrock.bash", "_bellrock", "bellrock.fish"] {
+            let text = std::fs::read_to_string(dir.path().join(name)).unwrap();
+            assert!(text.contains("undrain") && text.contains("dry-run") && !text.contains("{{"), "{name}");
+        }
+    }
+}
