@@ -86,11 +86,12 @@ async fn the_unit_is_active_once_the_agent_says_so_and_all_it_needs_is_open_to_i
         "{status:#}"
     );
     // Whoever was waiting for it may give orders at once.
-    let journal = machine.journal("bellrock");
-    let taking = journal.lines().rfind(|line| line.contains("taking orders")).and_then(|line| line.split_once('Z')).expect("it says so").0;
+    let taking = machine.entries(&["SOCKET=/run/bellrock/agent.sock"]).pop().expect("it says so");
+    let taking: u64 = taking["_SOURCE_REALTIME_TIMESTAMP"].as_str().and_then(|us| us.parse().ok()).expect("the time");
     let active = machine.systemctl(&["show", "--value", "--timestamp=us+utc", "--property=ActiveEnterTimestamp", "bellrock"]).await;
     let (_, active) = active.split_once(' ').expect("a day of the week, and the time");
-    assert!(taking.replace('T', " ").as_str() < active, "active at {active}, taking orders at {taking}");
+    let active: jiff::Timestamp = active.replace(" UTC", "Z").parse().expect("the time");
+    assert!(i64::try_from(taking).is_ok_and(|taking| taking < active.as_microsecond()), "active at {active}, taking orders at {taking}");
     // Shorter in the test of the watchdog, so that it ends.
     assert_eq!(machine.property("bellrock", "WatchdogUSec").await, "1min");
     until("systemd has its status", SOON, async || (machine.property("bellrock", "StatusText").await == "working").then_some(())).await;
@@ -173,6 +174,12 @@ async fn an_upgrade_or_a_stop_of_the_agent_leaves_a_busy_orchestrator_working_an
     let first = running(&machine).await;
     let pid = first["pid"].as_u64().expect("a pid");
     assert_eq!(works_on(&at).await.pid, pid);
+    for process in [machine.main_pid().await, pid] {
+        let owned = machine.does(&["stat", "-c", "%U", &format!("/proc/{process}")]).await;
+        let status = machine.does(&["cat", &format!("/proc/{process}/status")]).await;
+        let holds_nothing = ["CapEff:", "CapBnd:", "CapAmb:"].iter().all(|set| status.contains(&format!("{set}\t0000000000000000")));
+        assert!(owned == "bellrock" && holds_nothing, "{owned}: {status}");
+    }
     let same = async || {
         let again = running(&machine).await;
         assert_eq!((&again["pid"], &again["since"], &again["restarts"]), (&first["pid"], &first["since"], &json!(0)), "{again:#}");
@@ -243,6 +250,9 @@ async fn a_superseded_instance_drains_ends_itself_once_and_powers_off_in_order()
     until("the machine is off", SOON, async || (!machine.is_on()).then_some(())).await;
     let off = pressed.now().mono;
     assert!(off < STOP_WITHIN, "{off:?}");
+    let moved = machine.entries(&["PHASE=ending"]).pop().expect("an entry with its phase");
+    assert!(moved["REASON"].as_str().is_some_and(|reason| reason.contains(NEWER)), "{moved:#}");
+    assert!(moved["FROM"].is_string() && moved["PRIORITY"] == "6", "{moved:#}");
     let journal = machine.journal("bellrock");
     assert!(journal.contains("agent stopped") && journal.contains("Deactivated successfully"), "{journal}");
     let truth = machine.sim.truth().await;
@@ -314,6 +324,7 @@ async fn whoever_is_killed_comes_back_and_the_orchestrator_is_never_there_twice(
 #[tokio::test]
 async fn a_unit_is_begun_healed_and_stopped_by_systemctl_from_within_the_agents_sandbox() {
     let machine = with_a_unit(&[NEWER], 7).await;
+    machine.put_rule();
     let at = machine.work();
     machine.start().await;
     let first = running(&machine).await;
@@ -329,6 +340,13 @@ async fn a_unit_is_begun_healed_and_stopped_by_systemctl_from_within_the_agents_
     let healed_after = sick.now().mono;
     let after = works_on(&at).await;
     assert_eq!((after.runs, after.pid), (before.runs + 1, orca().await), "{:#}", healed["heal"]);
+
+    // The rule is for this unit, and for nobody else.
+    let may = async |user: &str, unit: &str| {
+        let argv = ["setpriv", &format!("--reuid={user}"), "--clear-groups", "--", "systemctl", "restart", unit];
+        machine.run(&argv).await.status.success()
+    };
+    assert!(!may("bellrock", "systemd-journald.service").await && !may("nobody", "orca.service").await);
 
     // What somebody else stops is theirs.
     machine.systemctl(&["stop", "orca"]).await;
@@ -361,8 +379,8 @@ async fn what_the_agent_runs_has_the_units_limits_and_is_not_guarded_like_the_ag
     let script = format!("{LOOKS_ABOUT}{WORKS}");
     let command = ["/usr/bin/setpriv", "--reuid=nobody", "--regid=nogroup", "--init-groups", "--", "/bin/sh", "-c", &script];
     let machine = with_a_command(&command, &[], 8).await;
+    machine.put_shipped("root");
     let at = machine.work();
-    std::fs::set_permissions(&at, std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("it is ours");
     machine.start().await;
     let pid = running(&machine).await["pid"].as_u64().expect("a pid");
     works_on(&at).await;
@@ -396,7 +414,7 @@ async fn what_the_agent_runs_has_the_units_limits_and_is_not_guarded_like_the_ag
     let said = |name: &str| std::fs::read_to_string(at.join(name)).expect("it said so").lines().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(said("writable"), ["/tmp", "/var/tmp", "/srv/work"]);
     assert!(machine.path("/tmp/probe").exists() && machine.path("/var/tmp/probe").exists(), "they are the host's");
-    assert_eq!(said("environment"), ["BELLROCK_KEPT_IN", "LANG", "PATH", "PWD"]);
+    assert_eq!(said("environment"), ["BELLROCK_KEPT_IN", "HOME", "LANG", "PATH", "PWD"]);
     // Whoever one is: it is the file system that is closed.
     let try_all = "for at in / /etc /usr /opt /home /root /var/lib /tmp /var/tmp /srv/work /var/lib/bellrock /run/bellrock; do \
          (: > $at/probe) 2>/dev/null && echo $at; done; true";
@@ -427,6 +445,7 @@ async fn without_room_for_its_journal_an_agent_ends_nothing_says_so_and_goes_on_
     machine.sim.incident(json!({"disable": OURS})).await;
     let held = |status: &Value| status["held"]["code"] == "journal";
     machine.shows("that it holds", DRAIN_WITHIN, held).await;
+    assert!(!machine.entries(&["PHASE=held", "HELD=journal"]).is_empty(), "an entry with its phase and code");
     let said = "the journal cannot be written; nothing is done that rests on it (runbooks/journal.md)";
     until("it has tried three times", SOON, async || (machine.journal("bellrock").matches(said).count() >= 3).then_some(())).await;
     // The next agent is no wiser.
@@ -478,6 +497,8 @@ async fn a_job_of_a_pipeline_has_room_to_work_in_the_unit_and_outlives_its_agent
     machine.is_ready().await;
     let seen = door.reaches(&execution, "SUCCEEDED").await;
     assert_eq!(begun().trim(), pid, "it was begun once");
+    let id = execution.rsplit('/').next().unwrap_or_default();
+    assert!(!machine.entries(&[&format!("EXECUTION={id}")]).is_empty(), "entries of {id}");
     assert!(seen.to_string().contains(&format!("done by {pid}")), "{seen:#}");
     println!("FIGURE job: pid {pid}, begun once, under agents {:?}", [agent, next, last]);
     machine.ends().await;

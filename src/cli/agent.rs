@@ -387,3 +387,31 @@ impl Reader {
         info!(changed, "the configuration was read again");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNIT: &str = include_str!("../../systemd/bellrock.service");
+
+    fn seconds(key: &str) -> Duration {
+        let value = UNIT.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap_or_else(|| panic!("no {key}"));
+        Duration::from_secs(value.parse().unwrap())
+    }
+
+    #[test]
+    fn the_units_limits_have_room_for_the_agents_own() {
+        // Cut off by systemd, it would leave a deed unanswered and its socket behind; it has to come to its own end, and to say so.
+        let spare = Duration::from_secs(4);
+        let own = STOP_WITHIN.max(daemon::STOP_WITHIN + Duration::from_secs(15));
+        assert!(seconds("TimeoutStopSec") >= own + spare, "{own:?}");
+        assert!(
+            seconds("TimeoutStartSec") > SOCKET_WITHIN * 10,
+            "metadata and journal are waited for after it is ready, the socket before"
+        );
+        assert!(seconds("WatchdogSec") >= daemon::BEAT_EVERY * 6, "a loop that is late once or twice does not hang");
+        let config = Config::parse(Path::new("none"), "", &std::collections::BTreeMap::new()).unwrap();
+        let config::Orchestrator::Embedded(engine) = config.orchestrator else { panic!("the engine is embedded") };
+        assert!(seconds("RestartSec") * 3 <= engine.lease, "the next agent of this host is there before others take its work");
+    }
+}

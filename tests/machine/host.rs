@@ -1,4 +1,4 @@
-//! One machine under systemd, with the agent installed as the README says, on an instance of a simulated region.
+//! One machine under systemd, with the agent installed by hand or bare, on an instance of a simulated region.
 //!
 //! What must stay true: a machine ends with its test, whatever way that ends (see `hold`); its files are reached over `/proc` from outside, so that what a
 //! test does needs nothing inside; what the machine said is on the host, and outlives it.
@@ -98,11 +98,19 @@ pub struct Unborn<'a> {
 }
 
 impl Machine {
-    /// Boots a machine that is the first instance of this group, and installs the agent on it.
+    /// Boots a machine that is the first instance of this group, and installs what the package would.
     pub async fn boot(region: &Value, group: &str, seed: u64) -> Self {
-        let machine = Self::boot_from(&parts().root, region, group, seed, |_| Vec::new()).await;
-        machine.install();
+        let machine = Self::bare(region, group, seed).await;
+        machine.put_program("/usr/bin/bellrock");
+        machine.put("/etc/systemd/system/bellrock.service", &text(&source("systemd/bellrock.service")));
+        machine.put("/usr/lib/sysusers.d/bellrock.conf", &text(&source("systemd/bellrock.sysusers")));
+        machine.does(&["systemd-sysusers", "bellrock.conf"]).await;
         machine
+    }
+
+    /// The same, and installs nothing.
+    pub async fn bare(region: &Value, group: &str, seed: u64) -> Self {
+        Self::boot_from(&parts().root, region, group, seed, |_| Vec::new()).await
     }
 
     /// Boots a machine from a file system. `options` are of systemd-nspawn, and may depend on what there is before the machine.
@@ -112,6 +120,8 @@ impl Machine {
         for folder in ["journal", "work"] {
             std::fs::create_dir(dir.path().join(folder)).expect("a directory of our own");
         }
+        // Whoever runs there works there.
+        std::fs::set_permissions(dir.path().join("work"), PermissionsExt::from_mode(0o777)).expect("it is ours");
         let sim = Sim::start(dir.path(), region, seed).await;
         let instance = sim.instances(group).await.remove(0);
         let told = |key: &str| instance[key].as_str().expect("text").to_owned();
@@ -162,10 +172,10 @@ impl Machine {
         Self { sim, id, orchestrator, leader, nspawn, dir, control, held_by: Some(held_by), hold, _said: said, network: namespace, doors }
     }
 
-    /// As the README says.
-    fn install(&self) {
-        self.put_program("/usr/bin/bellrock");
-        self.put("/etc/systemd/system/bellrock.service", &text(&source("systemd/bellrock.service")));
+    /// Opens a door at this address of its own, behind which that of ours is.
+    pub fn open_door(&mut self, at: SocketAddr, behind: &str) {
+        let door = link::listen(&self.network, at).unwrap_or_else(|e| panic!("{at} inside: {e}"));
+        self.doors.spawn(link::serve(door, behind.to_owned()));
     }
 
     /// A copy of the program, put there under another name first, as packages are.
@@ -189,6 +199,16 @@ impl Machine {
         let fitted = shipped.replace("#ReadWritePaths=/opt/orca /var/log/orca", "ReadWritePaths=/srv/work");
         assert_ne!(fitted, shipped, "its example is there");
         self.put("/etc/systemd/system/bellrock.service.d/process.conf", &fitted);
+    }
+
+    /// A drop-in as it is shipped.
+    pub fn put_shipped(&self, name: &str) {
+        self.put_drop_in(name, &text(&source(&format!("systemd/bellrock.service.d/{name}.conf"))));
+    }
+
+    /// The rule for polkit as it is shipped, whose example is the unit of the tests.
+    pub fn put_rule(&self) {
+        self.put("/etc/polkit-1/rules.d/50-bellrock.rules", &text(&source("systemd/bellrock.rules")));
     }
 
     /// A drop-in of this machine's owner.
@@ -289,12 +309,18 @@ impl Machine {
 
     /// What its journal has of a unit, the oldest first.
     pub fn journal(&self, unit: &str) -> String {
+        self.journalctl(&["-o", "cat", "-u", unit])
+    }
+
+    /// The agent's entries with these fields, as journald keeps them.
+    pub fn entries(&self, fields: &[&str]) -> Vec<Value> {
+        let text = self.journalctl(&[&["-o", "json", "-u", "bellrock"], fields].concat());
+        text.lines().map(|line| serde_json::from_str(line).expect("an entry")).collect()
+    }
+
+    fn journalctl(&self, words: &[&str]) -> String {
         let at = self.dir.path().join("journal");
-        let read = std::process::Command::new("journalctl")
-            .arg("--directory")
-            .arg(at)
-            .args(["--quiet", "--no-pager", "-o", "cat", "-u", unit])
-            .output();
+        let read = std::process::Command::new("journalctl").arg("--directory").arg(at).args(["--quiet", "--no-pager"]).args(words).output();
         String::from_utf8_lossy(&read.expect("journalctl of systemd").stdout).into_owned()
     }
 

@@ -61,7 +61,10 @@ pub async fn with_a_command(command: &[&str], newer: &[&str], seed: u64) -> Mach
 /// A machine whose agent runs pipelines itself, as the shipped unit lets it.
 pub async fn with_an_engine(seed: u64) -> Machine {
     let machine = Machine::boot(&region(&[]), OURS, seed).await;
-    machine.put(CONFIG, &format!("[fleet.aws]\nendpoint = \"{}\"\n[orchestrator]\nkind = \"embedded\"\n", machine.sim.endpoint));
+    machine.put(
+        CONFIG,
+        &format!("[fleet.aws]\nendpoint = \"{}\"\n[orchestrator]\nkind = \"embedded\"\n[log]\nlevel = \"debug\"\n", machine.sim.endpoint),
+    );
     machine
 }
 
@@ -73,6 +76,7 @@ pub async fn with_a_unit(newer: &[&str], seed: u64) -> Machine {
     let heal = "[heal]\nstop_grace = \"5s\"\nturn = \"35s\"\nstart_grace = \"2s\"\nbackoff = \"1s\"\n\
         [heal.liveness]\nrun = [\"/usr/bin/test\", \"-e\", \"/srv/work/alive\"]\nevery = \"1s\"\ntimeout = \"1s\"\nfailures = 2\n";
     machine.put(CONFIG, &config(&machine, "kind = \"unit\"\nunit = \"orca.service\"", heal));
+    machine.put_shipped("unit");
     machine
 }
 
