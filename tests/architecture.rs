@@ -401,10 +401,11 @@ fn every_code_has_a_page_and_every_page_a_code() {
     }
     for text in [
         "README.md",
+        "docs/install.md",
         "docs/monitoring/alerts.yml",
         "systemd/bellrock.toml",
         "systemd/bellrock.service",
-        "systemd/bellrock.service.d/process.conf",
+        "systemd/debian/bellrock.toml",
     ] {
         let named = pages_named(&fs::read_to_string(root().join(text)).expect("it is there"));
         let missing = named.into_iter().filter(|code| !root().join(format!("runbooks/{code}.md")).is_file());

@@ -15,6 +15,8 @@ mod link;
 mod moto;
 #[path = "machine/orchestrator.rs"]
 mod orchestrator;
+#[path = "machine/package.rs"]
+mod package;
 #[path = "machine/packer.rs"]
 mod packer;
 #[path = "fleet/process.rs"]

@@ -6,6 +6,7 @@ region                = "eu-west-1"
 base_image_owner      = "self"
 base_image_name       = "golden-debian-12-*"
 config                = "packer/examples/orca.toml"
+drop_ins              = ["systemd/bellrock.service.d/unit.conf"]
 orchestrator_packages = ["spinnaker-orca"]
 orchestrator_unit     = "orca.service"
 kms_key_id            = "alias/images"

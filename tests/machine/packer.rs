@@ -87,7 +87,8 @@ impl Base {
         let variables = json!({
             "package": self.at("bellrock.deb"), "version": VERSION, "architecture": "x86_64", "region": self.moto.region,
             "base_image_owner": MOTO_HAS.0, "base_image_name": MOTO_HAS.1, "config": self.at("bellrock.toml"),
-            "orchestrator_debs": [self.at(&format!("{}.deb", self.name))], "orchestrator_unit": "orca.service", "share_with": ["123456789012"], "kms_key_id": "alias/images",
+            "orchestrator_debs": [self.at(&format!("{}.deb", self.name))], "orchestrator_unit": "orca.service",
+            "drop_ins": [source("systemd/bellrock.service.d/unit.conf")], "share_with": ["123456789012"], "kms_key_id": "alias/images",
             "ec2_endpoint": self.moto.url, "ssh_host": "127.0.0.1", "ssh_private_key_file": self.at("key"),
             "ssh_keypair_name": self.name,
         });
@@ -154,18 +155,9 @@ fn package(deb: &Path, name: &str, files: &[(&str, &[u8], u32)]) {
     );
 }
 
-/// Both packages: the program under test with its unit and its sample, and an orchestrator.
+/// Both packages: ours as it is shipped, and an orchestrator.
 fn packages(base: &Base) {
-    let read = |path: &Path| fs::read(path).expect("it is there");
-    let (program, unit, sample) =
-        (read(&parts().program), read(&source("systemd/bellrock.service")), read(&source("systemd/bellrock.toml")));
-    let files: [(&str, &[u8], u32); 4] = [
-        ("usr/bin/bellrock", &program, 0o755),
-        ("lib/systemd/system/bellrock.service", &unit, 0o644),
-        ("etc/bellrock/bellrock.toml", &sample, 0o640),
-        ("DEBIAN/conffiles", b"/etc/bellrock/bellrock.toml\n", 0o644),
-    ];
-    package(&base.at("bellrock.deb"), "bellrock", &files);
+    fs::copy(super::package::package(), base.at("bellrock.deb")).expect("room");
     package(&base.at(&format!("{}.deb", base.name)), "orca", &[("lib/systemd/system/orca.service", ORCA.as_bytes(), 0o644)]);
 }
 
