@@ -86,7 +86,7 @@
 //! | look, deed | an action that reads, an action with an effect outside |
 //! | probe, figure | a question from outside whether the orchestrator, or its store, is well; what the kernel shows of a process or of this host |
 //! | sick | of an orchestrator: probes or figures say so for as long as is believed. *Hold*, of healing: nothing that is ours to do would help |
-//! | permit, book | leave to be away for a while to be healed, of which a group has as many as its budget; where a fleet's store keeps them |
+//! | permit, book | leave to be away for a while to be healed, of which a group has as many as its budget; where a fleet's store keeps them, one for each group of a region and account, its home |
 //! | turn | the time in which one rank of a group's instances may act, so that no two do without a word between them |
 //! | settle, quiet | the pause after intake is closed; the time idleness has to last before it is believed |
 //! | found, record | of a group: as a rollback met it; the tag that says so as long as the rollback has not ended |

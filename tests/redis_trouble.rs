@@ -32,6 +32,7 @@ use bellrock::model::Timestamp;
 use bellrock::orchestrator::engine::execution::ExecutionId;
 use bellrock::orchestrator::engine::execution::ExecutionType;
 use bellrock::orchestrator::engine::status::Status;
+use bellrock::orchestrator::permits::Home;
 use bellrock::orchestrator::permits::Permits;
 use bellrock::orchestrator::store::Claimed;
 use bellrock::orchestrator::store::Lease;
@@ -138,7 +139,8 @@ fn settings(port: u16) -> RedisSettings {
 
 /// Takes permits, holds them for a while or to their end, renews some, gives most back, and falls at times: then its next life knows nothing.
 async fn heals(agent: usize, port: u16, account: &Account, mut rng: Pcg64, over: &CancellationToken) {
-    let permits = RedisPermits::open(settings(port)).expect("an address");
+    let home = Home { region: "eu-west-1".to_owned(), account: "123456789012".to_owned() };
+    let permits = RedisPermits::open(settings(port), home).expect("an address");
     let (group, mut number) = (GroupName::from("app-v001"), 0);
     while !over.is_cancelled() {
         number += 1;

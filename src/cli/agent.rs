@@ -55,6 +55,7 @@ use crate::orchestrator::bystander;
 use crate::orchestrator::bystander::Guarded;
 use crate::orchestrator::endpoint::Endpoint;
 use crate::orchestrator::gate;
+use crate::orchestrator::permits::Home;
 use crate::orchestrator::permits::Permits;
 use crate::orchestrator::probe::Prober;
 use crate::orchestrator::probe::Probes;
@@ -280,7 +281,11 @@ async fn adapters(
     };
     let eyes = Eyes { autoscaling: autoscaling.clone(), metadata, orchestrator: orchestrator.clone(), tasks: tasks.clone(), probes };
     let permits = match &config.permits {
-        Some(settings) => Some(Arc::new(RedisPermits::open(settings.clone()).map_err(|e| e.to_string())?) as Arc<dyn Permits>),
+        Some(settings) => {
+            // As instance metadata has it: the same for all of a group, wherever else AWS is looked for.
+            let home = Home { region: identity.region.clone(), account: identity.account.clone() };
+            Some(Arc::new(RedisPermits::open(settings.clone(), home).map_err(|e| e.to_string())?) as Arc<dyn Permits>)
+        }
         None => None,
     };
     Ok((eyes, Hands { autoscaling, orchestrator, tasks, permits }))

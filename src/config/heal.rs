@@ -135,7 +135,7 @@ fn permits(sheet: &mut Sheet<'_>, store: Option<&Store>) -> Option<RedisSettings
     let own = sheet.is_written("heal.permits") && settings.is_some();
     sheet.check("heal.permits_prefix", prefix.is_none() || own, "has no effect here", "it belongs to heal.permits with an address");
     if let Some(settings) = settings.as_ref().filter(|_| own && sheet.are_sound(&["heal.permits", "heal.permits_prefix"]))
-        && let Err(error) = RedisPermits::open(settings.clone())
+        && let Err(error) = RedisPermits::check(settings)
     {
         sheet.wrong("heal.permits", error.to_string(), "");
     }

@@ -19,6 +19,15 @@ use crate::model::Permit;
 use crate::model::PermitAnswer;
 use crate::model::PermitRequest;
 
+/// Where an agent's group is. Spinnaker names groups alike in all regions: of one name in two places there are two, each with places of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// Region name.
+    pub region: String,
+    /// Twelve digits.
+    pub account: String,
+}
+
 /// The book of permits.
 #[async_trait]
 pub trait Permits: Send + Sync + 'static {

@@ -1,4 +1,8 @@
-//! The book of permits in Redis: one hash a group, `bellrock:permits:<group>`, with the number and the end of each holder's permit.
+//! The book of permits in Redis: one hash a group, `bellrock:permits:<region>:<account>:<group>`, with the number and the end of each holder's permit. A
+//! group's name holds no colon (Auto Scaling, `CreateAutoScalingGroup`, read 2026-11-28), so no two groups share a book.
+//!
+//! Agents of the version before keep theirs in `bellrock:permits:<group>`, which nobody reads here, and which is gone soon after the last of them. While a
+//! roll-out has both, each kind holds the budget among its own, and turns alone keep the two kinds apart.
 //!
 //! What can be lost: a replica that takes over may lack grants that its master acknowledged, and have again what was given back; a server without files
 //! starts with nothing. Both show as another replication id, and the book then gives nothing new, not even to whom it lists, for the longest lease that
@@ -31,24 +35,45 @@ use crate::model::GroupName;
 use crate::model::Permit;
 use crate::model::PermitAnswer;
 use crate::model::PermitRequest;
+use crate::orchestrator::permits::Home;
 use crate::orchestrator::permits::Permits;
 
 /// The book, over a connection of its own, which is made when it is first needed.
 pub struct RedisPermits {
     shared: Shared,
+    home: Home,
 }
 
 impl RedisPermits {
-    /// A book at this place; what [`Settings`] say of a replica is not looked at.
+    /// A book at this place, of the groups that are at home there; what [`Settings`] say of a replica is not looked at.
     ///
     /// # Errors
     /// As [`RedisStore::open`].
-    pub fn open(settings: Settings) -> Result<Self, StoreError> {
-        let link = Link::open(&settings.url, settings.timeout)?;
-        RedisStore::check_prefix(&link, &settings.prefix)?;
+    pub fn open(settings: Settings, home: Home) -> Result<Self, StoreError> {
+        let link = Self::link(&settings)?;
         let (prefix, timeout) = (settings.prefix, settings.timeout);
         // No script of the book counts: its numbers tell what came late.
-        Ok(Self { shared: Shared { link, read: None, prefix, client: String::new(), timeout, guard: Guard::default(), news: News::new() } })
+        let shared = Shared { link, read: None, prefix, client: String::new(), timeout, guard: Guard::default(), news: News::new() };
+        Ok(Self { shared, home })
+    }
+
+    /// Whether a book can be at this place, as far as that shows without asking.
+    ///
+    /// # Errors
+    /// As [`RedisStore::open`].
+    pub fn check(settings: &Settings) -> Result<(), StoreError> {
+        Self::link(settings).map(drop)
+    }
+
+    fn link(settings: &Settings) -> Result<Link, StoreError> {
+        let link = Link::open(&settings.url, settings.timeout)?;
+        RedisStore::check_prefix(&link, &settings.prefix)?;
+        Ok(link)
+    }
+
+    /// The group's whole name.
+    fn whole(&self, group: &GroupName) -> String {
+        format!("{}:{}:{group}", self.home.region, self.home.account)
     }
 }
 
@@ -57,7 +82,12 @@ impl Permits for RedisPermits {
     async fn take(&self, request: &PermitRequest) -> Result<PermitAnswer, StoreError> {
         let PermitRequest { group, permit, places, lease, keeps, gone } = request;
         let args = |cmd: &mut Cmd| {
-            cmd.arg(group.as_str()).arg(permit.holder.as_str()).arg(permit.number).arg(*places).arg(millis(*lease)).arg(u8::from(*keeps));
+            cmd.arg(self.whole(group))
+                .arg(permit.holder.as_str())
+                .arg(permit.number)
+                .arg(*places)
+                .arg(millis(*lease))
+                .arg(u8::from(*keeps));
             gone.iter().for_each(|gone| _ = cmd.arg(gone.holder.as_str()).arg(gone.number));
         };
         let mut answer = self.shared.call(self.shared.guard.known(), &script::TAKE_PERMIT, args).await?;
@@ -74,7 +104,7 @@ impl Permits for RedisPermits {
     }
 
     async fn give(&self, group: &GroupName, permit: &Permit) -> Result<(), StoreError> {
-        let args = |cmd: &mut Cmd| _ = cmd.arg(group.as_str()).arg(permit.holder.as_str()).arg(permit.number);
+        let args = |cmd: &mut Cmd| _ = cmd.arg(self.whole(group)).arg(permit.holder.as_str()).arg(permit.number);
         self.shared.call(self.shared.guard.known(), &script::GIVE_PERMIT, args).await.map(drop)
     }
 }

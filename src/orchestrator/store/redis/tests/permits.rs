@@ -12,8 +12,10 @@ use super::server::Server;
 use super::*;
 use crate::host::clock::SystemClock;
 use crate::model::Clock;
+use crate::model::Permit;
 use crate::model::PermitAnswer;
 use crate::model::PermitRequest;
+use crate::orchestrator::permits::Home;
 use crate::orchestrator::permits::Permits;
 use crate::orchestrator::permits::contract;
 use crate::orchestrator::permits::contract::Ground as Book;
@@ -22,8 +24,12 @@ use crate::orchestrator::permits::contract::request;
 use crate::orchestrator::permits::contract::until_granted;
 
 fn permits(url: &str, prefix: &str, limit: Duration) -> Arc<RedisPermits> {
+    permits_at(url, prefix, limit, ("eu-west-1", "123456789012"))
+}
+
+fn permits_at(url: &str, prefix: &str, limit: Duration, (region, account): (&str, &str)) -> Arc<RedisPermits> {
     let settings = Settings { url: url.to_owned(), read: None, prefix: prefix.to_owned(), timeout: limit };
-    Arc::new(RedisPermits::open(settings).unwrap())
+    Arc::new(RedisPermits::open(settings, Home { region: region.to_owned(), account: account.to_owned() }).unwrap())
 }
 
 async fn book() -> Book {
@@ -51,6 +57,27 @@ async fn every_promise_of_a_book_is_kept_behind_sentinels_and_on_a_cluster() {
     contract::promises! { all_at, &servers.url() }
     let ring = Ring::start(5_000).await;
     contract::promises! { all_at, &ring.url() }
+}
+
+/// Spinnaker names groups alike in all regions, and one Redis may serve several.
+#[tokio::test]
+async fn groups_of_one_name_in_two_regions_or_accounts_are_apart() {
+    let server = Server::start(&[]);
+    let one = permits(&server.url(), "", LIMIT);
+    contract::open(&*one).await;
+    let theirs = request("a", 1, 1);
+    assert!(is_granted(&*one, &theirs).await);
+    for elsewhere in [("us-east-1", "123456789012"), ("eu-west-1", "210987654321")] {
+        let other = permits_at(&server.url(), "", LIMIT, elsewhere);
+        // Nobody there lists the holder of here.
+        let ours = PermitRequest { gone: vec![theirs.permit.clone()], ..request("a", 2, 1) };
+        assert!(is_granted(&*other, &ours).await, "{elsewhere:?}: it has a place of its own");
+        other.give(&theirs.group, &theirs.permit).await.unwrap();
+    }
+    let refused = one.take(&request("a", 3, 1)).await.unwrap();
+    let PermitAnswer::Refused { held, closed: None } = refused else { panic!("{refused:?}") };
+    let holders: Vec<&Permit> = held.iter().map(|(permit, _)| permit).collect();
+    assert_eq!(holders, [&theirs.permit], "it was neither struck out nor given back by others, and nobody stands beside it");
 }
 
 #[tokio::test]
@@ -137,11 +164,11 @@ async fn an_entry_that_a_failover_brought_back_lets_nobody_in_while_another_s_pe
     let mut raw = server.connection();
     let theirs = request("a", 1, 1);
     assert!(is_granted(&*one, &theirs).await);
-    let kept: bool = redis::cmd("COPY").arg("bellrock:permits:a").arg("older").query(&mut raw).unwrap();
+    let kept: bool = redis::cmd("COPY").arg("bellrock:permits:eu-west-1:123456789012:a").arg("older").query(&mut raw).unwrap();
     assert!(kept);
     one.give(&theirs.group, &theirs.permit).await.unwrap();
     assert!(is_granted(&*other, &request("a", 2, 1)).await);
-    redis::cmd("RENAME").arg("older").arg("bellrock:permits:a").exec(&mut raw).unwrap();
+    redis::cmd("RENAME").arg("older").arg("bellrock:permits:eu-west-1:123456789012:a").exec(&mut raw).unwrap();
     redis::cmd("HSET").arg(&["bellrock:permits", "life", "another"]).exec(&mut raw).unwrap();
     let again = one.take(&request("a", 1, 2)).await.unwrap();
     assert!(matches!(&again, PermitAnswer::Refused { closed: Some(_), .. }), "{again:?}");
@@ -157,7 +184,7 @@ async fn a_shorter_lease_beside_a_longer_one_cuts_neither_it_nor_the_closed_time
     assert!(is_granted(&*one, &PermitRequest { places: 3, ..request("a", 1, 1) }).await);
     let short = PermitRequest { places: 3, lease: contract::SHORT, ..request("a", 2, 1) };
     until_granted(&*one, &short).await;
-    let left: u64 = redis::cmd("PTTL").arg("bellrock:permits:a").query(&mut raw).unwrap();
+    let left: u64 = redis::cmd("PTTL").arg("bellrock:permits:eu-west-1:123456789012:a").query(&mut raw).unwrap();
     assert!(Duration::from_millis(left) > contract::LONG / 2, "the book is forgotten in {left} ms");
     redis::cmd("HSET").arg(&["bellrock:permits", "life", "another"]).exec(&mut raw).unwrap();
     let refused = one.take(&PermitRequest { lease: contract::SHORT, ..request("a", 3, 1) }).await.unwrap();
@@ -172,14 +199,14 @@ async fn a_server_whose_clock_was_set_back_holds_nothing_for_longer_than_a_lease
     let mut raw = server.connection();
     assert!(is_granted(&*one, &request("a", 1, 1)).await);
     let far = "99999999999999";
-    redis::cmd("HSET").arg(&["bellrock:permits:a", "i-001", &format!("1 {far}")]).exec(&mut raw).unwrap();
+    redis::cmd("HSET").arg(&["bellrock:permits:eu-west-1:123456789012:a", "i-001", &format!("1 {far}")]).exec(&mut raw).unwrap();
     redis::cmd("HSET").arg(&["bellrock:permits", "opens", far]).exec(&mut raw).unwrap();
     for _ in 0..2 {
         let refused = one.take(&request("a", 2, 1)).await.unwrap();
         let PermitAnswer::Refused { held, closed: Some(closed) } = refused else { panic!("{refused:?}") };
         assert!(closed <= contract::LONG && held.iter().all(|(_, left)| *left <= contract::LONG), "{held:?}, closed for {closed:?}");
     }
-    let kept: String = raw.hget("bellrock:permits:a", "i-001").unwrap();
+    let kept: String = raw.hget("bellrock:permits:eu-west-1:123456789012:a", "i-001").unwrap();
     assert!(!kept.contains(far), "it runs out");
 }
 
@@ -237,7 +264,7 @@ async fn a_server_that_is_stopped_costs_the_limit_and_a_question_that_arrives_la
     signal(Signal::CONT);
     // Nobody knows whether it was granted: it was, as soon as the server went on.
     let mut raw = server.connection();
-    until("the late question is carried out", || raw.hexists("bellrock:permits:a", "i-001").unwrap()).await;
+    until("the late question is carried out", || raw.hexists("bellrock:permits:eu-west-1:123456789012:a", "i-001").unwrap()).await;
     assert!(!is_granted(&*other, &request("a", 2, 1)).await);
     assert!(is_granted(&*one, &request("a", 1, 1)).await, "asked again it is the same one");
 }
