@@ -205,7 +205,7 @@ fn of_process(page: &mut Page, report: &Report) {
 
 fn of_engine(page: &mut Page, engine: &Handle) {
     let level = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    let up = engine.state().is_some_and(|state| state.connected && state.beat.as_ref().is_none_or(Result::is_ok));
+    let up = engine.state().is_some_and(|state| state.connected && state.beat.as_ref().is_none_or(|beat| beat.came.is_ok()));
     page.level(table::ENGINE_STORE, f64::from(u8::from(up)));
     page.level(table::ENGINE_OWNED, level(engine.owned(0).0));
     page.level(table::ENGINE_STARTING, level(engine.starting()));

@@ -101,7 +101,7 @@ impl<'a> Life<'a> {
     /// Runs until `stop`, until nobody wants it to be there, or until the store lost what this session builds on. True when the session was ended in the store.
     pub(super) async fn run(mut self, stop: &CancellationToken) -> bool {
         info!(instance = self.session.instance, process = self.session.process, lease_s = self.settings.lease.as_secs(), "the engine runs");
-        let mut beat = tokio::time::interval(self.settings.lease / 3);
+        let mut beat = tokio::time::interval(self.settings.beat_every());
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -168,7 +168,7 @@ impl<'a> Life<'a> {
         let grace = tokio::time::sleep(self.settings.handoff_grace.min(within));
         tokio::pin!(deadline, grace);
         let mut left = false;
-        let mut beat = tokio::time::interval(self.settings.lease / 3);
+        let mut beat = tokio::time::interval(self.settings.beat_every());
         while !self.owners.is_empty() || self.asking.claim {
             // Safe to cancel, as above.
             tokio::select! {

@@ -49,6 +49,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::model::Clock;
+use crate::model::Moment;
 use crate::orchestrator::engine::execution::ExecutionId;
 use crate::orchestrator::engine::execution::ExecutionType;
 use crate::orchestrator::engine::stage::Registry;
@@ -66,6 +67,9 @@ use pace::Pace;
 pub use session::Memory;
 use session::StoreClock;
 
+/// However long the lease is, the store is written to so often: how it is must be known before an orchestrator's silence is believed, which takes seconds.
+const BEAT_MOST: Duration = Duration::from_secs(2);
+
 /// At a stop, what is done beside executions has so long to come to a halt.
 const CHORES_WITHIN: Duration = Duration::from_secs(1);
 
@@ -74,7 +78,7 @@ const CHORES_WITHIN: Duration = Duration::from_secs(1);
 pub struct Settings {
     /// What `activeByInstance` calls this instance.
     pub instance: String,
-    /// An instance that is not heard of for so long loses what it owns. It is heard of three times as often.
+    /// An instance that is not heard of for so long loses what it owns. It is heard of three times as often, at least.
     pub lease: Duration,
     /// Most executions owned at once.
     pub owned: usize,
@@ -109,6 +113,13 @@ impl Settings {
             history: Some(History { age: Duration::from_secs(14 * 86_400), keep: 10 }),
             schedules: true,
         }
+    }
+}
+
+impl Settings {
+    /// The session's lease is renewed so often.
+    fn beat_every(&self) -> Duration {
+        (self.lease / 3).min(BEAT_MOST)
     }
 }
 
@@ -155,8 +166,17 @@ pub struct State {
     pub claims: bool,
     /// The last question to the store was answered.
     pub connected: bool,
-    /// What came of the last renewal of the session's lease, which is a write: `Err` has the store's words. `None`: there was none yet.
-    pub beat: Option<Result<(), String>>,
+    /// The last renewal of the session's lease. `None`: there was none yet.
+    pub beat: Option<Beat>,
+}
+
+/// A renewal of a session's lease: a write, so that it shows how the store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// When the store was asked.
+    pub asked: Moment,
+    /// What came of it: `Err` has the store's words.
+    pub came: Result<(), String>,
 }
 
 /// An execution this instance owns.
@@ -177,6 +197,8 @@ pub struct Handle {
     owned: Arc<Mutex<BTreeMap<ExecutionId, Owned>>>,
     pace: Arc<Pace>,
     counts: Counts,
+    /// The session's lease is renewed so often.
+    beat_every: Duration,
 }
 
 impl Handle {
@@ -264,8 +286,8 @@ impl Runner {
             pace: Arc::default(),
             counts: Counts::default(),
         };
-        let (pace, counts) = (Arc::clone(&shared.pace), shared.counts.clone());
-        let handle = Handle { wish: Arc::new(wishes), state: states, owned: Arc::clone(&owned), pace, counts };
+        let (pace, counts, beat_every) = (Arc::clone(&shared.pace), shared.counts.clone(), settings.beat_every());
+        let handle = Handle { wish: Arc::new(wishes), state: states, owned: Arc::clone(&owned), pace, counts, beat_every };
         (Self { settings, shared: Arc::new(shared), memory: parts.memory, channels: parts.channels, wish, state, owned, lives: 0 }, handle)
     }
 

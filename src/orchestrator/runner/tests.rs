@@ -150,8 +150,8 @@ async fn a_store_that_does_not_answer_holds_executions_and_loses_none() {
 async fn an_engine_knows_by_itself_how_its_store_is() {
     let fleet = Fleet::new(2 * SECOND);
     let one = fleet.boot("i-1");
-    let knows = KnowsItsStore::new(one.handle.clone(), Nothing, false);
-    let also_probed = KnowsItsStore::new(one.handle.clone(), Nothing, true);
+    let knows = KnowsItsStore::new(one.handle.clone(), fleet.clock.clone(), Nothing, false);
+    let also_probed = KnowsItsStore::new(one.handle.clone(), fleet.clock.clone(), Nothing, true);
     tokio::time::sleep(SECOND).await;
     assert_eq!(knows.probe(Probe::Store).await, Probed::Passed);
     assert!(matches!(also_probed.probe(Probe::Store).await, Probed::Unable { .. }), "the probe has a word too");
@@ -168,6 +168,42 @@ async fn an_engine_knows_by_itself_how_its_store_is() {
     one.handle.wish(|wish| wish.run = false);
     one.handle.until(|state| state.session.is_none()).await;
     assert!(matches!(knows.probe(Probe::Store).await, Probed::Unable { .. }), "one that is stopped meets no store");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_before_the_store_hung_does_not_tell_how_it_is_now() {
+    let fleet = Fleet::new(2 * SECOND);
+    // However long the lease.
+    let one = fleet.boot_with("i-1", |settings| Settings { lease: 300 * SECOND, ..settings });
+    let knows = KnowsItsStore::new(one.handle.clone(), fleet.clock.clone(), Nothing, false);
+    for _ in 0..60 {
+        tokio::time::sleep(SECOND).await;
+        assert_eq!(knows.probe(Probe::Store).await, Probed::Passed);
+    }
+    one.hang(true);
+    tokio::time::sleep(5 * SECOND).await;
+    let hangs = knows.probe(Probe::Store).await;
+    assert!(matches!(&hangs, Probed::Unable { why } if why.contains("nothing since")), "{hangs:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_cannot_begin_a_session_says_that_its_store_fails_and_one_that_is_stopped_does_not() {
+    let fleet = Fleet::new(2 * SECOND);
+    let before = fleet.boot("i-1");
+    tokio::time::sleep(SECOND).await;
+    before.kill().await;
+    let one = fleet.boot("i-1");
+    one.cut(true);
+    let knows = KnowsItsStore::new(one.handle.clone(), fleet.clock.clone(), Nothing, false);
+    tokio::time::sleep(5 * SECOND).await;
+    let down = knows.probe(Probe::Store).await;
+    assert!(matches!(&down, Probed::Failed { why } if why.contains("cannot begin a session")), "{down:?}");
+    one.handle.wish(|wish| wish.run = false);
+    assert!(matches!(knows.probe(Probe::Store).await, Probed::Unable { .. }), "nobody wants one");
+    one.handle.wish(|wish| wish.run = true);
+    one.cut(false);
+    one.handle.until(|state| state.beat.is_some()).await;
+    assert_eq!(knows.probe(Probe::Store).await, Probed::Passed);
 }
 
 #[tokio::test(start_paused = true)]

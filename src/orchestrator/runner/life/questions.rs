@@ -17,6 +17,7 @@ use super::Life;
 use crate::model::Moment;
 use crate::model::Timestamp;
 use crate::orchestrator::engine::execution::ExecutionId;
+use crate::orchestrator::runner::Beat;
 use crate::orchestrator::runner::pace::STARTING_AGAIN;
 use crate::orchestrator::runner::pause::Pause;
 use crate::orchestrator::store::Claimed;
@@ -50,7 +51,8 @@ pub(super) struct Look {
 
 /// What the store said.
 pub(super) enum Answer {
-    Beat(Result<(bool, Moment, Timestamp), StoreError>),
+    /// To what was asked then.
+    Beat(Moment, Result<(bool, Moment, Timestamp), StoreError>),
     Claimed {
         /// So many were asked for.
         max: usize,
@@ -84,10 +86,11 @@ impl Life<'_> {
         }
         let (shared, session, lease) = (Arc::clone(self.shared), self.session.clone(), self.settings.lease);
         self.asked.push(Box::pin(async move {
+            let asked = shared.clock.local();
             let beat = shared.store.beat(&session, lease).await;
             let before = shared.clock.local();
             let now = shared.store.now().await;
-            Answer::Beat(beat.and_then(|ours| now.map(|now| (ours, before, now))))
+            Answer::Beat(asked, beat.and_then(|ours| now.map(|now| (ours, before, now))))
         }));
     }
 
@@ -180,12 +183,12 @@ impl Life<'_> {
 
     pub(super) fn hear(&mut self, answer: Answer) {
         match answer {
-            Answer::Beat(beat) => {
+            Answer::Beat(asked, beat) => {
                 self.asking.beat = false;
                 let came = beat.as_ref().map(|_| ()).map_err(ToString::to_string);
                 self.state.send_if_modified(|state| {
-                    let changed = state.beat.as_ref() != Some(&came);
-                    state.beat = Some(came);
+                    let changed = state.beat.as_ref().map(|beat| &beat.came) != Some(&came);
+                    state.beat = Some(Beat { asked, came });
                     changed
                 });
                 self.shared.counts.renewals.add(match &beat {
