@@ -1,7 +1,7 @@
 //! The unit as it is shipped, on machines under a real systemd: each is booted by systemd-nspawn, has instance metadata at its real address, and is an
-//! instance of a simulated region.
+//! instance of a simulated region. And two hosts with a Redis between them, in network namespaces whose cables are pulled (`partition`).
 //!
-//! Needs root, systemd-container, debootstrap, iproute2, packer, openssh-client and binutils; the first run makes a Debian file system in
+//! Needs root, systemd-container, debootstrap, iproute2, redis-server, packer, openssh-client and binutils; the first run makes a Debian file system in
 //! `target/machine`. Each test is a promise or a few that share a machine, and prints its figures. Every wait is a poll with a deadline.
 
 #[path = "fleet/host.rs"]
@@ -19,19 +19,29 @@ mod orchestrator;
 mod package;
 #[path = "machine/packer.rs"]
 mod packer;
+#[path = "machine/partition.rs"]
+mod partition;
+#[path = "trouble/players.rs"]
+mod players;
 #[path = "fleet/process.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod process;
+#[path = "../src/orchestrator/store/redis/tests/server.rs"]
+#[allow(dead_code, clippy::unwrap_used, reason = "the store's tests use the rest")]
+mod server;
 #[path = "fleet/sim.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod sim;
 #[path = "machine/world.rs"]
 mod world;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bellrock::host::clock::SystemClock;
 use bellrock::model::Clock;
+use bellrock::orchestrator::store::RedisStore;
+use bellrock::orchestrator::store::Store;
 use door::Door;
 use host::SOON;
 use orchestrator::WORKS;
@@ -39,12 +49,17 @@ use orchestrator::keeper;
 use orchestrator::running;
 use orchestrator::work;
 use orchestrator::works_on;
+use partition::End;
+use partition::Network;
+use players::Account;
 use process::until;
 use rand::Rng;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use serde_json::Value;
 use serde_json::json;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use world::CONFIG;
 use world::NEWER;
 use world::OURS;
@@ -504,4 +519,66 @@ async fn a_job_of_a_pipeline_has_room_to_work_in_the_unit_and_outlives_its_agent
     assert!(seen.to_string().contains(&format!("done by {pid}")), "{seen:#}");
     println!("FIGURE job: pid {pid}, begun once, under agents {:?}", [agent, next, last]);
     machine.ends().await;
+}
+
+/// What a pulled cable of the kernel's does that no proxy does: connections hang, nobody is told, and what was sent arrives late, when it is plugged in again.
+#[tokio::test]
+async fn while_a_host_is_cut_off_the_other_adopts_its_work_fences_its_late_writes_and_no_two_hold_a_permit() {
+    const HOSTS: u8 = 2;
+    // Each host at each end of its cable, twice at most; no further once enough was seen.
+    const ROUNDS: usize = 8;
+    let (seed, network, account, over) = (players::seed(), Network::of(HOSTS), Arc::new(Account::new()), CancellationToken::new());
+    let first = network.hosts[0].url();
+    let mut tasks = JoinSet::new();
+    let making = async move {
+        let (store, background) = RedisStore::open(players::settings(&first), "maker").expect("an address");
+        let making = async {
+            for n in 0..4 {
+                store.create(players::new(n)).await.expect("a server that is well");
+            }
+        };
+        tokio::select! { () = background.run() => {}, () = making => {} }
+    };
+    tasks.spawn_on(making, network.hosts[0].handle());
+    tasks.join_next().await.expect("it was begun").expect("it does not panic");
+    for (n, host) in network.hosts.iter().enumerate() {
+        let (url, account, over) = (host.url(), account.clone(), over.clone());
+        let rng = move |salt: u64| rand_pcg::Pcg64::seed_from_u64(seed ^ ((n as u64 + 1) << 8) ^ salt);
+        let agent = async move {
+            tokio::join!(players::heals(n, &url, &account, rng(1), &over), players::owns(n, &url, &account, rng(2), &over));
+        };
+        tasks.spawn_on(agent, host.handle());
+    }
+    let has_both = |n: usize| account.has_served("permit", n) && account.has_served("execution", n);
+    let both = async |n: usize| until(&format!("host {n} has a permit and an execution"), SOON, async || has_both(n).then_some(())).await;
+
+    let started = SystemClock::start();
+    let (mut rounds, mut longest) = (0, Duration::ZERO);
+    while rounds < ROUNDS && (rounds < 4 || account.times("executions adopted") < 2 || account.times("writes fenced") < 2) {
+        let (cut, end) = (rounds % 2, if rounds % 4 < 2 { End::Stores } else { End::Hosts });
+        account.forget();
+        both(cut).await;
+        network.plug(cut, end, false);
+        let from = started.now().mono;
+        // What it was given before it was cut off has run out by then; nothing new can have come.
+        until("what it had has run out", SOON, async || (started.now().mono > from + players::LEASE).then_some(())).await;
+        account.forget();
+        both(1 - cut).await;
+        longest = longest.max(started.now().mono - from);
+        assert!(!has_both(cut), "it is cut off");
+        network.plug(cut, end, true);
+        both(cut).await;
+        rounds += 1;
+    }
+    over.cancel();
+    let ended = tokio::time::timeout(SOON, tasks.join_all()).await;
+    ended.expect("they end");
+    let figures = account.verdict();
+    let (adopted, fenced) = (account.times("executions adopted"), account.times("writes fenced"));
+    assert!(adopted > 0 && fenced > 0 && account.times("questions without an answer") > 0, "nothing much happened: {figures}");
+    println!(
+        "FIGURE partition: {rounds} cuts of up to {:.1} s, {:.1} s in all; {adopted} executions adopted, {fenced} late writes fenced; {figures}",
+        longest.as_secs_f64(),
+        started.now().mono.as_secs_f64()
+    );
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use axum::body::Body;
@@ -22,17 +23,29 @@ use super::process::client;
 /// More than any request of an agent.
 const LONGEST_BODY: usize = 1 << 20;
 
-/// Listens at an address of a network namespace, which is left again: a socket stays where it was made.
+/// Moves this thread into a network namespace, for good.
+pub fn enter(namespace: &Path) -> io::Result<()> {
+    Ok(move_into_link_name_space(File::open(namespace)?.as_fd(), Some(LinkNameSpaceType::Network))?)
+}
+
+/// Does something in a network namespace: sockets and processes stay where they were made.
+pub fn within<T: Send>(namespace: &Path, what: impl FnOnce() -> T + Send) -> io::Result<T> {
+    std::thread::scope(|threads| {
+        let entered = threads.spawn(|| {
+            enter(namespace)?;
+            Ok(what())
+        });
+        entered.join().expect("what is done in a namespace does not panic")
+    })
+}
+
+/// Listens at an address of a network namespace.
 pub fn listen(namespace: &Path, at: SocketAddr) -> io::Result<TcpListener> {
-    use std::os::fd::AsFd;
-    let namespace = File::open(namespace)?;
-    let entered = std::thread::spawn(move || {
-        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+    within(namespace, || {
         let door = TcpListener::bind(at)?;
         door.set_nonblocking(true)?;
         Ok(door)
-    });
-    entered.join().expect("it only listens")
+    })?
 }
 
 /// Where a door leads.
