@@ -9,19 +9,18 @@ use std::fmt::Write;
 use std::hash::DefaultHasher;
 use std::hash::Hash;
 use std::hash::Hasher;
-use std::sync::LazyLock;
+use std::time::Duration;
 
 use bellrock::decide::Action;
 use bellrock::decide::Key;
 use bellrock::decide::State;
 use bellrock::model::InstanceId;
+use bellrock::model::Moment;
 use bellrock::model::Timestamp;
-
-use super::world::TICK;
 
 /// What the field that begins is to the view.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Field {
+pub enum Field {
     /// Counts as it is; its times count back to the longest span that anything is compared with.
     Plain,
     /// Its value changes nothing.
@@ -36,6 +35,8 @@ enum Field {
     Why,
     /// The wall clock's part of a time: the field round it says what it is.
     Wall,
+    /// A time of the clock that does not jump, of which counts only whether it has come.
+    Later,
 }
 
 /// How many ticks back a time counts that nothing better is known of.
@@ -43,47 +44,22 @@ const FAR: i64 = 12;
 /// The quiet time in ticks.
 const QUIET: i64 = 1;
 
-const FIELDS: &[(Field, &[&str])] = &[
-    (Field::Wall, &["wall"]),
-    // The wall clock beside it says the same: here they never part.
-    (Field::LeftOut, &["mono"]),
-    // Keys count by what they belong to. The journal is written in the step that raises the version.
-    (Field::LeftOut, &["next_key", "version"]),
-    // Every look is due again at the next tick and not before, however its interval is jittered and stretched. That one is due at once counts: see `asked`.
-    (Field::LeftOut, &["draws", "failures"]),
-    // Every pause is over by the next tick, however often there was one before.
-    (Field::LeftOut, &["held_count"]),
-    // For people.
-    (Field::LeftOut, &["finding", "fault", "fault_of", "deed_fault", "text", "unknown_since"]),
-    // Read where there is no switch, where an instance protects itself, is healed, or waits in a hook: here none does.
-    (Field::LeftOut, &["intake", "sample", "protection", "protected", "heal", "healed", "wait"]),
-    // Compared by what AWS ends by itself and by hooks alone.
-    (Field::LeftOut, &["doomed", "target_back", "uninterrupted"]),
-    // Of soak and deadline; there is neither.
-    (Field::LeftOut, &["started"]),
-    (Field::Why, &["why", "reason", "last"]),
-    // Agreeing reads, samples that make a quiet time, and reads that show the group enabled.
-    (Field::UpTo(2), &["reads", "samples", "enabled"]),
-    (Field::IdleSince, &["idle_since"]),
-    (Field::IdleUntil, &["idle_until"]),
-    // Of an order to terminate, when its drain began: a name for the intent.
-    (Field::Back(0), &["drain"]),
-    // Now or before; or not come yet.
-    (Field::Back(0), &["from", "until", "again"]),
-    (Field::Back(1), &["since", "at", "ordered", "asked"]),
-    // A read of an earlier tick is too old, however old it is.
-    (Field::Back(1), &["group", "cluster"]),
-    // The settle time, and the time over which reads have to agree, are one tick each.
-    (Field::Back(2), &["closed_since", "first"]),
-];
+/// What each field is, by its name, and how long a tick is.
+pub struct Table {
+    tick: Duration,
+    fields: HashMap<&'static str, Field>,
+}
 
-static BY_NAME: LazyLock<HashMap<&str, Field>> =
-    LazyLock::new(|| FIELDS.iter().flat_map(|(field, names)| names.iter().map(|name| (*name, *field))).collect());
+impl Table {
+    pub fn new(tick: Duration, fields: &[(Field, &[&'static str])]) -> Self {
+        Self { tick, fields: fields.iter().flat_map(|(field, names)| names.iter().map(|name| (*name, *field))).collect() }
+    }
+}
 
 /// One number for all that counts of an agent and of what it has asked for.
-pub fn view(state: &State, pending: &[Action], same_on_disk: bool, who: [InstanceId; 2], now: Timestamp) -> u64 {
+pub fn view(table: &Table, state: &State, pending: &[Action], same_on_disk: bool, who: &[InstanceId], now: Moment) -> u64 {
     let keys = pending.iter().map(|action| action.key).collect();
-    let mut normal = Normal::new(now, keys, who);
+    let mut normal = Normal::new(table, now, keys, who);
     // A String takes everything.
     let _infallible = write!(normal, "{state:?}");
     for action in pending {
@@ -96,9 +72,10 @@ pub fn view(state: &State, pending: &[Action], same_on_disk: bool, who: [Instanc
 }
 
 /// Takes derived `Debug` output piece by piece: names, punctuation and values come each in one piece.
-struct Normal {
+struct Normal<'a> {
+    table: &'a Table,
     out: String,
-    now: Timestamp,
+    now: Moment,
     keys: Vec<Key>,
     /// Where the last piece begins in `out`.
     last: usize,
@@ -113,7 +90,9 @@ struct Normal {
     escaped: bool,
     idle_since: Option<i64>,
     /// Its own id and the other one's.
-    who: [InstanceId; 2],
+    who: &'a [InstanceId],
+    /// What there is so far of a time of the clock that does not jump.
+    later: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -123,9 +102,10 @@ enum Number {
     Key,
 }
 
-impl Normal {
-    fn new(now: Timestamp, keys: Vec<Key>, who: [InstanceId; 2]) -> Self {
+impl<'a> Normal<'a> {
+    fn new(table: &'a Table, now: Moment, keys: Vec<Key>, who: &'a [InstanceId]) -> Self {
         Self {
+            table,
             out: String::with_capacity(4096),
             now,
             keys,
@@ -137,6 +117,7 @@ impl Normal {
             escaped: false,
             idle_since: None,
             who,
+            later: None,
         }
     }
 
@@ -151,11 +132,19 @@ impl Normal {
             _ => depth,
         };
         self.skipping = Some(depth);
+        if let Some(later) = &mut self.later {
+            later.push_str(piece);
+        }
         true
     }
 
     fn go_on(&mut self) -> bool {
         self.skipping = None;
+        if let Some(later) = self.later.take() {
+            // Whole seconds and their parts, as `Duration` shows what is not short.
+            let comes = later.trim_end_matches('s').parse::<f64>().is_ok_and(|at| at > self.now.mono.as_secs_f64());
+            self.out.push_str(if comes { "later" } else { "due" });
+        }
         false
     }
 
@@ -165,8 +154,12 @@ impl Normal {
         }
         let last = std::mem::replace(&mut self.last, self.out.len());
         if piece == ": " {
-            match BY_NAME.get(&self.out[last..]).copied().unwrap_or(Field::Plain) {
+            match self.table.fields.get(&self.out[last..]).copied().unwrap_or(Field::Plain) {
                 Field::Wall => {}
+                Field::Later => {
+                    self.skipping = Some(0);
+                    self.later = Some(String::new());
+                }
                 Field::LeftOut => {
                     self.out.truncate(last);
                     self.skipping = Some(0);
@@ -205,8 +198,8 @@ impl Normal {
 
     /// In whole ticks, rounded up: whatever lies between two ticks is met at the second.
     fn time(&mut self, ms: i64) {
-        let tick = i64::try_from(TICK.as_millis()).unwrap_or(1);
-        let ms = ms - self.now.0;
+        let tick = i64::try_from(self.table.tick.as_millis()).unwrap_or(1);
+        let ms = ms - self.now.wall.0;
         let ticks = ms.div_euclid(tick) + i64::from(ms.rem_euclid(tick) > 0);
         let back = match self.field {
             Field::IdleSince => {
@@ -231,7 +224,7 @@ impl Normal {
         let said = &self.out[from..];
         if let Some(end) = said.split_once("expires=").and_then(|(_, end)| end.split(' ').next()).and_then(Timestamp::parse) {
             self.out.truncate(from);
-            let _infallible = write!(&mut self.out, "held for {} s", end.since(self.now).as_secs());
+            let _infallible = write!(&mut self.out, "held for {} s", end.since(self.now.wall).as_secs());
         } else if let Some(at) = self.who.iter().position(|id| id.as_str() == said) {
             self.out.truncate(from);
             self.out.push_str(["own", "other"][at]);
@@ -241,7 +234,7 @@ impl Normal {
     }
 }
 
-impl Write for Normal {
+impl Write for Normal<'_> {
     fn write_str(&mut self, piece: &str) -> fmt::Result {
         match self.text {
             None if piece == "\"" => self.text = Some(self.out.len()),

@@ -2,7 +2,6 @@
 //!
 //! Each rule is one of the simulated region's, named at its place; what is left out is said in `tests/model.rs`.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bellrock::decide::EndingActivity;
@@ -15,8 +14,6 @@ use bellrock::model::Capacity;
 use bellrock::model::GENERATION_TAG;
 use bellrock::model::Group;
 use bellrock::model::GroupInstance;
-use bellrock::model::GroupName;
-use bellrock::model::HealthCheckType;
 use bellrock::model::Hold;
 use bellrock::model::InstanceHealth;
 use bellrock::model::InstanceId;
@@ -25,6 +22,9 @@ use bellrock::model::Moment;
 use bellrock::model::Process;
 use bellrock::model::Timestamp;
 use bellrock::model::capacity_text;
+
+use super::group::group;
+use super::group::member;
 
 /// The unit of time. Longer than every pause that is a constant of the protocol's (750 s at most), so that those are over by the next tick; the times that
 /// the policy sets are multiples of it.
@@ -466,34 +466,5 @@ impl Books {
         let instances = ids.map(|n| member(NEW, InstanceId::new(format!("i-0000002{n}")), state.clone(), health.clone())).collect();
         let size = if matches!(self.newer, Newer::Well | Newer::Sick) { 2 } else { 0 };
         group(NEW, 2, size, size, instances)
-    }
-}
-
-fn member(group: &str, id: InstanceId, state: LifecycleState, health: InstanceHealth) -> GroupInstance {
-    let zone = "a".to_owned();
-    GroupInstance { id, group: GroupName::new(group), zone, state, health, protected: false, launch: None, weight: 1 }
-}
-
-fn group(name: &str, created: i64, min: u8, desired: u8, instances: Vec<GroupInstance>) -> Group {
-    Group {
-        name: GroupName::new(name),
-        arn: String::new(),
-        created: Timestamp(created),
-        capacity: Capacity { min: u32::from(min), max: 2, desired: u32::from(desired) },
-        instances,
-        suspended: BTreeMap::new(),
-        tags: BTreeMap::new(),
-        target_groups: Vec::new(),
-        classic_load_balancers: Vec::new(),
-        status: None,
-        health_check_type: HealthCheckType::Elb,
-        health_check_grace_s: 0,
-        launch: None,
-        availability_zones: Vec::new(),
-        subnets: Vec::new(),
-        mixed: None,
-        warm_pool: None,
-        deletion_protection: None,
-        retains_abandoned: false,
     }
 }
