@@ -66,9 +66,18 @@ impl Book {
             self.entries.insert(own, (permit.number, now + *lease));
             return PermitAnswer::Granted;
         }
-        let ours = self.entries.iter().filter(|(key, _)| key.0 == *group);
-        let held = ours.map(|((_, holder), (number, until))| (Permit { holder: holder.clone(), number: *number }, *until - now));
-        PermitAnswer::Refused { held: held.collect(), closed: self.opens.checked_sub(now).filter(|left| !left.is_zero()) }
+        PermitAnswer::Refused { held: self.held(now, group), closed: self.closed(now) }
+    }
+
+    /// What it holds of a group, and for how much longer.
+    pub fn held(&self, now: Duration, group: &GroupName) -> Vec<(Permit, Duration)> {
+        let ours = self.entries.iter().filter(|((of, _), (_, until))| of == group && *until > now);
+        ours.map(|((_, holder), (number, until))| (Permit { holder: holder.clone(), number: *number }, *until - now)).collect()
+    }
+
+    /// For how much longer it gives nothing new.
+    pub fn closed(&self, now: Duration) -> Option<Duration> {
+        self.opens.checked_sub(now).filter(|left| !left.is_zero())
     }
 
     /// Strikes a permit out.
@@ -92,7 +101,7 @@ impl Book {
 
     /// How many of a group are in force.
     pub fn in_force(&self, now: Duration, group: &GroupName) -> usize {
-        self.entries.iter().filter(|((of, _), (_, until))| of == group && *until > now).count()
+        self.held(now, group).len()
     }
 }
 

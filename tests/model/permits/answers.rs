@@ -154,7 +154,7 @@ impl Setup {
         let now = TICK * lending.tick;
         match deed {
             Deed::TakePermit(request) => {
-                let early = if self.lie == Some(Lie::ShortLease) { TICK } else { Duration::ZERO };
+                let early = if self.lie == Some(Lie::ShortLease) { TICK * 2 } else { Duration::ZERO };
                 let keeps = request.keeps || self.lie == Some(Lie::AllKeep);
                 let request = PermitRequest { lease: request.lease - early, keeps, ..request.clone() };
                 Receipt::Permit(lending.book.take(now, &request))

@@ -107,8 +107,10 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
             (Field::LeftOut, &["next_key", "version", "draws"]),
             // All looks are answered in the step that asks, and due again with the next tick.
             (Field::LeftOut, &["looks", "group", "cluster", "sample", "quiet", "agreement", "asked"]),
+            // Of interruptions and of hooks: there are none.
+            (Field::LeftOut, &["target_back", "uninterrupted", "wait", "launch", "protection", "recording"]),
             // For people.
-            (Field::LeftOut, &["since", "told", "decisions", "held", "closed", "deed_fault", "finding"]),
+            (Field::LeftOut, &["unknown_since", "since", "told", "decisions", "held", "closed", "deed_fault", "finding"]),
             // Of whom AWS does not list any more: here it lists all.
             (Field::LeftOut, &["named"]),
             // They count within a window that is shorter than a tick, and after one nothing begins in the same tick.
@@ -144,7 +146,13 @@ impl Lending {
                 let pending: Vec<Action> = agent.asks.iter().chain(&agent.restarts).cloned().collect();
                 let same = agent.disk == *agent.state.durable();
                 let now = moment(who);
-                agent.view = Some(if agent.down { 0 } else { view(&TABLE, &agent.state, &pending, same, &[id(who)], now) });
+                agent.view = Some(if agent.down {
+                    // What its next life begins with.
+                    let restarted_now = agent.disk.healed.restarts.last() == Some(&now.wall);
+                    u64::from(agent.disk.healed.under_way) + 2 * u64::from(restarted_now)
+                } else {
+                    view(&TABLE, &agent.state, &pending, same, &[id(who)], now)
+                });
             }
         }
     }

@@ -58,7 +58,7 @@ pub struct Setup {
 pub enum Lie {
     /// Nobody needs a permit: turns alone, of clocks that differ.
     NoneNeeded,
-    /// The book counts a lease from before the question.
+    /// A lease ends in the book before a restart that began under it is given up.
     ShortLease,
     /// A book that may have lost something gives at once.
     OpensAtOnce,
@@ -268,7 +268,8 @@ impl Setup {
                     events.push(Event::Crash { who, done: true });
                 }
             }
-            if left.shrinks > 0 && agent.places > 1 {
+            // What is under way was asked with the places of before.
+            if left.shrinks > 0 && agent.places > 1 && agent.asks.is_none() {
                 events.push(Event::Shrink(who));
             }
             if left.sick > 0 && !agent.sick && agent.away.is_none() {

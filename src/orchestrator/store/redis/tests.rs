@@ -1,4 +1,5 @@
 mod fleet;
+mod mirror;
 mod permits;
 mod server;
 mod trouble;

@@ -23,7 +23,7 @@ use crate::orchestrator::permits::contract::is_granted;
 use crate::orchestrator::permits::contract::request;
 use crate::orchestrator::permits::contract::until_granted;
 
-fn permits(url: &str, prefix: &str, limit: Duration) -> Arc<RedisPermits> {
+pub(super) fn permits(url: &str, prefix: &str, limit: Duration) -> Arc<RedisPermits> {
     permits_at(url, prefix, limit, ("eu-west-1", "123456789012"))
 }
 
