@@ -11,7 +11,9 @@ use crate::model::Group;
 use crate::model::GroupName;
 use crate::model::LifecycleState;
 use crate::model::Moment;
+use crate::model::RECORD_TAG;
 use crate::model::capacity_text;
+use crate::model::generation;
 use crate::model::recorded_by_agents;
 use crate::model::recorded_capacity;
 
@@ -87,10 +89,13 @@ impl Step<'_> {
             return None;
         }
         let recorded = recorded_by_agents(&group.tags);
+        // Of this very drain: a group that serves again, or that a rollback has had in hand since, or still has, is not ours to describe.
+        let drain = self.state.durable.drain.as_ref().map(|drain| drain.generation);
+        let stays = group.is_disabled() && drain == Some(generation(&group.tags)) && !group.tags.contains_key(RECORD_TAG);
         match &self.state.phase {
             // A group that is retired in place is never disabled, so nobody could tell its record from one of an earlier life.
             Phase::Confirming | Phase::Validating | Phase::Waiting { .. } | Phase::Lowering | Phase::Stopping | Phase::LastLook
-                if self.is_superseded() && !self.policy.retired =>
+                if self.is_superseded() && !self.policy.retired && stays =>
             {
                 let (sizes, by) = recording.found.as_ref()?;
                 let version = by.moniker()?.push()?.to_owned();

@@ -598,7 +598,12 @@ impl<'a> Step<'a> {
     /// The same drain from its beginning, under the group's new generation; soak and deadline count anew.
     fn anew(&mut self) {
         match (self.progress(), self.reason().cloned()) {
-            (Some(Progress::Draining), Some(reason)) => self.start(reason, false),
+            (Some(Progress::Draining), Some(reason)) => {
+                if let Reason::Superseded { by } = &reason {
+                    self.note_capacity(by);
+                }
+                self.start(reason, false);
+            }
             _ => self.cancel("a rollback came and went while the orchestrator was stopped".to_owned()),
         }
     }

@@ -8,6 +8,7 @@ use super::*;
 use crate::model::Activity;
 use crate::model::CAPACITY_TAG;
 use crate::model::Capacity;
+use crate::model::GENERATION_TAG;
 use crate::model::Generation;
 use crate::model::Group;
 use crate::model::GroupName;
@@ -20,6 +21,7 @@ use crate::model::LifecycleState;
 use crate::model::Moment;
 use crate::model::Notices;
 use crate::model::Probed;
+use crate::model::RECORD_TAG;
 use crate::model::Sample;
 use crate::model::Timestamp;
 use crate::model::Vitals;
@@ -757,6 +759,31 @@ fn a_sibling_that_came_late_and_recorded_less_is_put_right_and_one_that_saw_more
     for record in ["1/2/10@v002", "1/1/10@v002", "0/1/10@v003", "0/2/10@v002"] {
         assert_eq!(after_finding(record), [], "{record}");
     }
+}
+
+#[test]
+fn a_group_is_recorded_unless_it_serves_again_or_a_rollback_has_not_ended_and_as_the_last_one_left_it() {
+    let recorded = |change: &dyn Fn(&mut Group)| {
+        let mut rig = Rig::superseded();
+        rig.policy.stop_grace = Some(Duration::from_secs(600));
+        rig.deed_lag = Duration::from_secs(600);
+        rig.describe_lag = rig.policy.stale_bound + Duration::from_secs(1);
+        while rig.word() != "validating" {
+            rig.run_s(1);
+        }
+        rig.describe_lag = Duration::ZERO;
+        change(&mut rig.old);
+        rig.run_s(300);
+        rig.recorded.clone()
+    };
+    assert_eq!(recorded(&|_| ()).len(), 1);
+    assert_eq!(recorded(&|old| old.suspended.clear()), []);
+    assert_eq!(recorded(&|old| drop(old.tags.insert(RECORD_TAG.to_owned(), "role=retire".to_owned()))), []);
+    let come_and_gone = |old: &mut Group| {
+        old.tags.insert(GENERATION_TAG.to_owned(), "7".to_owned());
+        old.capacity.max = 9;
+    };
+    assert_eq!(recorded(&come_and_gone), [Some("0/1/9@v002".to_owned())], "what a rollback left counts, not what was before it");
 }
 
 #[test]

@@ -43,6 +43,7 @@ use crate::model::PermitRequest;
 use crate::model::Probe;
 use crate::model::Probed;
 use crate::model::Process;
+use crate::model::RECORD_TAG;
 use crate::model::Sample;
 use crate::model::Timestamp;
 use crate::model::Vitals;
@@ -67,7 +68,6 @@ use crate::orchestrator::store::Write;
 use crate::orchestrator::store::WriteError;
 use crate::rollback::Canary;
 use crate::rollback::Request;
-use crate::rollback::record::RECORD_TAG;
 
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

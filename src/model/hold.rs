@@ -19,6 +19,8 @@ pub const GENERATION_TAG: &str = "bellrock:generation";
 /// The group tag with the sizes a group had before it was drained or retired, as `min/desired/max` (F53). Agents write the version that took over behind
 /// it, as in `1/3/6@v024`, when they first see that, and take it off when the group serves again; a rollback writes the sizes alone.
 pub const CAPACITY_TAG: &str = "bellrock:capacity";
+/// The group tag with how a rollback found a group: as long as it stands, that rollback has not ended.
+pub const RECORD_TAG: &str = "bellrock:found";
 /// Characters AWS allows in a tag value.
 pub const TAG_VALUE_MAX: usize = 256;
 /// How long a hold lives without being refreshed. Too short and a slow laptop loses it in the middle; too long and a dead one blocks

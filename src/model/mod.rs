@@ -42,6 +42,7 @@ pub use hold::HOLD_TAG;
 pub use hold::HOLD_TTL;
 pub use hold::Hold;
 pub use hold::HoldError;
+pub use hold::RECORD_TAG;
 pub use hold::TAG_VALUE_MAX;
 pub use hold::capacity_text;
 pub use hold::generation;

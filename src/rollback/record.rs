@@ -16,10 +16,9 @@ use super::wishes::WISHES_TAGS;
 use crate::model::Capacity;
 use crate::model::InstanceId;
 use crate::model::Process;
+use crate::model::RECORD_TAG;
 use crate::model::TAG_VALUE_MAX;
 
-/// The group tag that carries a [`Record`].
-pub const RECORD_TAG: &str = "bellrock:found";
 /// The group tags with the members of a [`Record`], from 1 on.
 const MEMBERS_TAG: &str = "bellrock:found-members-";
 /// Whether the cluster is a singleton. A tag of its own: the record's has no room for it when all processes were suspended.

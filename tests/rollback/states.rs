@@ -22,6 +22,7 @@ use bellrock::model::LaunchSource;
 use bellrock::model::LifecycleState;
 use bellrock::model::Override;
 use bellrock::model::Process;
+use bellrock::model::RECORD_TAG;
 use bellrock::model::TargetGroupArn;
 use bellrock::model::Timestamp;
 use bellrock::model::WarmPool;
@@ -39,7 +40,6 @@ use bellrock::rollback::facts::Version;
 use bellrock::rollback::facts::supply::Look;
 use bellrock::rollback::facts::supply::Unread;
 use bellrock::rollback::plan::GroupPlan;
-use bellrock::rollback::record::RECORD_TAG;
 use bellrock::rollback::record::Role;
 
 pub const NOW: Timestamp = Timestamp(1_800_000_000_000);

@@ -26,12 +26,12 @@ use crate::model::Hold;
 use crate::model::InstanceId;
 use crate::model::LifecycleState;
 use crate::model::Process;
+use crate::model::RECORD_TAG;
 use crate::model::capacity_text;
 use crate::model::recorded_capacity;
 use crate::rollback::Outcome;
 use crate::rollback::Refusal;
 use crate::rollback::kept;
-use crate::rollback::record::RECORD_TAG;
 
 /// The restored group was seen to serve at most so long before the newest is taken away: two looks that agree, and the calls.
 const SEEN_TO_SERVE: Duration = Duration::from_secs(30);

@@ -14,8 +14,8 @@ use crate::model::GENERATION_TAG;
 use crate::model::Group;
 use crate::model::HOLD_TAG;
 use crate::model::Process;
+use crate::model::RECORD_TAG;
 use crate::model::recorded_by_agents;
-use crate::rollback::record::RECORD_TAG;
 
 /// Auto Scaling acts on what an undoing has left within this of its end.
 const ACTS_WITHIN: Duration = Duration::from_secs(15);

@@ -90,7 +90,7 @@ async fn where_two_clusters_were_asked_different_things_nobody_guesses() {
 
 #[tokio::test(start_paused = true)]
 async fn words_of_a_newer_version_are_refused() {
-    for key in [WISHES_TAGS[0], record::RECORD_TAG] {
+    for key in [WISHES_TAGS[0], crate::model::RECORD_TAG] {
         let fleet = begun().await;
         fleet.meddle("spin-ha-v023", |g| g.tags.get_mut(key).unwrap().push_str(" weather=good"));
         assert_eq!(planned(&fleet, &only_resume()).await.unwrap_err(), ["rollback-record-unreadable"], "{key}");

@@ -1,7 +1,7 @@
 //! A rollback of several clusters that died before it had laid hands on all of them, and whoever goes on with it.
 
 use super::*;
-use crate::rollback::record::RECORD_TAG;
+use crate::model::RECORD_TAG;
 
 fn resume() -> Request {
     Request { resume: true, taken_over: true, ..Request::of("spin", "bob@desk") }

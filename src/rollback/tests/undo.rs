@@ -5,9 +5,9 @@ use crate::model::CAPACITY_TAG;
 use crate::model::Group;
 use crate::model::GroupName;
 use crate::model::InstanceId;
+use crate::model::RECORD_TAG;
 use crate::model::generation;
 use crate::rollback::facts::Facts;
-use crate::rollback::record::RECORD_TAG;
 
 /// What is to be as it was found: sizes, processes, tags but for the counter of rollbacks, who lives and is protected from scale-in, and who is behind
 /// the load balancers.
