@@ -193,9 +193,9 @@ fn is_narrow(files: &[&str], action: &str, on: On, statement: &Statement) {
 #[test]
 fn the_page_names_each_action_for_whoever_needs_it() {
     let text = fs::read_to_string(root().join("docs/iam/README.md")).unwrap();
+    let action = Regex::new(r"`([a-z0-9]+:[A-Z]\w+)`").unwrap();
     for (who, table) in [("agent", AGENT.as_slice()), ("rollback", ROLLBACK.as_slice())] {
         let rows: Vec<&str> = text.lines().filter(|line| line.starts_with(&format!("| {who} |"))).collect();
-        let action = Regex::new(r"`([a-z0-9]+:[A-Z]\w+)`").unwrap();
         let told: BTreeSet<String> = rows.iter().flat_map(|row| action.captures_iter(row).map(|c| c[1].to_owned())).collect();
         assert_eq!(told, named(table), "docs/iam/README.md, rows of {who}");
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use bellrock::cloud::permission::NEVER;
 use bellrock::cloud::sim::Region;
 use bellrock::cloud::sim::serve::Server;
 use bellrock::cloud::sim::serve::scenario;
@@ -147,6 +148,40 @@ async fn doctor_says_what_a_rollback_would_do_or_what_would_stop_it_and_changes_
         groups.as_array().expect("a list").iter().map(|g| (g["desired"].clone(), g["suspended"].clone())).collect::<Vec<_>>()
     };
     assert_eq!(sizes(&after), sizes(&before));
+}
+
+#[tokio::test]
+async fn doctor_says_what_a_role_may_not_do_that_it_must_and_what_it_may_that_it_need_not() {
+    let sim = Sim::start().await;
+    let role = "arn:aws:iam::123456789012:role/fleet/shop";
+    let denied = async |actions: &[&str]| {
+        let rule = serde_json::json!({ "rules": [{ "kind": "deny", "actions": actions }] });
+        let told = sim.http().post(format!("{}/control/trouble", sim.endpoint)).json(&rule).send().await.expect("answers");
+        assert!(told.status().is_success());
+    };
+    let asked = async |work: &str| {
+        let (code, said) = sim.examined(&["spinnaker", "--iam", work, "--principal", role]).await;
+        let troubles = said["regions"][0]["troubles"].as_array().cloned().unwrap_or_else(|| panic!("{said:#}"));
+        (code, troubles, said["regions"][0]["rows"].clone())
+    };
+    let never: Vec<&str> = NEVER.iter().filter_map(|action| action.split_once(':').map(|(_, name)| name)).collect();
+
+    let (code, troubles, _) = asked("agent").await;
+    assert_eq!((code, troubles.len(), &troubles[0]["code"]), (Some(1), 1, &"iam-excess".into()), "all is allowed: {troubles:?}");
+
+    denied(&never).await;
+    let (code, troubles, rows) = asked("rollback").await;
+    assert_eq!((code, troubles.len()), (Some(0), 0), "{troubles:?}");
+    let verdict =
+        |action: &str| rows.as_array().and_then(|rows| rows.iter().find(|row| row["action"] == action)).map(|row| row["verdict"].clone());
+    assert_eq!(verdict("elasticloadbalancing:RegisterInstancesWithLoadBalancer"), Some("allowed".into()), "{rows:#}");
+    assert_eq!(asked("agent").await.0, Some(0));
+
+    denied(&[&never[..], &["SuspendProcesses", "RegisterInstancesWithLoadBalancer"]].concat()).await;
+    let (code, troubles, _) = asked("rollback").await;
+    let lacking = ["autoscaling:SuspendProcesses", "elasticloadbalancing:RegisterInstancesWithLoadBalancer"];
+    assert_eq!((code, troubles), (Some(1), vec![serde_json::json!({ "code": "iam-lacking", "actions": lacking })]));
+    assert_eq!(asked("agent").await.0, Some(0), "an agent does neither");
 }
 
 #[tokio::test]

@@ -173,8 +173,19 @@ pub struct Ask {
     pub actions: Vec<&'static str>,
     /// ARNs; none: whatever there is.
     pub resources: Vec<String>,
-    /// What IAM is told besides, by condition key: tags of the resources.
-    pub context: BTreeMap<String, String>,
+    /// What IAM is told besides, by condition key: tags of the resources, what the request names.
+    pub context: BTreeMap<String, Told>,
+}
+
+/// The value of a condition key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// One text.
+    Text(String),
+    /// One number.
+    Number(u32),
+    /// Several texts.
+    Texts(Vec<String>),
 }
 
 /// Whether somebody may, the better first.

@@ -3,6 +3,11 @@
 //! What must stay true: whatever the code can call is here, under whoever calls it, and nothing else is. `tests/iam.rs` holds these tables to the code
 //! of `cloud::aws` and of its callers, and the policies in `docs/iam` to these tables. Instance metadata and `sts:GetCallerIdentity` need no leave.
 
+use std::collections::BTreeMap;
+
+use super::Told;
+use crate::model::Group;
+
 /// An action, and when it is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permission {
@@ -115,3 +120,19 @@ pub const NEVER: [&str; 7] = [
     "iam:PassRole",
     "iam:PutRolePolicy",
 ];
+
+/// The ARN of a classic load balancer in the account and region of a group.
+pub fn classic_arn(group: &str, name: &str) -> Option<String> {
+    let parts: Vec<&str> = group.split(':').collect();
+    let (partition, region, account) = (parts.get(1)?, parts.get(3)?, parts.get(4)?);
+    Some(format!("arn:{partition}:elasticloadbalancing:{region}:{account}:loadbalancer/{name}"))
+}
+
+/// What a simulation is told of these groups: the tags that all of them have, under both names that policies know them by.
+pub fn told_of(groups: &[Group]) -> BTreeMap<String, Told> {
+    let Some((first, others)) = groups.split_first() else { return BTreeMap::new() };
+    let common = first.tags.iter().filter(|(key, value)| others.iter().all(|group| group.tags.get(*key) == Some(*value)));
+    let keys =
+        |(key, value): (&String, &String)| ["autoscaling", "aws"].map(|of| (format!("{of}:ResourceTag/{key}"), Told::Text(value.clone())));
+    common.flat_map(keys).collect()
+}

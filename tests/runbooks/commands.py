@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Every command that a page shows is one: its name and its options exist, and what only reads is run against `bellrock sim`.
+"""Commands that pages show are ones: their names and options exist, and what only reads is run against `bellrock sim`.
 
 Commands of `aws` are looked at by the AWS CLI itself, which knows all services; those of `bellrock` are held to its own `--help`. Words in
-capitals (GROUP, ID, ARN) stand for something of the simulated region. Whole scripts, as in rollback.md, are run by tests/rollback_fleet.rs.
+capitals (GROUP, ID, ARN) stand for something of the simulated region. Of a line the first command is looked at; lines of scripts, with variables or
+going on in the next line, are left out: those of rollback.md are run by tests/rollback_fleet.rs.
 
     python tests/runbooks/commands.py --bellrock target/debug/bellrock        (in a venv with awscli)
 """
@@ -76,8 +77,10 @@ def wrong_with_bellrock(bellrock, command):
     if not path:
         return None if command[1] in ("job-supervisor", "orchestrator-keeper") else f"no command {command[1]}"
     text = help_of(bellrock, tuple(path))
+    if rest and "\nCommands:\n" in text and not rest[0].startswith("-"):
+        return f"`bellrock {' '.join(path)}` has no command {rest[0]}"
     flags = [word.split("=")[0] for word in rest if word.startswith("--")]
-    missing = [flag for flag in flags if not re.search(rf"{flag}\b", text)]
+    missing = [flag for flag in flags if not re.search(rf"(?m)^\s+(-\w, )?{re.escape(flag)}(?![\w-])", text)]
     return f"`bellrock {' '.join(path)} --help` knows no {', '.join(missing)}" if missing else None
 
 
@@ -96,7 +99,7 @@ def wrong_with_aws(driver, command, world):
     # Checks names of service, action and options, and asks nobody.
     options = [re.sub(r"fileb?://\S+", "x", word) for word in command[3:]]
     code, said = aws(driver, [service, action, *options, "--generate-cli-skeleton"])
-    if code != 0 and re.search(rf"argument {command[-1]}: expected (one|at least one) argument", said):
+    if code != 0 and re.search(rf"argument {re.escape(command[-1])}: expected (one|at least one) argument", said):
         return None  # An option that is named without its value.
     if code != 0:
         return said.strip().splitlines()[-1] if said.strip() else f"exit {code}"

@@ -10,7 +10,7 @@ use crate::model::Group;
 use crate::model::GroupName;
 use crate::model::HOLD_TAG;
 use crate::model::InstanceId;
-use crate::rollback::record::RECORD_TAG;
+use crate::model::RECORD_TAG;
 
 /// Instances that are named; the rest is counted.
 const MOST_NAMED: usize = 10;

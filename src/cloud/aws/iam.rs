@@ -16,6 +16,7 @@ use crate::cloud::Caller;
 use crate::cloud::Error;
 use crate::cloud::Kind;
 use crate::cloud::Result;
+use crate::cloud::Told;
 use crate::cloud::Verdict;
 
 /// Of IAM's Query API.
@@ -56,16 +57,24 @@ struct Evaluation {
     eval_decision: String,
     #[serde(default)]
     missing_context_values: Members<String>,
+    /// Where resources were named, what was said of each, as far as IAM tells.
+    #[serde(default)]
+    resource_specific_results: Members<OfResource>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct OfResource {
+    eval_resource_decision: String,
+    #[serde(default)]
+    missing_context_values: Members<String>,
 }
 
 impl Evaluation {
     fn verdict(&self) -> Verdict {
-        match self.eval_decision.as_str() {
-            "allowed" => Verdict::Allowed,
-            "explicitDeny" => Verdict::Denied,
-            "implicitDeny" if self.missing_context_values.all.is_empty() => Verdict::Denied,
-            _ => Verdict::Unclear,
-        }
+        let of = |one: &OfResource| verdict(&one.eval_resource_decision, &one.missing_context_values);
+        let of_resources = self.resource_specific_results.all.iter().map(of).max();
+        of_resources.unwrap_or_else(|| verdict(&self.eval_decision, &self.missing_context_values))
     }
 }
 
@@ -87,12 +96,21 @@ struct Role {
     arn: String,
 }
 
+fn verdict(decision: &str, missing: &Members<String>) -> Verdict {
+    match decision {
+        "allowed" => Verdict::Allowed,
+        "explicitDeny" => Verdict::Denied,
+        "implicitDeny" if missing.all.is_empty() => Verdict::Denied,
+        _ => Verdict::Unclear,
+    }
+}
+
 /// Whose policies count: a user's own, or those of the role behind a session. `None` for who has none, such as the account's root.
 fn principal(caller: &str) -> Option<String> {
     let parts: Vec<&str> = caller.splitn(6, ':').collect();
     let [_, partition, service, _, account, rest] = parts.as_slice() else { return None };
     match (*service, rest.split('/').collect::<Vec<_>>().as_slice()) {
-        ("iam", ["user", ..]) => Some(caller.to_owned()),
+        ("iam", ["user" | "role", ..]) => Some(caller.to_owned()),
         ("sts", ["assumed-role", role, _session]) => Some(format!("arn:{partition}:iam::{account}:role/{role}")),
         _ => None,
     }
@@ -130,8 +148,17 @@ impl Aws {
             fields.extend(ask.actions.iter().zip(1..).map(|(action, n)| (format!("ActionNames.member.{n}"), (*action).to_owned())));
             fields.extend(ask.resources.iter().zip(1..).map(|(arn, n)| (format!("ResourceArns.member.{n}"), arn.clone())));
             for ((key, value), n) in ask.context.iter().zip(1..) {
-                let field = |name: &str, value: &str| (format!("ContextEntries.member.{n}.{name}"), value.to_owned());
-                fields.extend([field("ContextKeyName", key), field("ContextKeyType", "string"), field("ContextKeyValues.member.1", value)]);
+                let mut field = |name: &str, value: &str| fields.push((format!("ContextEntries.member.{n}.{name}"), value.to_owned()));
+                let (kind, values) = match value {
+                    Told::Text(text) => ("string", vec![text.clone()]),
+                    Told::Number(number) => ("numeric", vec![number.to_string()]),
+                    Told::Texts(texts) => ("stringList", texts.clone()),
+                };
+                field("ContextKeyName", key);
+                field("ContextKeyType", kind);
+                for (value, n) in values.iter().zip(1..) {
+                    field(&format!("ContextKeyValues.member.{n}"), value);
+                }
             }
             fields.extend(marker.map(|marker| ("Marker".to_owned(), marker)));
             let document = self.gate.pass(SIMULATE, self.signed.query(Service::Iam, VERSION, SIMULATE, &fields)).await?;
@@ -162,6 +189,7 @@ mod tests {
             ("arn:aws:sts::123456789012:assumed-role/on-call/ann", Some("arn:aws:iam::123456789012:role/on-call")),
             ("arn:aws-cn:sts::123456789012:assumed-role/on-call/ann", Some("arn:aws-cn:iam::123456789012:role/on-call")),
             ("arn:aws:iam::123456789012:user/ops/ann", Some("arn:aws:iam::123456789012:user/ops/ann")),
+            ("arn:aws:iam::123456789012:role/fleet/shop", Some("arn:aws:iam::123456789012:role/fleet/shop")),
             ("arn:aws:iam::123456789012:root", None),
             ("arn:aws:sts::123456789012:federated-user/ann", None),
             ("", None),
@@ -181,6 +209,10 @@ mod tests {
              <member><EvalActionName>a:ByTag</EvalActionName><EvalDecision>implicitDeny</EvalDecision>\
              <MissingContextValues><member>aws:ResourceTag/team</member></MissingContextValues></member>\
              <member><EvalActionName>a:Allowed</EvalActionName><EvalDecision>implicitDeny</EvalDecision></member>\
+             <member><EvalActionName>a:OnOne</EvalActionName><EvalDecision>implicitDeny</EvalDecision><ResourceSpecificResults>\
+             <member><EvalResourceName>x</EvalResourceName><EvalResourceDecision>allowed</EvalResourceDecision></member>\
+             <member><EvalResourceName>y</EvalResourceName><EvalResourceDecision>implicitDeny</EvalResourceDecision><MissingContextValues>\
+             <member>autoscaling:ResourceTag/team</member></MissingContextValues></member></ResourceSpecificResults></member>\
              <member><EvalActionName>a:Novel</EvalActionName><EvalDecision>perhaps</EvalDecision></member>\
              </EvaluationResults><IsTruncated>false</IsTruncated></SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>";
         let answer: Simulated = quick_xml::de::from_str(document).expect("a document");
@@ -191,6 +223,7 @@ mod tests {
             ("a:Denied", Verdict::Denied),
             ("a:Novel", Verdict::Unclear),
             ("a:Nowhere", Verdict::Denied),
+            ("a:OnOne", Verdict::Unclear),
         ];
         assert_eq!(verdicts, all.map(|(action, verdict)| (action.to_owned(), verdict)));
     }

@@ -30,6 +30,8 @@ use crate::cloud::Verdict;
 use crate::cloud::permission::Need;
 use crate::cloud::permission::On;
 use crate::cloud::permission::ROLLBACK;
+use crate::cloud::permission::classic_arn;
+use crate::cloud::permission::told_of;
 use crate::model::Group;
 use crate::model::GroupName;
 use crate::model::LaunchSource;
@@ -58,7 +60,8 @@ fn asks(groups: &[Group]) -> Vec<Ask> {
     let classics = groups.iter().flat_map(|group| group.classic_load_balancers.iter().filter_map(|name| classic_arn(&group.arn, name)));
     let about = |on: On, resources: Vec<String>| {
         let needed = ROLLBACK.iter().filter(|permission| permission.on == on && permission.need == Need::Always);
-        Ask { actions: needed.map(|permission| permission.action).collect(), resources, ..Ask::default() }
+        let context = if on == On::Group { told_of(groups) } else { BTreeMap::new() };
+        Ask { actions: needed.map(|permission| permission.action).collect(), resources, context, principal: None }
     };
     let all = [
         about(On::Group, arns),
@@ -73,13 +76,6 @@ async fn forbidden(caller: &dyn Caller, asks: &[Ask]) -> cloud::Result<Vec<Strin
     let found = try_join_all(asks.iter().map(|ask| caller.verdicts(ask))).await?;
     let denied = found.into_iter().flatten().filter(|(_, verdict)| *verdict == Verdict::Denied);
     Ok(denied.map(|(action, _)| action).collect::<BTreeSet<_>>().into_iter().collect())
-}
-
-/// The ARN of a classic load balancer in the account and region of a group.
-fn classic_arn(group: &str, name: &str) -> Option<String> {
-    let parts: Vec<&str> = group.split(':').collect();
-    let (partition, region, account) = (parts.get(1)?, parts.get(3)?, parts.get(4)?);
-    Some(format!("arn:{partition}:elasticloadbalancing:{region}:{account}:loadbalancer/{name}"))
 }
 
 /// What may fight the rollback once it has ended, and what launches need, of the groups that would be restored. Never fails.

@@ -15,6 +15,10 @@ fn simulate(r: &mut Region, p: &Params, x: &mut Xml) -> ApiResult<()> {
         let decision = if denied.contains(&action) { "explicitDeny" } else { "allowed" };
         x.text("EvalActionName", action).text("EvalResourceName", "*").text("EvalDecision", decision);
         x.texts("MatchedStatements", [""; 0]).texts("MissingContextValues", [""; 0]);
+        x.list("ResourceSpecificResults", p.owned("ResourceArns"), |x, arn| {
+            x.text("EvalResourceName", arn).text("EvalResourceDecision", decision);
+            x.texts("MatchedStatements", [""; 0]).texts("MissingContextValues", [""; 0]);
+        });
     });
     x.text("IsTruncated", false);
     Ok(())
