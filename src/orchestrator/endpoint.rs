@@ -13,6 +13,7 @@ pub mod json;
 pub mod metrics;
 mod settings;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,7 +129,10 @@ impl Endpoint {
     }
 
     async fn stop_by_command(&self, argv: &[String]) -> Result<(), Error> {
-        let before = self.generation().await.ok().flatten();
+        let before = match self.recorded() {
+            Some(found) => seen(found).map_err(|e| Error::NoAnswer(format!("nobody could tell when it is gone: {e}")))?,
+            None => self.generation().await.ok().flatten(),
+        };
         let status = command::status(argv, Duration::MAX).await.map_err(|e| Error::NoAnswer(e.to_string()))?;
         if !status.success() {
             return Err(Error::Refused(format!("the stop command ended with {status}")));
@@ -149,10 +153,30 @@ impl Endpoint {
                 let shown = self.systemctl.show(unit, self.settings.command_timeout).await;
                 shown.map_or(true, |shown| shown.generation().as_ref() == Some(process))
             }
-            Some(GenerationFrom::PidFile(_) | GenerationFrom::Kept(_)) | None => {
-                self.generation().await.ok().flatten().as_ref() == Some(process)
-            }
+            Some(GenerationFrom::PidFile(_) | GenerationFrom::Kept(_)) | None => match self.recorded().map(seen) {
+                Some(Err(_)) => true,
+                Some(Ok(now)) => now.as_ref() == Some(process),
+                None => false,
+            },
         }
+    }
+
+    /// The process that a file names, where one does.
+    fn recorded(&self) -> Option<io::Result<process::Process>> {
+        match &self.settings.generation {
+            Some(GenerationFrom::PidFile(path)) => Some(process::find_by_pid_file(path)),
+            Some(GenerationFrom::Kept(folder)) => Some(kept::main_process(folder)),
+            Some(GenerationFrom::Unit(_)) | None => None,
+        }
+    }
+}
+
+/// `None`: it is gone. What is hidden from us is not: it may still be at work.
+fn seen(found: io::Result<process::Process>) -> io::Result<Option<Generation>> {
+    match found {
+        Ok(process) => Ok(Some(of_process(process))),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+        Err(_) => Ok(None),
     }
 }
 

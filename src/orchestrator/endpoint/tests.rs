@@ -26,6 +26,14 @@ fn is_unknown(activity: &Activity) -> bool {
     matches!(activity, Activity::Unknown { .. })
 }
 
+#[test]
+fn a_process_that_is_hidden_is_not_gone() {
+    let failed = |kind: std::io::ErrorKind| super::seen(Err(kind.into()));
+    assert!(failed(std::io::ErrorKind::PermissionDenied).is_err(), "it may still be at work");
+    assert!(failed(std::io::ErrorKind::NotFound).is_ok_and(|seen| seen.is_none()));
+    assert!(failed(std::io::ErrorKind::InvalidData).is_ok_and(|seen| seen.is_none()), "an empty pid file");
+}
+
 #[tokio::test]
 async fn idle_only_when_every_source_answers_and_is_idle() {
     let server = Server::start().await;
