@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub fn is_stderr(journal_stream: Option<&str>) -> bool {
 #[derive(Debug)]
 pub struct Journal {
     socket: UnixDatagram,
+    path: PathBuf,
     lost: AtomicU64,
 }
 
@@ -42,12 +44,13 @@ impl Journal {
         let socket = UnixDatagram::unbound()?;
         socket.connect(path)?;
         socket.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { socket, lost: AtomicU64::new(0) })
+        Ok(Self { socket, path: path.into(), lost: AtomicU64::new(0) })
     }
 
     /// Sends an entry. One that the journal does not take is lost.
     pub fn send(&self, entry: &Entry) {
-        let lost = self.lost.load(Ordering::Relaxed);
+        // Whoever takes the count tells it, and nobody else.
+        let lost = self.lost.swap(0, Ordering::Relaxed);
         let sent = if lost == 0 {
             self.socket.send(&entry.0)
         } else {
@@ -59,11 +62,14 @@ impl Journal {
         match sent {
             Ok(_) if lost == 0 => {}
             Ok(_) => {
-                self.lost.fetch_sub(lost, Ordering::Relaxed);
                 let _ = self.socket.set_nonblocking(false);
             }
-            Err(_) => {
-                self.lost.fetch_add(1, Ordering::Relaxed);
+            Err(error) => {
+                self.lost.fetch_add(lost + 1, Ordering::Relaxed);
+                // Its socket was made anew.
+                if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotConnected) {
+                    let _ = self.socket.connect(&self.path);
+                }
                 let _ = self.socket.set_nonblocking(true);
             }
         }
