@@ -62,7 +62,7 @@ variable "ssh_username" {
 variable "config" {
   type        = string
   default     = ""
-  description = "What becomes /etc/bellrock/bellrock.toml; without it, the sample that comes with Bellrock."
+  description = "What becomes /etc/bellrock/bellrock.toml; without it, the package's own, which is a dry run."
 }
 
 variable "drop_ins" {
@@ -222,7 +222,7 @@ build {
     destination = "${local.uploaded}/drop-ins/"
   }
   provisioner "file" {
-    source      = var.config != "" ? var.config : "${path.root}/../systemd/bellrock.toml"
+    source      = var.config != "" ? var.config : "${path.root}/../systemd/debian/bellrock.toml"
     destination = "${local.uploaded}/bellrock.toml"
   }
 

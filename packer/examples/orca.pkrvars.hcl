@@ -6,7 +6,8 @@ region                = "eu-west-1"
 base_image_owner      = "self"
 base_image_name       = "golden-debian-12-*"
 config                = "packer/examples/orca.toml"
-drop_ins              = ["systemd/bellrock.service.d/unit.conf"]
+# To stop and start orca.service. Where the image has polkit: unit.conf, and systemd/bellrock.rules in /etc/polkit-1/rules.d.
+drop_ins              = ["systemd/bellrock.service.d/root.conf"]
 orchestrator_packages = ["spinnaker-orca"]
 orchestrator_unit     = "orca.service"
 kms_key_id            = "alias/images"

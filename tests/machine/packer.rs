@@ -82,13 +82,13 @@ impl Base {
     }
 
     /// `packer build` of packer/bellrock.pkr.hcl beside the machine.
-    async fn bake(&self, machine: &Machine, config: &str) -> Output {
+    async fn bake(&self, machine: &Machine, config: &str, drop_in: &str) -> Output {
         fs::write(self.at("bellrock.toml"), config).expect("room");
         let variables = json!({
             "package": self.at("bellrock.deb"), "version": VERSION, "architecture": "x86_64", "region": self.moto.region,
             "base_image_owner": MOTO_HAS.0, "base_image_name": MOTO_HAS.1, "config": self.at("bellrock.toml"),
             "orchestrator_debs": [self.at(&format!("{}.deb", self.name))], "orchestrator_unit": "orca.service",
-            "drop_ins": [source("systemd/bellrock.service.d/unit.conf")], "share_with": ["123456789012"], "kms_key_id": "alias/images",
+            "drop_ins": [source(&format!("systemd/bellrock.service.d/{drop_in}.conf"))], "share_with": ["123456789012"], "kms_key_id": "alias/images",
             "ec2_endpoint": self.moto.url, "ssh_host": "127.0.0.1", "ssh_private_key_file": self.at("key"),
             "ssh_keypair_name": self.name,
         });
@@ -194,15 +194,18 @@ async fn an_image_that_packer_bakes_has_its_agent_ready_on_first_boot_and_one_th
     let mut machine = Machine::boot_from(&base.at("disk"), &region(&[]), OURS, 11, |_| vec!["--volatile=no".to_owned()]).await;
     machine.opens(&base.moto.url);
 
-    let refused = base.bake(&machine, "[orchestrator]\nkind = \"elsewhere\"\n").await;
+    let refused = base.bake(&machine, "[orchestrator]\nkind = \"elsewhere\"\n", "root").await;
     let said = text(&refused.stdout) + &text(&refused.stderr);
     assert!(!refused.status.success() && said.contains("smoke: 1 wrong; no image is made"), "{said}");
     assert!(said.contains("/etc/bellrock/bellrock.toml cannot be used") && said.contains("orchestrator.kind"), "{said}");
+    let refused = base.bake(&machine, CONFIG, "unit").await;
+    let said = text(&refused.stdout) + &text(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("the agent runs as bellrock, who may not stop and start orca.service"), "{said}");
     assert!(!base.images().await.contains("<imageId>"), "no image");
     let refused_after = began.now().mono;
 
     let began = SystemClock::start();
-    let baked = base.bake(&machine, CONFIG).await;
+    let baked = base.bake(&machine, CONFIG, "root").await;
     let said = text(&baked.stdout) + &text(&baked.stderr);
     assert!(baked.status.success(), "{said}");
     let baked_after = began.now().mono;
@@ -212,7 +215,7 @@ async fn an_image_that_packer_bakes_has_its_agent_ready_on_first_boot_and_one_th
     let listed = base.images().await;
     assert!(listed.contains(image) && listed.contains(&format!("<value>{VERSION}</value>")), "{listed}");
     assert!(said.contains(&format!("demand-imdsv2: {image} in eu-central-1 demands metadata version 2")), "{said}");
-    assert_eq!(base.instances().await, ["terminated", "terminated"], "of either bake");
+    assert_eq!(base.instances().await, ["terminated", "terminated", "terminated"], "of each bake");
 
     machine.press_power_button().await;
     until("the machine is off", SOON, async || (!machine.is_on()).then_some(())).await;
