@@ -207,19 +207,16 @@ async fn an_upgrade_a_downgrade_and_a_removal_leave_the_orchestrator_at_work_and
     assert_eq!(running(&machine).await["pid"], first["pid"]);
 
     let said = dpkg(&machine, &["-P", "bellrock"]).await;
-    assert!(said.contains("the user bellrock stays"), "its processes run: {said}");
+    assert!(!said.to_lowercase().contains("error"), "{said}");
     works_on(&at).await;
     for pid in [keeper, first["pid"].as_u64().expect("a pid")] {
         machine.signal("KILL", pid).await;
     }
     until("they have ended", SOON, async || machine.run(&["pgrep", "-u", "bellrock"]).await.status.code().filter(|code| *code == 1)).await;
-    machine.does(&["userdel", "bellrock"]).await;
     assert_eq!(left(&machine).await, ["/etc/systemd/system/bellrock.service.d"], "what is left after a purge is ours");
 
-    // With nothing at work the user goes too.
-    dpkg(&machine, &["-i", &deb]).await;
-    dpkg(&machine, &["-P", "bellrock"]).await;
-    assert!(!machine.run(&["getent", "passwd", "bellrock"]).await.status.success());
+    let user = machine.run(&["getent", "passwd", "bellrock"]).await;
+    assert!(user.status.success(), "keys and tokens that were given to it must not become the next user's");
     println!(
         "FIGURE package: agents {agents:?}, orchestrator {} throughout; three changes of version took {:.1} s; removed in a drain, gone after a purge",
         first["pid"],
