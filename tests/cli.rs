@@ -210,3 +210,44 @@ fn eval_sees_what_a_stage_sees_and_says_where_an_expression_goes_wrong() {
     );
     assert_eq!(bellrock(&["pipeline", "eval", "1", "--context", "/absent"], &[]).status.code(), Some(2));
 }
+
+/// Help of a command and of all below it, with the words that it is called by.
+fn helps(words: &[&str], found: &mut Vec<(String, String)>) {
+    let help = text(&bellrock(&[words, &["--help"]].concat(), &[]).stdout).to_owned();
+    let below = help.split("\nCommands:\n").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap_or_default().to_owned();
+    for name in below.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).filter(|name| !["", "help"].contains(name)) {
+        helps(&[words, &[name]].concat(), found);
+    }
+    found.push((words.join(" "), help));
+}
+
+#[test]
+fn every_command_says_what_it_is_for_and_how_it_is_used() {
+    let mut found = Vec::new();
+    helps(&[], &mut found);
+    assert!(found.len() > 40, "only {} commands were seen", found.len());
+    for (name, help) in found.iter().filter(|(name, _)| !name.is_empty()) {
+        assert!(help.lines().next().is_some_and(|line| line.len() > 10), "bellrock {name}: {help}");
+        assert!(help.contains("Example"), "bellrock {name} shows no example");
+        assert!(help.contains(&format!("bellrock {name}")), "bellrock {name} shows an example of something else");
+        assert!(help.lines().all(|line| line.chars().count() <= 160), "bellrock {name}: a line that no terminal takes");
+    }
+}
+
+#[test]
+fn a_slip_of_the_finger_is_put_right_and_nothing_is_done() {
+    for (args, meant) in
+        [(&["statsu"][..], "'status'"), (&["rollback", "shop", "--dryrun"], "'--dry-run'"), (&["pipeline", "lsit"], "'list'")]
+    {
+        let out = bellrock(args, &[]);
+        assert_eq!((out.status.code(), text(&out.stderr).contains(meant)), (Some(2), true), "{args:?}: {}", text(&out.stderr));
+    }
+}
+
+#[test]
+fn colour_is_for_terminals_and_for_those_who_ask_for_it() {
+    let coloured = |env: &[(&str, &str)]| text(&bellrock(&["status", "--socket", "/nowhere/agent.sock"], env).stderr).contains('\u{1b}');
+    assert!(!coloured(&[]), "a pipe is no terminal");
+    assert!(coloured(&[("CLICOLOR_FORCE", "1")]));
+    assert!(!coloured(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]));
+}

@@ -34,8 +34,10 @@ pub(super) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     /// List every problem with its line, also of the files it names; exit 2 if there is one.
+    #[command(after_help = "Example:\n  bellrock config check --config /etc/bellrock/bellrock.toml")]
     Check,
     /// Print every key with its value and where it came from.
+    #[command(after_help = "Example:\n  BELLROCK_DRAIN_QUIET=1m bellrock config show --output json")]
     Show,
 }
 

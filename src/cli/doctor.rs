@@ -9,9 +9,6 @@ use std::collections::hash_map::RandomState;
 use std::fmt::Write;
 use std::hash::BuildHasher;
 
-use comfy_table::ContentArrangement;
-use comfy_table::Table;
-use comfy_table::presets;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -248,9 +245,7 @@ fn text(finding: &Finding) -> String {
     let caller = finding.caller.as_ref().map_or_else(|| "nobody AWS knows".to_owned(), |caller| caller.arn.clone());
     let mut text = format!("{} as {caller}\n", finding.region);
     if !finding.groups.is_empty() {
-        let mut table = Table::new();
-        table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(["cluster", "server group", "min/desired/max", "healthy", "", "held"]);
+        let mut table = show::table(["cluster", "server group", "min/desired/max", "healthy", "", "held"]);
         table.add_rows(finding.groups.iter().map(|row| {
             let state = if row.is_disabled { "disabled" } else { "enabled" };
             let cells = [row.cluster.clone(), row.group.to_string(), row.sizes.to_string(), row.healthy.to_string(), state.to_owned()];

@@ -32,14 +32,17 @@ pub(super) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     /// Show level, evidence, last decisions and the next step.
+    #[command(after_help = "Example:\n  bellrock heal status --output json")]
     Status,
     /// Switch it off, for a time.
+    #[command(after_help = "Example:\n  bellrock heal off --for 1h")]
     Off {
         /// For how long: 30m, 2h, 1d; 7 days at most.
         #[arg(long = "for", value_name = "TIME", value_parser = time)]
         time: Duration,
     },
     /// Switch it on again.
+    #[command(after_help = "Example:\n  bellrock heal on")]
     On,
 }
 

@@ -43,6 +43,7 @@ pub(super) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     /// List executions that nobody works on, with what says so. Ends with 1 when there are some, or it cannot be told; changes nothing.
+    #[command(after_help = "Example:\n  bellrock orca zombies --output json")]
     Zombies,
     /// Have an execution go on where it stands: Orca puts its messages back on the queue.
     #[command(

@@ -31,6 +31,7 @@ pub(super) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     /// Make a token, and its entry for the file that http.tokens_file names.
+    #[command(after_help = "Example:\n  bellrock token new --name ci --role operate --add-to /etc/bellrock/tokens.toml > ci.token")]
     New(NewArgs),
 }
 

@@ -16,11 +16,17 @@ use super::plan::Way;
 use super::report::Report;
 use crate::model::Process;
 
+/// A table as people see it: as wide as the terminal where there is one, else as wide as it is.
+pub fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header);
+    table
+}
+
 /// The plan: each group before → after, then what a person should know.
 pub fn plan(plan: &Plan) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["cluster", "server group", "", "min/desired/max", "suspended", "instances"]);
+    let mut table = table(["cluster", "server group", "", "min/desired/max", "suspended", "instances"]);
     table.add_rows(rows(plan));
     let mut text = format!("Rollback of {} by {}\n{table}\n", plan.request.application, plan.request.owner);
     for cluster in &plan.clusters {

@@ -7,9 +7,6 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use comfy_table::ContentArrangement;
-use comfy_table::Table;
-use comfy_table::presets;
 use serde::Serialize;
 
 use crate::cloud;
@@ -33,6 +30,7 @@ use crate::model::GENERATION_TAG;
 use crate::model::Group;
 use crate::model::HOLD_TAG;
 use crate::model::RECORD_TAG;
+use crate::rollback::show;
 
 /// Groups of the application that are asked about, the newest first: policies tell them apart by application, seldom by more.
 const GROUPS: usize = 4;
@@ -224,9 +222,7 @@ fn needed(need: Need) -> String {
 impl Leave {
     /// For people.
     pub(super) fn text(&self) -> String {
-        let mut table = Table::new();
-        table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(["action", "needed", ""]);
+        let mut table = show::table(["action", "needed", ""]);
         table.add_rows(self.rows.iter().map(|row| {
             let verdict = match row.verdict {
                 Some(Verdict::Allowed) => "allowed",

@@ -3,9 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use comfy_table::ContentArrangement;
-use comfy_table::Table;
-use comfy_table::presets;
 use reqwest::Method;
 use serde_json::Map;
 use serde_json::Value;
@@ -22,6 +19,7 @@ use crate::cli::Exit;
 use crate::cli::Failure;
 use crate::model::Timestamp;
 use crate::orchestrator::store::DefinitionVersion;
+use crate::rollback::show::table;
 
 /// Keys the API adds to a document.
 const ADDED: [&str; 3] = ["version", "lastModifiedBy", "updateTs"];
@@ -314,11 +312,4 @@ fn time(at: Timestamp) -> String {
     let text = at.to_string();
     // To the second, for people.
     text.split_once('.').map_or(text.clone(), |(whole, _)| format!("{whole}Z"))
-}
-
-fn table<const N: usize>(header: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(header);
-    table
 }
