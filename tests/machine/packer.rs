@@ -194,13 +194,13 @@ async fn an_image_that_packer_bakes_has_its_agent_ready_on_first_boot_and_one_th
     let mut machine = Machine::boot_from(&base.at("disk"), &region(&[]), OURS, 11, |_| vec!["--volatile=no".to_owned()]).await;
     machine.opens(&base.moto.url);
 
+    let refused = base.bake(&machine, CONFIG, "unit").await;
+    let said = text(&refused.stdout) + &text(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("the agent runs as bellrock, who may not stop and start orca.service"), "{said}");
     let refused = base.bake(&machine, "[orchestrator]\nkind = \"elsewhere\"\n", "root").await;
     let said = text(&refused.stdout) + &text(&refused.stderr);
     assert!(!refused.status.success() && said.contains("smoke: 1 wrong; no image is made"), "{said}");
     assert!(said.contains("/etc/bellrock/bellrock.toml cannot be used") && said.contains("orchestrator.kind"), "{said}");
-    let refused = base.bake(&machine, CONFIG, "unit").await;
-    let said = text(&refused.stdout) + &text(&refused.stderr);
-    assert!(!refused.status.success() && said.contains("the agent runs as bellrock, who may not stop and start orca.service"), "{said}");
     assert!(!base.images().await.contains("<imageId>"), "no image");
     let refused_after = began.now().mono;
 
