@@ -257,7 +257,7 @@ async fn what_a_real_agent_answers_is_what_prometheus_reads() {
     .await;
     promtool(&["check", "metrics"], &said);
     assert_eq!(value(&said, r#"bellrock_phase{phase="working"}"#), Some("1.0"), "{said}");
-    let own = format!(r#"server_group="{GROUP}",application="shop",cluster="shop-main"}}"#);
+    let own = format!(r#"server_group="{GROUP}",application="shop",cluster="shop-main",region="us-east-1",account="123456789012"}}"#);
     assert!(said.lines().any(|line| line.starts_with("bellrock_instance_info{") && line.contains(&own)), "{said}");
     let calls = value(&said, r#"bellrock_aws_calls_total{action="DescribeAutoScalingGroups",outcome="ok"}"#);
     assert!(calls.and_then(|count| count.parse::<u64>().ok()).is_some_and(|count| count > 0), "{said}");

@@ -211,6 +211,7 @@ async fn work(
     let mut journal = Box::new(FileJournal::new(config.fleet.state_dir.join("journal")));
     let own = identity.own.id();
     let Entrance { routes, tokens, report, again, metrics } = entrance;
+    metrics.set_place(&identity.region, &identity.account);
     let care = |report, again| {
         let (state_dir, stop) = (config.fleet.state_dir.as_path(), lines.stop.clone());
         Care { own, state_dir, env: &env, clock: clock.clone(), report, again, stop }

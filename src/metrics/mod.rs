@@ -53,6 +53,8 @@ pub struct Metrics {
     counts: Arc<Counts>,
     traffic: Traffic,
     engine: OnceLock<Handle>,
+    /// Region and account.
+    place: OnceLock<(String, String)>,
     state_dir: PathBuf,
     /// Held while the disk is asked: a mount that hangs costs one thread, not one a scrape.
     asking: Arc<Mutex<()>>,
@@ -72,7 +74,15 @@ pub struct Now {
 impl Metrics {
     /// Of an agent that began at that time, keeps its state there, and counts its calls there.
     pub fn new(started: Timestamp, state_dir: PathBuf, traffic: Traffic) -> Self {
-        Self { started, counts: Arc::default(), traffic, engine: OnceLock::new(), state_dir, asking: Arc::default() }
+        Self {
+            started,
+            counts: Arc::default(),
+            traffic,
+            engine: OnceLock::new(),
+            place: OnceLock::new(),
+            state_dir,
+            asking: Arc::default(),
+        }
     }
 
     /// Where the loop counts.
@@ -85,12 +95,17 @@ impl Metrics {
         let _the_first_stays = self.engine.set(engine);
     }
 
+    /// Where the instance is; said once, the first counts. Names of groups are one's own in a region of an account only.
+    pub fn set_place(&self, region: &str, account: &str) {
+        let _the_first_stays = self.place.set((region.to_owned(), account.to_owned()));
+    }
+
     /// One scrape.
     pub async fn scrape(&self, now: Now, format: Format) -> String {
         let space = self.space().await;
         let mut page = Page::default();
         self.agent(&mut page, now.orders);
-        of_status(&mut page, &now.status);
+        of_status(&mut page, &now.status, self.place.get());
         self.deeds(&mut page);
         if let Some(report) = &now.process {
             of_process(&mut page, report);
@@ -151,12 +166,13 @@ impl Metrics {
     }
 }
 
-fn of_status(page: &mut Page, status: &Status) {
+fn of_status(page: &mut Page, status: &Status, place: Option<&(String, String)>) {
     let moniker = status.group.as_ref().and_then(|group| Moniker::parse(group.as_str()));
     let (application, cluster) = moniker.map_or_else(Default::default, |m| (m.app().to_owned(), m.cluster().to_owned()));
     let instance = status.instance.as_ref().map_or("", |id| id.as_str());
     let group = status.group.as_ref().map_or("", |name| name.as_str());
-    page.labelled(table::INSTANCE, &[instance, group, &application, &cluster], 1.0);
+    let (region, account) = place.map_or(("", ""), |(region, account)| (region, account));
+    page.labelled(table::INSTANCE, &[instance, group, &application, &cluster, region, account], 1.0);
     page.level(table::READY, f64::from(u8::from(status.ready)));
     // Before the loop runs there may be no phase yet.
     page.state(table::PHASE, Phase::WORDS, Some(status.phase.as_str()).filter(|phase| !phase.is_empty()));

@@ -80,7 +80,7 @@ macro_rules! metrics {
 
 metrics! {
     BUILD = gauge("build_info", &[("version", "this build's"), ("commit", "this build's")], "Always 1; the build of this agent. `commit` is `unknown` unless `BELLROCK_COMMIT` was set when it was built.");
-    INSTANCE = gauge("instance_info", &[("instance_id", "our own"), ("server_group", "our own"), ("application", "our own"), ("cluster", "our own")], "Always 1; where the agent is, as far as it knows. Join with it, by your scrape's `instance` and `job`, to have other metrics by server group.");
+    INSTANCE = gauge("instance_info", &[("instance_id", "our own"), ("server_group", "our own"), ("application", "our own"), ("cluster", "our own"), ("region", "our own"), ("account", "our own")], "Always 1; where the agent is, as far as it knows. Join with it, by your scrape's `instance` and `job`, to have other metrics by server group.");
     STARTED = seconds("agent_start_timestamp", "When this agent started.");
     READY = gauge("ready", &[], "1 once the agent has seen its instance, its group and its orchestrator.");
     TURN = seconds("loop_turn_timestamp", "When the agent's loop last began a turn; it does every 5 s at the latest.");

@@ -122,6 +122,7 @@ fn full() -> (Metrics, Runner) {
     let metrics = Metrics::new(AT, "/".into(), Traffic::default());
     let (runner, handle) = engine(VirtualClock::start(AT));
     metrics.set_engine(handle);
+    metrics.set_place("eu-west-1", "123456789012");
     busy(&metrics);
     (metrics, runner)
 }
@@ -157,7 +158,7 @@ async fn a_scrape_of_everything_is_the_table_and_nothing_else() {
         assert_eq!(labels.get(&sample), Some(&own), "{}\n{text}", metric.name());
     }
     for line in [
-        r#"bellrock_instance_info{instance_id="i-0abc",server_group="shop-main-v023",application="shop",cluster="shop-main"} 1.0"#,
+        r#"bellrock_instance_info{instance_id="i-0abc",server_group="shop-main-v023",application="shop",cluster="shop-main",region="eu-west-1",account="123456789012"} 1.0"#,
         r#"bellrock_phase{phase="held"} 1.0"#,
         r#"bellrock_phase{phase="working"} 0.0"#,
         r#"bellrock_held{code="min_size"} 1.0"#,
