@@ -34,6 +34,8 @@
 
 #[path = "model/drain/answers.rs"]
 mod answers;
+#[path = "model/check.rs"]
+mod check;
 #[path = "model/drain/fleet.rs"]
 mod fleet;
 #[path = "model/group.rs"]
@@ -47,17 +49,15 @@ mod view;
 mod world;
 
 use std::collections::HashMap;
-use std::hash::DefaultHasher;
-use std::hash::Hash;
-use std::hash::Hasher;
 use std::time::Duration;
 
 use stateright::Checker;
-use stateright::HasDiscoveries;
 use stateright::Model;
 
 use bellrock::decide::Policy;
 
+use check::breaks;
+use check::number;
 use fleet::Fleet;
 use fleet::Left;
 use setup::BUDGET;
@@ -101,26 +101,8 @@ fn setup(left: Left) -> Setup {
     Setup { policy: policy(), min: 2, left, lie: None, settle: 3, course: Course::Through, calm: None }
 }
 
-/// Visits every state: a property that is kept is never found out, so the checker ends with the last state, and [`Checker::is_done`] says so.
-/// Nothing that is promised may be broken, and all that should be possible has to be.
 fn holds(setup: Setup) {
-    let left = setup.left;
-    let checker = setup.checker().threads(2).spawn_bfs().join();
-    println!("{left:?}: {} states, {} transitions, depth {}", checker.unique_state_count(), checker.state_count(), checker.max_depth());
-    checker.assert_properties();
-    assert!(checker.is_done());
-}
-
-/// Without its guard a promise is broken, and the checker finds out how.
-fn breaks(promise: &'static str, setup: Setup) {
-    let checker = setup.checker().threads(2).finish_when(HasDiscoveries::AllOf([promise].into())).spawn_bfs().join();
-    println!("{promise}: {} states", checker.unique_state_count());
-    let path = checker.assert_any_discovery(promise);
-    if std::env::vars_os().any(|(name, _)| name == "BELLROCK_MODEL_PATH") {
-        for (fleet, event) in path.into_vec() {
-            println!("{fleet:?}\n    {event:?}");
-        }
-    }
+    check::holds(&format!("{:?}", setup.left), setup);
 }
 
 /// All of this rests on it: of states that count as one, one is gone on from.
@@ -153,12 +135,6 @@ fn states_that_count_as_one_behave_alike() {
         println!("{left:?}: {} states, {compared} met again", first.len());
         assert!(compared > 100);
     }
-}
-
-fn number(fleet: &Fleet) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    fleet.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[test]

@@ -31,6 +31,8 @@
 
 #[path = "model/permits/answers.rs"]
 mod answers;
+#[path = "model/check.rs"]
+mod check;
 #[path = "model/group.rs"]
 mod group;
 #[path = "model/permits/ledger.rs"]
@@ -42,14 +44,11 @@ mod setup;
 mod view;
 
 use std::collections::HashMap;
-use std::hash::DefaultHasher;
-use std::hash::Hash;
-use std::hash::Hasher;
 
-use stateright::Checker;
-use stateright::HasDiscoveries;
 use stateright::Model;
 
+use check::breaks;
+use check::number;
 use ledger::Left;
 use ledger::Lending;
 use setup::BUDGET;
@@ -67,28 +66,7 @@ fn setup(agents: usize, left: Left) -> Setup {
 }
 
 fn holds(setup: Setup) {
-    let (agents, places, left) = (setup.agents, setup.places, setup.left);
-    let checker = setup.checker().threads(2).spawn_bfs().join();
-    println!(
-        "{agents} agents, {places} places, {left:?}: {} states, {} transitions, depth {}",
-        checker.unique_state_count(),
-        checker.state_count(),
-        checker.max_depth()
-    );
-    checker.assert_properties();
-    assert!(checker.is_done());
-}
-
-/// Without its guard a promise is broken, and the checker finds out how.
-fn breaks(promise: &'static str, setup: Setup) {
-    let checker = setup.checker().threads(2).finish_when(HasDiscoveries::AllOf([promise].into())).spawn_bfs().join();
-    println!("{promise}: {} states", checker.unique_state_count());
-    let path = checker.assert_any_discovery(promise);
-    if std::env::vars_os().any(|(name, _)| name == "BELLROCK_MODEL_PATH") {
-        for (lending, event) in path.into_vec() {
-            println!("{lending:?}\n    {event:?}");
-        }
-    }
+    check::holds(&format!("{} agents, {} places, {:?}", setup.agents, setup.places, setup.left), setup);
 }
 
 /// All of this rests on it: of states that count as one, one is gone on from.
@@ -121,12 +99,6 @@ fn states_that_count_as_one_behave_alike() {
         println!("{left:?}: {} states, {compared} met again", first.len());
         assert!(compared > 100);
     }
-}
-
-fn number(lending: &Lending) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    lending.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[test]
