@@ -148,7 +148,7 @@ pub(crate) async fn work(kind: Kind, options: &Options) -> Result<()> {
         stopper.cancel();
     });
     let speaks = async {
-        handle.until(|state| state.session.is_some() && state.connected).await;
+        handle.until(|state| state.beat.as_ref().is_some_and(|beat| beat.came.is_ok())).await;
         println!("ready");
         while let Some(ordered) = drains.recv().await {
             drain(&handle, ordered, &ended).await;

@@ -249,7 +249,7 @@ async fn work(
     };
     let prober = Prober::new(config.probes.clone()).map_err(|e| e.to_string())?;
     let probes: Arc<dyn Probes> = match &engine {
-        Some(engine) => Arc::new(KnowsItsStore::new(engine.runner(), clock.clone(), prober, config.probes.store.is_some())),
+        Some(engine) => Arc::new(KnowsItsStore::new(engine.runner(), prober, config.probes.store.is_some())),
         None => Arc::new(prober),
     };
     let (eyes, hands) = adapters(&config, &identity, metadata, orchestrator, probes).await?;

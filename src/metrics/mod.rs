@@ -39,6 +39,7 @@ use crate::model::Intake;
 use crate::model::Moniker;
 use crate::model::Timestamp;
 use crate::orchestrator::runner::Handle;
+use crate::orchestrator::runner::StoreStands;
 use crate::orchestrator::supervised;
 use crate::orchestrator::supervised::Report;
 use page::Page;
@@ -221,8 +222,7 @@ fn of_process(page: &mut Page, report: &Report) {
 
 fn of_engine(page: &mut Page, engine: &Handle) {
     let level = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    let up = engine.state().is_some_and(|state| state.connected && state.beat.as_ref().is_none_or(|beat| beat.came.is_ok()));
-    page.level(table::ENGINE_STORE, f64::from(u8::from(up)));
+    page.level(table::ENGINE_STORE, f64::from(u8::from(engine.store() == StoreStands::Answers)));
     page.level(table::ENGINE_OWNED, level(engine.owned(0).0));
     page.level(table::ENGINE_STARTING, level(engine.starting()));
     let counts = engine.counts();

@@ -2,16 +2,16 @@
 //! how its store is, and need not be probed for that.
 //!
 //! What must stay true: a runner that is gone is unknown, not idle; an intake is closed only when no claim is under way any more; that the store is well
-//! is told of the moment at which it was asked, and not for longer than the next question and its answer take.
+//! is told of the moment at which it was asked, and not for longer than the next question and its answer take. An engine that hangs must not pass for a
+//! store that does.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::Beat;
 use super::Handle;
-use super::State;
+use super::StoreStands;
 use crate::model::Activity;
 use crate::model::Clock;
 use crate::model::ExecutionRef;
@@ -44,15 +44,11 @@ impl Embedded {
     }
 }
 
-/// Renewals of the lease, one of which is due while a good answer to one is believed: of the next one the answer may be on its way.
-const BEATS_BELIEVED: u32 = 2;
-
 /// Probes of an engine's agent: what the engine meets at its store counts before what a probe of it says.
 ///
-/// That the store answered is believed for two renewals of the lease from when it was asked; after that nobody knows. That it did not stands until it does.
+/// Of an engine that asks nothing any more, or does not hear the answer, nobody can tell from here that its store is well: the store is asked past it.
 pub struct KnowsItsStore<P> {
     runner: Handle,
-    clock: Arc<dyn Clock>,
     probes: P,
     /// The store is probed besides.
     probed: bool,
@@ -60,8 +56,8 @@ pub struct KnowsItsStore<P> {
 
 impl<P> KnowsItsStore<P> {
     /// Before these probes, of which one is the store's where `probed`.
-    pub fn new(runner: Handle, clock: Arc<dyn Clock>, probes: P, probed: bool) -> Self {
-        Self { runner, clock, probes, probed }
+    pub fn new(runner: Handle, probes: P, probed: bool) -> Self {
+        Self { runner, probes, probed }
     }
 }
 
@@ -71,25 +67,21 @@ impl<P: Probes> Probes for KnowsItsStore<P> {
         if probe != Probe::Store {
             return self.probes.probe(probe).await;
         }
-        let unable = |why: String| Probed::Unable { why };
-        let Some(State { session, beat, .. }) = self.runner.state() else { return unable(GONE.to_owned()) };
-        if session.is_none() {
-            // Between its being wanted and its session lie moments, unless the session of the process before cannot be ended.
-            return match self.runner.wished().run {
-                true => Probed::Failed { why: "the engine: it cannot begin a session".to_owned() },
-                false => unable("the engine is stopped, as it was asked to be".to_owned()),
-            };
-        }
-        let Some(Beat { asked, came }) = beat else { return unable("the engine has had no answer of it yet".to_owned()) };
-        let age = self.clock.now().since(asked);
-        match came {
-            Err(why) => Probed::Failed { why: format!("the engine: {why}") },
-            Ok(()) if age > self.runner.beat_every * BEATS_BELIEVED => {
-                unable(format!("what the engine asked of it {} s ago was answered, and nothing since", age.as_secs()))
+        match self.runner.store() {
+            StoreStands::Fails(why) => return Probed::Failed { why: format!("the engine: {why}") },
+            StoreStands::NotAsked(why) => return Probed::Unable { why: why.to_owned() },
+            StoreStands::SilentFor(age) => {
+                if let Err(why) = self.runner.ask_store().await {
+                    let said = format!(
+                        "what the engine asked of it {} s ago was answered, and nothing since; asked past the engine: {why}",
+                        age.as_secs()
+                    );
+                    return Probed::Unable { why: said };
+                }
             }
-            Ok(()) if self.probed => self.probes.probe(probe).await,
-            Ok(()) => Probed::Passed,
+            StoreStands::Answers => {}
         }
+        if self.probed { self.probes.probe(probe).await } else { Probed::Passed }
     }
 
     async fn vitals(&self) -> Vitals {

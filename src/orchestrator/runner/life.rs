@@ -242,13 +242,7 @@ impl<'a> Life<'a> {
     }
 
     fn tell(&self, claims: bool) {
-        let connected = self.trouble.pause.is_none();
-        self.state.send_if_modified(|state| {
-            let changed = state.claims != claims || state.connected != connected;
-            state.claims = claims;
-            state.connected = connected;
-            changed
-        });
+        self.state.send_if_modified(|state| std::mem::replace(&mut state.claims, claims) != claims);
     }
 
     fn take(&mut self, claimed: Claimed) {

@@ -36,6 +36,7 @@ pub mod start;
 pub mod webhooks;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -164,8 +165,6 @@ pub struct State {
     pub session: Option<Session>,
     /// It may claim: the intake is open, or a claim is still under way.
     pub claims: bool,
-    /// The last question to the store was answered.
-    pub connected: bool,
     /// The last renewal of the session's lease. `None`: there was none yet.
     pub beat: Option<Beat>,
 }
@@ -189,17 +188,41 @@ pub struct Owned {
     mail: Arc<Mail>,
 }
 
+/// How the store stands, by what the engine has asked of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreStands {
+    /// It answers.
+    Answers,
+    /// It does not, in these words.
+    Fails(String),
+    /// Its last answer was to a question so long ago; either it hangs, or the engine does.
+    SilentFor(Duration),
+    /// It was not asked, for this reason.
+    NotAsked(&'static str),
+}
+
 /// The ends of the runner that others hold.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Handle {
     wish: Arc<watch::Sender<Wish>>,
     state: watch::Receiver<State>,
     owned: Arc<Mutex<BTreeMap<ExecutionId, Owned>>>,
     pace: Arc<Pace>,
     counts: Counts,
+    store: Arc<dyn Store>,
+    clock: StoreClock,
     /// The session's lease is renewed so often.
     beat_every: Duration,
 }
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("wish", &self.wished()).field("state", &self.state()).finish_non_exhaustive()
+    }
+}
+
+/// Renewals of the lease, one of which is due while a good answer to one is believed: of the next one the answer may be on its way.
+const BEATS_BELIEVED: u32 = 2;
 
 impl Handle {
     /// Changes what is wanted.
@@ -231,6 +254,36 @@ impl Handle {
     /// What the runner did.
     pub fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// Whether the store answers the engine, as far as the engine has asked.
+    ///
+    /// An answer to a renewal of the lease is believed for two of them from when it was asked, a failure until there is an answer.
+    pub fn store(&self) -> StoreStands {
+        let Some(State { session, beat, .. }) = self.state() else { return StoreStands::NotAsked("the engine of this process has ended") };
+        if session.is_none() {
+            // Between its being wanted and its session lie moments, unless the session of the process before cannot be ended.
+            return match self.wished().run {
+                true => StoreStands::Fails("it cannot begin a session".to_owned()),
+                false => StoreStands::NotAsked("the engine is stopped, as it was asked to be"),
+            };
+        }
+        let Some(Beat { asked, came }) = beat else { return StoreStands::NotAsked("the engine has had no answer of it yet") };
+        let age = self.clock.local().since(asked);
+        match came {
+            Err(why) => StoreStands::Fails(why),
+            Ok(()) if age > self.beat_every * BEATS_BELIEVED => StoreStands::SilentFor(age),
+            Ok(()) => StoreStands::Answers,
+        }
+    }
+
+    /// Asks the store past the engine's own loop, which may hang; for as long as the engine believes an answer.
+    pub(super) async fn ask_store(&self) -> Result<(), String> {
+        let within = self.beat_every * BEATS_BELIEVED;
+        match tokio::time::timeout(within, self.store.next_due()).await {
+            Ok(answer) => answer.map(|_| ()).map_err(|e| e.to_string()),
+            Err(_) => Err(format!("no answer within {} s", within.as_secs())),
+        }
     }
 
     /// Waits until the state is such, or the runner is gone.
@@ -286,8 +339,16 @@ impl Runner {
             pace: Arc::default(),
             counts: Counts::default(),
         };
-        let (pace, counts, beat_every) = (Arc::clone(&shared.pace), shared.counts.clone(), settings.beat_every());
-        let handle = Handle { wish: Arc::new(wishes), state: states, owned: Arc::clone(&owned), pace, counts, beat_every };
+        let handle = Handle {
+            wish: Arc::new(wishes),
+            state: states,
+            owned: Arc::clone(&owned),
+            pace: Arc::clone(&shared.pace),
+            counts: shared.counts.clone(),
+            store: Arc::clone(&shared.store),
+            clock: shared.clock.clone(),
+            beat_every: settings.beat_every(),
+        };
         (Self { settings, shared: Arc::new(shared), memory: parts.memory, channels: parts.channels, wish, state, owned, lives: 0 }, handle)
     }
 

@@ -139,7 +139,7 @@ async fn a_store_that_does_not_answer_holds_executions_and_loses_none() {
     let held = fleet.ledger.entries().len();
     tokio::time::sleep(25 * SECOND).await;
     assert_eq!(fleet.ledger.entries().len(), held, "nothing new begins");
-    assert!(!one.handle.state().unwrap().connected);
+    assert!(matches!(one.handle.store(), StoreStands::Fails(_)));
     one.cut(false);
     fleet.until_ended(20, 30 * SECOND).await;
     assert_eq!(fleet.ledger.ended().len(), 80);
@@ -150,8 +150,8 @@ async fn a_store_that_does_not_answer_holds_executions_and_loses_none() {
 async fn an_engine_knows_by_itself_how_its_store_is() {
     let fleet = Fleet::new(2 * SECOND);
     let one = fleet.boot("i-1");
-    let knows = KnowsItsStore::new(one.handle.clone(), fleet.clock.clone(), Nothing, false);
-    let also_probed = KnowsItsStore::new(one.handle.clone(), fleet.clock.clone(), Nothing, true);
+    let knows = KnowsItsStore::new(one.handle.clone(), Nothing, false);
+    let also_probed = KnowsItsStore::new(one.handle.clone(), Nothing, true);
     tokio::time::sleep(SECOND).await;
     assert_eq!(knows.probe(Probe::Store).await, Probed::Passed);
     assert!(matches!(also_probed.probe(Probe::Store).await, Probed::Unable { .. }), "the probe has a word too");
@@ -175,7 +175,7 @@ async fn an_answer_of_before_the_store_hung_does_not_tell_how_it_is_now() {
     let fleet = Fleet::new(2 * SECOND);
     // However long the lease.
     let one = fleet.boot_with("i-1", |settings| Settings { lease: 300 * SECOND, ..settings });
-    let knows = KnowsItsStore::new(one.handle.clone(), fleet.clock.clone(), Nothing, false);
+    let knows = KnowsItsStore::new(one.handle.clone(), Nothing, false);
     for _ in 0..60 {
         tokio::time::sleep(SECOND).await;
         assert_eq!(knows.probe(Probe::Store).await, Probed::Passed);
@@ -187,6 +187,23 @@ async fn an_answer_of_before_the_store_hung_does_not_tell_how_it_is_now() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_engine_that_hangs_does_not_pass_for_a_store_that_does() {
+    let fleet = Fleet::new(2 * SECOND);
+    let one = fleet.boot("i-1");
+    let knows = KnowsItsStore::new(one.handle.clone(), Nothing, false);
+    let also_probed = KnowsItsStore::new(one.handle.clone(), Nothing, true);
+    tokio::time::sleep(SECOND).await;
+    one.freeze();
+    tokio::time::sleep(60 * SECOND).await;
+    assert!(matches!(one.handle.store(), StoreStands::SilentFor(_)));
+    assert_eq!(knows.probe(Probe::Store).await, Probed::Passed, "the store answers whoever asks");
+    assert!(matches!(also_probed.probe(Probe::Store).await, Probed::Unable { .. }), "the probe has a word too");
+    one.hang(true);
+    let both = knows.probe(Probe::Store).await;
+    assert!(matches!(&both, Probed::Unable { why } if why.contains("no answer within")), "{both:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_engine_that_cannot_begin_a_session_says_that_its_store_fails_and_one_that_is_stopped_does_not() {
     let fleet = Fleet::new(2 * SECOND);
     let before = fleet.boot("i-1");
@@ -194,7 +211,7 @@ async fn an_engine_that_cannot_begin_a_session_says_that_its_store_fails_and_one
     before.kill().await;
     let one = fleet.boot("i-1");
     one.cut(true);
-    let knows = KnowsItsStore::new(one.handle.clone(), fleet.clock.clone(), Nothing, false);
+    let knows = KnowsItsStore::new(one.handle.clone(), Nothing, false);
     tokio::time::sleep(5 * SECOND).await;
     let down = knows.probe(Probe::Store).await;
     assert!(matches!(&down, Probed::Failed { why } if why.contains("cannot begin a session")), "{down:?}");

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -352,9 +353,15 @@ pub(super) struct Instance {
     pub(super) net: Arc<Net>,
     stop: CancellationToken,
     process: JoinSet<Ended>,
+    frozen: Arc<AtomicBool>,
 }
 
 impl Instance {
+    /// The engine's loop does nothing any more, for ever.
+    pub(super) fn freeze(&self) {
+        self.frozen.store(true, Ordering::Relaxed);
+    }
+
     /// The process dies at once.
     pub(super) async fn kill(mut self) {
         self.process.shutdown().await;
@@ -460,8 +467,13 @@ impl Fleet {
         let (runner, handle) = Runner::new(parts, settings, Wish { intake: true, run: true });
         let stop = CancellationToken::new();
         let mut process = JoinSet::new();
-        process.spawn(runner.run(stop.clone()));
-        Instance { handle, net, stop, process }
+        let frozen = Arc::new(AtomicBool::new(false));
+        let (stopped, mut running) = (Arc::clone(&frozen), Box::pin(runner.run(stop.clone())));
+        process.spawn(std::future::poll_fn(move |context| match stopped.load(Ordering::Relaxed) {
+            true => Poll::Pending,
+            false => running.as_mut().poll(context),
+        }));
+        Instance { handle, net, stop, process, frozen }
     }
 
     /// Starts a document, as a person would.
