@@ -21,15 +21,15 @@ fn main() {
     }
 }
 
-/// With `+` behind it where what is built is not what was committed.
+/// With `+` behind it where what is built is not what was committed. None in a repository that is not this package's own, as of who vendors it.
 fn of_git() -> Option<String> {
-    // Each commit and checkout adds a line here.
-    let log = Path::new(".git/logs/HEAD");
-    if log.exists() {
-        println!("cargo::rerun-if-changed={}", log.display());
-    }
-    let commit = said("git", &["rev-parse", "HEAD"])?;
-    let changed = said("git", &["status", "--porcelain", "--untracked-files=no"])?;
+    let asked = |arguments: &[&str]| said("git", arguments);
+    let own = |top: String| Some(Path::new(&top).canonicalize().ok()? == Path::new(".").canonicalize().ok()?);
+    own(asked(&["rev-parse", "--show-toplevel"])?)?.then_some(())?;
+    // Each commit and checkout adds a line there, also where `.git` is a file, as in a work tree beside another.
+    println!("cargo::rerun-if-changed={}", asked(&["rev-parse", "--git-path", "logs/HEAD"])?);
+    let commit = asked(&["rev-parse", "HEAD"])?;
+    let changed = asked(&["status", "--porcelain", "--untracked-files=no"])?;
     Some(if changed.is_empty() { commit } else { format!("{commit}+") })
 }
 
