@@ -209,3 +209,38 @@ async fn the_first_signal_stops_it_with_code_3_and_the_command_that_goes_on() {
     let again = said["continue"].as_str().expect("a command");
     assert!(again.contains("--timeout 7m") && again.contains("--owner"), "{again}");
 }
+
+/// What bash offers for a line whose last word is under way, by the script that the package installs.
+async fn offered(sim: &Sim, line: &[&str], credentials: bool) -> Vec<String> {
+    const ASK: &str = r#"source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+_clap_complete_bellrock bellrock "${!#}" "${COMP_WORDS[COMP_CWORD-1]}"; printf '%s\n' "${COMPREPLY[@]}""#;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let program = Path::new(env!("CARGO_BIN_EXE_bellrock"));
+    let made = Command::new(program).arg("gen").arg("completions").arg(dir.path()).output().await.expect("runs");
+    assert!(made.status.success());
+    let path = format!("{}:/usr/bin:/bin", program.parent().expect("a directory").display());
+    let mut bash = Command::new("bash");
+    bash.args(["--norc", "-c", ASK, "bash"]).arg(dir.path().join("bellrock.bash")).args(line).env_clear();
+    bash.envs([("PATH", path.as_str()), ("AWS_CONFIG_FILE", "/dev/null"), ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")]);
+    bash.envs([("AWS_ENDPOINT_URL", sim.endpoint.as_str()), ("AWS_REGION", "us-east-1"), ("AWS_EC2_METADATA_DISABLED", "true")]);
+    if credentials {
+        bash.envs([("AWS_ACCESS_KEY_ID", "oncall"), ("AWS_SECRET_ACCESS_KEY", "none")]);
+    }
+    let said = tokio::time::timeout(LIMIT, bash.kill_on_drop(true).output()).await.expect("ends in time").expect("bash");
+    assert!(said.stderr.is_empty(), "nothing in the middle of somebody's line: {}", String::from_utf8_lossy(&said.stderr));
+    String::from_utf8(said.stdout).expect("UTF-8").split_whitespace().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_shell_offers_commands_and_the_names_of_what_there_is_on_aws() {
+    let sim = Sim::start().await;
+    assert_eq!(offered(&sim, &["bellrock", "roll"], true).await, ["rollback"]);
+    assert_eq!(offered(&sim, &["bellrock", "rollback", "s"], true).await, ["spinnaker"]);
+    assert_eq!(
+        offered(&sim, &["bellrock", "rollback", "spinnaker", "--cluster", "sp"], true).await,
+        ["spinnaker-main", "spinnaker-polling"]
+    );
+    assert_eq!(offered(&sim, &["bellrock", "rollback", "spinnaker", "--to", "v0"], true).await, ["v023", "v024"]);
+    assert_eq!(offered(&sim, &["bellrock", "doctor", "s"], true).await, ["spinnaker"]);
+    assert!(offered(&sim, &["bellrock", "rollback", "spin"], false).await.is_empty(), "who may not ask is offered nothing");
+}

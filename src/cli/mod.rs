@@ -6,6 +6,7 @@
 
 mod agent;
 mod agent_client;
+mod complete;
 mod config;
 mod doctor;
 mod drain;
@@ -223,8 +224,11 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 /// Parses the arguments, runs the command, prints what went wrong.
 pub fn main(args: impl Iterator<Item = OsString>, env: BTreeMap<String, String>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
-        Ok(cli) => cli,
+    let args: Vec<OsString> = args.collect();
+    let asked = complete::answer(&args).and_then(|answered| if answered { Ok(None) } else { Cli::try_parse_from(args).map(Some) });
+    let cli = match asked {
+        Ok(Some(cli)) => cli,
+        Ok(None) => return ExitCode::SUCCESS,
         Err(e) => {
             // Help and version are answers too; clap prints each where it belongs.
             let _ = e.print();
