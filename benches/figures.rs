@@ -127,8 +127,32 @@ impl Drop for Running {
     }
 }
 
-/// An agent as it is shipped, on an instance that nothing happens to.
+/// An agent on an instance that nothing happens to: as it is shipped, and with everything looked at that can be.
 fn idle(binary: &Path) -> Result<Vec<Figure>> {
+    let (shipped, probing) = (idle_agent(binary, false)?, idle_agent(binary, true)?);
+    let memory = |idle: &Idle| format!("{:.1} MiB (peak {:.1}), {:.1} its own", idle.resident, idle.peak, idle.own);
+    let percent = |idle: &Idle| format!("{:.2} % over {} s", idle.percent, IDLE.as_secs());
+    Ok(vec![
+        figure("idle agent, resident memory", "≤ 20 MiB", memory(&shipped), shipped.peak <= 20.0),
+        figure("idle agent, one core", "≤ 0.2 %", percent(&shipped), shipped.percent <= 0.2),
+        figure("idle agent with all probes, resident memory", "≤ 25 MiB", memory(&probing), probing.peak <= 25.0),
+        figure("idle agent with all probes, one core", "≤ 0.3 %", percent(&probing), probing.percent <= 0.3),
+        figure("idle agent with all probes, wake-ups", "≤ 6 a second", format!("{:.1} a second", probing.wakes), probing.wakes <= 6.0),
+    ])
+}
+
+/// How an agent idles; memory in MiB.
+struct Idle {
+    resident: f64,
+    peak: f64,
+    /// What is not the program's file.
+    own: f64,
+    percent: f64,
+    /// Of all its threads, in a second.
+    wakes: f64,
+}
+
+fn idle_agent(binary: &Path, probing: bool) -> Result<Idle> {
     let folder = std::env::temp_dir().join(format!("bellrock-figures-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
     let scenario = folder.join("idle.json");
@@ -141,9 +165,13 @@ fn idle(binary: &Path) -> Result<Vec<Figure>> {
     let ready: Value = serde_json::from_str(&ready)?;
     let endpoint = ready["endpoint"].as_str().ok_or("the sim names no endpoint")?;
     let id = instance_of(&fleet(1, 3, false))?;
+    let config = folder.join("bellrock.toml");
+    fs::write(&config, if probing { all_probes(endpoint, &id, sim.0.id(), &folder)? } else { String::new() })?;
     let agent = quiet(
         Command::new(binary)
             .arg("agent")
+            .arg("--config")
+            .arg(&config)
             .env_clear()
             .env("AWS_ENDPOINT_URL", endpoint)
             .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("{endpoint}/imds/{id}"))
@@ -156,17 +184,32 @@ fn idle(binary: &Path) -> Result<Vec<Figure>> {
     let pid = agent.0.id();
 
     thread::sleep(WARM_UP);
-    let (before, began) = (processor_ticks(pid)?, Instant::now());
+    let (ticks_before, wakes_before, began) = (processor_ticks(pid)?, wake_ups(pid)?, Instant::now());
     thread::sleep(IDLE);
-    let ticks = processor_ticks(pid)? - before;
-    let percent = f64::from(u32::try_from(ticks)?) / TICKS_PER_SECOND / began.elapsed().as_secs_f64() * 100.0;
-    let (now, peak) = (resident_mib(pid, "VmRSS:")?, resident_mib(pid, "VmHWM:")?);
+    let (ticks, wakes, took) = (processor_ticks(pid)? - ticks_before, wake_ups(pid)? - wakes_before, began.elapsed().as_secs_f64());
+    let idle = Idle {
+        resident: status_mib(pid, "VmRSS:")?,
+        peak: status_mib(pid, "VmHWM:")?,
+        own: status_mib(pid, "RssAnon:")?,
+        percent: f64::from(u32::try_from(ticks)?) / TICKS_PER_SECOND / took * 100.0,
+        wakes: f64::from(u32::try_from(wakes)?) / took,
+    };
     drop((agent, sim));
     fs::remove_dir_all(&folder)?;
-    Ok(vec![
-        figure("idle agent, resident memory", "≤ 20 MiB", format!("{now:.1} MiB (peak {peak:.1})"), peak <= 20.0),
-        figure("idle agent, one core", "≤ 0.2 %", format!("{percent:.2} % over {} s", IDLE.as_secs()), percent <= 0.2),
-    ])
+    Ok(idle)
+}
+
+/// Settings with every probe and every limit; the simulated region stands for the orchestrator's process and for its store.
+fn all_probes(endpoint: &str, id: &InstanceId, orchestrator: u32, folder: &Path) -> Result<String> {
+    let pid_file = folder.join("orchestrator.pid");
+    fs::write(&pid_file, orchestrator.to_string())?;
+    let store = endpoint.trim_start_matches("http://");
+    let health = format!("{endpoint}/orchestrators/{id}/health");
+    Ok(format!(
+        "[heal.liveness]\nurl = {health:?}\n[heal.readiness]\nurl = {health:?}\n[heal.store]\nconnect = {store:?}\n\
+         [heal.limits]\npid_file = {pid_file:?}\nmounts = [\"/\"]\ndisk_free_percent = 1\ninodes_free_percent = 1\nmemory_mib = 6144\n\
+         memory_growth_mib_per_h = 512\ncpu_percent = 97\nthreads = 2000\nfiles = 50000\nload_percent = 10000\noom_kills = true\nclock_offset = \"5s\"\n"
+    ))
 }
 
 /// From the start of `bellrock rollback --dry-run` to its end, with the plan of twenty clusters, against a served region.
@@ -231,7 +274,18 @@ fn processor_ticks(pid: u32) -> Result<u64> {
     Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
 }
 
-fn resident_mib(pid: u32, key: &str) -> Result<f64> {
+/// How often its threads have been given a processor after they waited for something.
+fn wake_ups(pid: u32) -> Result<u64> {
+    let mut sum = 0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let status = fs::read_to_string(thread?.path().join("status"))?;
+        let line = status.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:")).ok_or("no such line")?;
+        sum += line.trim().parse::<u64>()?;
+    }
+    Ok(sum)
+}
+
+fn status_mib(pid: u32, key: &str) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|l| l.strip_prefix(key)).ok_or("no such line")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
