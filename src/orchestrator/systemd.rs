@@ -8,7 +8,7 @@ use crate::model::Generation;
 
 /// What is asked of a unit: systemd(1), `org.freedesktop.systemd1(5)`.
 const PROPERTIES: &str = "--property=LoadState,ActiveState,MainPID,ExecMainStartTimestampMonotonic,InvocationID,Result,ExecMainCode,\
-     ExecMainStatus,ActiveEnterTimestampMonotonic";
+     ExecMainStatus,ActiveEnterTimestampMonotonic,CollectMode";
 
 /// What systemd says of a unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +22,7 @@ pub(super) struct Unit {
     result: String,
     ended_code: i32,
     ended_status: i32,
+    collect: String,
 }
 
 impl Unit {
@@ -73,6 +74,11 @@ impl Unit {
             2 | 3 => (None, Some(self.ended_status)),
             _ => (None, None),
         }
+    }
+
+    /// systemd drops its record once it failed, and it looks then as if somebody had stopped it: systemd.unit(5), `CollectMode`.
+    pub(super) fn forgets_failures(&self) -> bool {
+        self.collect == "inactive-or-failed"
     }
 
     /// Why systemd does not start it again, where that is not how its process ended.
@@ -130,6 +136,7 @@ fn parse(text: &[u8]) -> Option<Unit> {
             ("Result", word) => unit.result = word.to_owned(),
             ("ExecMainCode", number) => unit.ended_code = number.parse().ok()?,
             ("ExecMainStatus", number) => unit.ended_status = number.parse().ok()?,
+            ("CollectMode", word) => unit.collect = word.to_owned(),
             _ => {}
         }
     }

@@ -41,9 +41,19 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Why it cannot be started on this machine, in words; empty = it can.
+    /// Why it cannot be started, or looked after, on this machine, in words; empty = it can.
     pub async fn problems_here(&self) -> Vec<String> {
-        match Systemctl::default().show(&self.unit, self.endpoint.command_timeout).await {
+        self.problems_by(&Systemctl::default()).await
+    }
+
+    async fn problems_by(&self, systemctl: &Systemctl) -> Vec<String> {
+        match systemctl.show(&self.unit, self.endpoint.command_timeout).await {
+            Ok(shown) if shown.is_loaded() && shown.forgets_failures() => {
+                vec![format!(
+                    "{} has CollectMode=inactive-or-failed: once it failed, it looks as if somebody had stopped it, and is left so",
+                    self.unit
+                )]
+            }
             Ok(shown) if shown.is_loaded() => Vec::new(),
             Ok(shown) => vec![format!("systemd has no usable unit {}: {}", self.unit, shown.describe())],
             Err(why) => vec![format!("systemd does not say how {} is: {why}", self.unit)],

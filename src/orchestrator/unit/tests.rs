@@ -102,3 +102,15 @@ async fn a_unit_that_this_agent_stopped_is_started_again_when_it_is_wanted() {
     });
     told.expect("it is started");
 }
+
+#[tokio::test]
+async fn a_unit_whose_failures_systemd_forgets_is_named_before_it_fails() {
+    let at = tempfile::tempdir().unwrap();
+    let settings = Settings { unit: "orca.service".to_owned(), endpoint: Default::default(), budget: Budget::default() };
+    let problems = async |mode: &str| {
+        let unit = unit(at.path(), &format!("LoadState=loaded\nActiveState=active\nCollectMode={mode}"));
+        settings.problems_by(&unit.systemctl).await
+    };
+    assert!(problems("inactive").await.is_empty());
+    assert!(problems("inactive-or-failed").await[0].contains("as if somebody had stopped it"));
+}
