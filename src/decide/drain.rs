@@ -375,6 +375,7 @@ impl<'a> Step<'a> {
         self.protection_seen(asked, &sample.activity);
         let opened = matches!(intake, Intake::Open | Intake::NoSwitch);
         let closed = matches!(intake, Intake::Closed | Intake::NoSwitch);
+        let doomed = self.is_doomed();
         (self.state.intake, self.state.sample) = (Some(intake), Some(sample));
         match (&mut self.state.phase, self.state.durable.drain.as_ref().map(|d| &d.progress)) {
             (Phase::Reopening { start, .. }, _) if *start && !silent => *start = false,
@@ -396,6 +397,9 @@ impl<'a> Step<'a> {
                 self.stopped_looked(asked, alive);
             }
             (Phase::Closing { .. }, _) if closed => self.enter_confirmed(),
+            (Phase::Held { why: HeldWhy::IntakeUnstoppable, .. }, Some(Progress::Draining)) if closed => self.enter_confirmed(),
+            // AWS does not wait until a hold is over: an orchestrator that comes up late, or back, takes work at once (F5, F41).
+            (Phase::Held { why: HeldWhy::IntakeUnstoppable, .. }, Some(Progress::Draining)) if doomed => self.close_again(),
             (
                 Phase::Confirming | Phase::Waiting { .. } | Phase::Validating | Phase::LastLook | Phase::Held { .. },
                 Some(Progress::Draining),
@@ -455,10 +459,14 @@ impl<'a> Step<'a> {
         match self.state.phase.held() {
             None => self.enter(Phase::Closing { orders: 0, again: self.now }),
             Some(HeldWhy::IntakeUnstoppable) => {}
-            Some(_) if self.may_act() && self.state.ordered.is_none_or(|at| self.now.since(at) >= INTAKE_AGAIN) => {
-                self.deed(Deed::SetIntake { open: false });
-            }
-            Some(_) => {}
+            Some(_) => self.close_again(),
+        }
+    }
+
+    /// In a hold, which goes on.
+    fn close_again(&mut self) {
+        if self.may_act() && self.state.ordered.is_none_or(|at| self.now.since(at) >= INTAKE_AGAIN) {
+            self.deed(Deed::SetIntake { open: false });
         }
     }
 

@@ -284,6 +284,17 @@ fn an_interruption_is_heeded_while_a_called_off_drain_cannot_open_intake() {
 }
 
 #[test]
+fn an_orchestrator_that_comes_up_late_is_kept_from_work_though_the_drain_holds_f41() {
+    let mut rig = interrupted(120);
+    rig.switch_obeys = false;
+    rig.run_s(45);
+    assert_eq!(rig.state.phase().held(), Some(HeldWhy::IntakeUnstoppable));
+    rig.switch_obeys = true;
+    rig.run_s(13);
+    assert_eq!((rig.intake.clone(), rig.state.phase().held()), (Intake::Closed, None), "AWS does not wait until a hold is over");
+}
+
+#[test]
 fn a_recommendation_is_noted_or_closes_intake_and_ends_nothing_f42() {
     for (on_rebalance, intake) in [(OnRebalance::Note, Intake::Open), (OnRebalance::CloseIntake, Intake::Closed)] {
         let mut rig = Rig::new();

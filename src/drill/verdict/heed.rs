@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Judge;
 use super::ledger::secs;
+use crate::cloud::sim::IntakeChange;
 use crate::cloud::sim::Outcome;
 use crate::cloud::sim::RunEnd;
 use crate::cloud::sim::SimTime;
@@ -16,6 +17,8 @@ use crate::model::LifecycleState;
 const NOTICE: Duration = Duration::from_secs(120);
 /// A look, an order, and the work that was being claimed meanwhile.
 const ORDERED_WITHIN: Duration = Duration::from_secs(3);
+/// A switch that did not answer, or did not obey, is told again within this.
+const TOLD_AGAIN: Duration = Duration::from_secs(10);
 
 impl Judge<'_> {
     /// AWS answers a hook's CONTINUE by ending the machine at once.
@@ -44,7 +47,8 @@ impl Judge<'_> {
         None
     }
 
-    /// Of an instance that AWS takes back: no work from a poll after the notice on.
+    /// Of an instance that AWS takes back: no work from a poll after the notice on. An orchestrator that comes up later, its
+    /// intake open, may take some until it is told again.
     pub(super) fn f41(&self) -> Option<String> {
         let bound = self.policy.metadata_every.mul_f64(1.25) + ORDERED_WITHIN;
         for end in self.after.truth.terminations.iter().filter(|t| t.why == Why::Spot) {
@@ -93,9 +97,16 @@ impl Judge<'_> {
 
     fn begun_after(&self, id: &InstanceId, from: SimTime) -> Option<(String, SimTime)> {
         let runs = self.after.truth.executions.iter().flat_map(|e| e.runs.iter().map(move |run| (e.id, run)));
-        let run = runs.into_iter().find(|(_, run)| &run.instance == id && run.claimed > from);
+        let run = runs.into_iter().find(|(_, run)| &run.instance == id && run.claimed > from && !self.just_came_up(id, run.claimed));
         let effects =
             || self.after.remains.as_ref()?.ledger.iter().find(|e| &e.on == id && e.begun > from).map(|e| (e.key.to_string(), e.begun));
         run.map(|(execution, run)| (format!("execution {execution}"), run.claimed)).or_else(effects)
+    }
+    /// An orchestrator's process began with its intake open, and nobody had the time to close it.
+    fn just_came_up(&self, id: &InstanceId, at: SimTime) -> bool {
+        let changes = || self.after.truth.intake.iter().filter(|change| &change.instance == id);
+        let first =
+            |change: &IntakeChange| changes().find(|other| other.generation == change.generation).is_some_and(|other| other == change);
+        changes().any(|change| change.open && first(change) && change.at <= at && at <= change.at + TOLD_AGAIN + ORDERED_WITHIN)
     }
 }
