@@ -233,9 +233,9 @@ async fn work(
             (orchestrator, None)
         }
         config::Orchestrator::Embedded(settings) => {
-            let draining = daemon::engine::is_draining(&mut *journal, own, &boot);
+            let wish = daemon::engine::wish(&mut *journal, own, &boot);
             let Some(routes) = routes else { return Err("the engine has no door".to_owned()) };
-            let place = Place { instance: own.as_str(), state_dir: &config.fleet.state_dir, env: &env, draining, again, aws: &config.aws };
+            let place = Place { instance: own.as_str(), state_dir: &config.fleet.state_dir, env: &env, wish, again, aws: &config.aws };
             let engine = Engine::start(settings, place, tokens, clock.clone()).await?;
             // Set once: this is the only place, and it is passed once.
             let _ = routes.set(engine.api.clone());

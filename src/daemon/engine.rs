@@ -1,7 +1,7 @@
 //! The embedded engine beside the loop: begun with the agent, ended after it.
 //!
 //! What must stay true: the engine ends after the loop, so that what the loop asked of it last is done; one that ends by itself takes the agent with it;
-//! an agent that comes back in the middle of a drain claims nothing, from its first moment on.
+//! an agent that comes back in the middle of a drain claims nothing, from its first moment on, and starts no engine that the drain had stopped.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::decide::Progress;
 use crate::journal::Journal;
 use crate::model::InstanceId;
 use crate::orchestrator::runner::Handle;
@@ -31,10 +32,10 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Begins to run it; with its intake closed when a drain of this instance is under way. Dropped, it ends as a process does that is killed.
-    pub fn start(parts: Parts, settings: Settings, draining: bool) -> Self {
+    /// Begins to run it, as [`wish`] has it. Dropped, it ends as a process does that is killed.
+    pub fn start(parts: Parts, settings: Settings, wish: Wish) -> Self {
         let clock = Arc::clone(&parts.clock);
-        let (runner, handle) = Runner::new(parts, settings, Wish { intake: !draining, run: true });
+        let (runner, handle) = Runner::new(parts, settings, wish);
         let stop = CancellationToken::new();
         let mut running = JoinSet::new();
         running.spawn(runner.run(stop.clone()));
@@ -65,7 +66,18 @@ impl Engine {
     }
 }
 
-/// A drain of this instance is under way, or may be: a journal that cannot be read holds the loop, which tells, and until then nothing is claimed.
-pub fn is_draining(journal: &mut dyn Journal, own: &InstanceId, boot: &str) -> bool {
-    journal.load(own, boot).map_or(true, |found| found.is_some_and(|(durable, _)| durable.drain.is_some()))
+/// What is wanted of the engine of a process that starts, by what the one before it wrote down.
+///
+/// In a drain it claims nothing, and what the drain has stopped stays so: the proof of its idleness is that it was stopped (S2). A journal that cannot be
+/// read may be of a drain; it holds the loop, which tells.
+pub fn wish(journal: &mut dyn Journal, own: &InstanceId, boot: &str) -> Wish {
+    let Ok(found) = journal.load(own, boot) else { return Wish { intake: false, run: true } };
+    let drain = found.and_then(|(durable, same_boot)| Some((durable.drain?.progress, same_boot)));
+    let run = match &drain {
+        Some((Progress::Stopped, same_boot)) => !same_boot,
+        Some((Progress::Intent { stopped, .. } | Progress::Accepted { stopped, .. }, same_boot)) => !(*stopped && *same_boot),
+        // Whether it ended in order is not known, or it is to work again.
+        None | Some((Progress::Draining | Progress::Stopping | Progress::Cancelled { .. }, _)) => true,
+    };
+    Wish { intake: drain.is_none(), run }
 }

@@ -53,6 +53,7 @@ use crate::orchestrator::Orchestrator;
 use crate::orchestrator::permits::Permits;
 use crate::orchestrator::probe::Nothing;
 use crate::orchestrator::probe::Probes;
+use crate::orchestrator::runner::Wish;
 
 use super::fleet::Alive;
 use super::fleet::Fleet;
@@ -194,10 +195,8 @@ impl Station {
         let life = async {
             let Some(identity) = daemon::identify(&*metadata, &mut lines).await else { return };
             let mut journal: Box<dyn Journal> = Box::new(Memory { record: self.record.clone() });
-            let engine = self
-                .engine
-                .as_ref()
-                .map(|(fleet, host)| self.begin(fleet, host, daemon::engine::is_draining(&mut *journal, &self.id, &boot)));
+            let engine =
+                self.engine.as_ref().map(|(fleet, host)| self.begin(fleet, host, daemon::engine::wish(&mut *journal, &self.id, &boot)));
             let inner: Arc<dyn Orchestrator> = match &engine {
                 Some((engine, _)) => engine.orchestrator.clone(),
                 None => Arc::new(self.sim.orchestrator(&self.id)),
@@ -242,12 +241,12 @@ impl Station {
     }
 
     /// The engine of this life, as the agent puts it together.
-    fn begin(&self, fleet: &Fleet, host: &Arc<Host>, draining: bool) -> (Engine, Alive) {
+    fn begin(&self, fleet: &Fleet, host: &Arc<Host>, wish: Wish) -> (Engine, Alive) {
         let organs = fleet.organs(host);
         #[cfg(test)]
         let organs = super::plants::spoil(self.plant, organs);
-        let alive = host.live(!draining);
-        let engine = Engine::start(fleet.parts(host, &organs), organs.settings, draining);
+        let alive = host.live(wish.intake);
+        let engine = Engine::start(fleet.parts(host, &organs), organs.settings, wish);
         *open(&host.runner) = Some(engine.runner.clone());
         (engine, alive)
     }

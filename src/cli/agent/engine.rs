@@ -24,6 +24,7 @@ use crate::orchestrator::runner::Handle;
 use crate::orchestrator::runner::Memory;
 use crate::orchestrator::runner::Parts;
 use crate::orchestrator::runner::Settings;
+use crate::orchestrator::runner::Wish;
 use crate::orchestrator::runner::definitions::folder::Folder;
 use crate::orchestrator::runner::definitions::from_files::FromFiles;
 use crate::orchestrator::runner::effects::Performers;
@@ -55,8 +56,8 @@ pub(super) struct Place<'a> {
     pub(super) state_dir: &'a Path,
     /// The agent's environment.
     pub(super) env: &'a BTreeMap<String, String>,
-    /// A drain of this instance is under way, so nothing is claimed.
-    pub(super) draining: bool,
+    /// What is wanted of it at first.
+    pub(super) wish: Wish,
     /// Asks those who read files of their own to do so again.
     pub(super) again: watch::Receiver<u64>,
     /// Whose account the instance is in.
@@ -139,7 +140,7 @@ impl Engine {
             history: settings.history,
             ..usual
         };
-        let engine = daemon::engine::Engine::start(parts, runs, place.draining);
+        let engine = daemon::engine::Engine::start(parts, runs, place.wish);
         let desk = Desk {
             store: store.clone(),
             registry,
