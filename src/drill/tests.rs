@@ -72,6 +72,16 @@ fn nights_in_which_a_record_was_missing_or_late() {
     }
 }
 
+/// An agent that came back started the engine again that its drain had stopped (238, 659); a machine kept an execution for the job it was at, over a line
+/// that lost calls (the others); an orchestrator came up, its intake open, after AWS had taken its instance back (Spot).
+#[test]
+fn nights_in_which_something_came_up_late() {
+    for seed in [238, 408, 503, 659, 839] {
+        assert_pass(&run_alone(Scenario::Crash, seed, None).unwrap());
+    }
+    assert_pass(&run_alone(Piece::on(Scenario::Spot, Runs::Endpoint).unwrap(), 245, None).unwrap());
+}
+
 /// The night of this seed as it was before some of them had somebody kept for the post-mortem.
 fn run_before_anybody_was_kept(seed: u64, plant: Plant) -> Report {
     let mut play = scenario::play(Scenario::Rollback, seed);

@@ -29,6 +29,8 @@ const MOMENT: Duration = Duration::from_secs(1);
 const CALL: Duration = WAY.saturating_mul(4);
 /// An engine begins to claim within this of its start.
 const BEGINS: Duration = Duration::from_secs(2);
+/// A process that comes back keeps for itself for so long what a job of its machine is at.
+const KEPT: Duration = Duration::from_secs(10);
 /// An agent that fell is back, and has taken up what its jobs do, within this: systemd's pause, and what a host has first call on.
 const BACK_WITHIN: Duration = Duration::from_secs(10);
 
@@ -146,7 +148,7 @@ impl Engines<'_> {
             for (n, o) in owned.iter().enumerate() {
                 let Some(fell) = self.fell_with(o) else { continue };
                 let taken = owned.get(n + 1).map(|next| next.from);
-                let Some(by) = self.adoptable_by(fell + LEASE) else { continue };
+                let Some(by) = self.adoptable_by(self.kept_until(o, fell).unwrap_or(fell + LEASE)) else { continue };
                 if taken.is_none_or(|taken| taken > by) && !self.is_over(id) {
                     let taken = taken.map_or("never".to_owned(), secs);
                     return Some(format!(
@@ -159,6 +161,21 @@ impl Engines<'_> {
             }
         }
         None
+    }
+
+    /// The owner's machine was at a job of its session, and its agent came back within the lease: elsewhere the job would count as lost, so the session is kept
+    /// until the agent has what is its own, and for as long as its line makes it try again.
+    fn kept_until(&self, o: &Ownership, fell: SimTime) -> Option<SimTime> {
+        let facts = self.facts(&o.session.instance)?;
+        let back = facts.lives.iter().find(|life| life.from >= fell && life.from <= fell + LEASE)?;
+        let outlived = |entry: &&Entry| {
+            let here = entry.once && entry.cut.is_none() && entry.on.as_str() == o.session.instance && entry.begun <= fell;
+            here && self.owned(&entry.key.execution).iter().any(|other| other.session == o.session)
+        };
+        self.remains.ledger.iter().find(outlived)?;
+        let troubled = facts.troubled.iter().filter(|(begun, over)| *begun <= fell + LEASE && *over >= back.from);
+        let settled = troubled.map(|(_, over)| *over + BACK_WITHIN).max().unwrap_or(back.from);
+        Some(back.to.map_or(settled, |again| again.min(settled)) + KEPT)
     }
 
     /// When the process of an owner ended, if it owned the execution then.

@@ -3,7 +3,8 @@
 //! What must stay true: an execution with a job that outlived that process is due for nobody else until this process had time to claim it: elsewhere the
 //! job would count as lost, here it is attached to. All else that session owned is due at once, for anybody.
 //!
-//! How it fails: a process that does not come back before its lease ends loses that claim; then the execution is adopted by whoever comes first.
+//! How it fails: a process that does not come back before its lease ends loses that claim; then the execution is adopted by whoever comes first. Over a line
+//! that loses calls it tries again, and what keeps the jobs' executions for it keeps all else from others meanwhile: better late than a job lost.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
