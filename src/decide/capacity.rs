@@ -2,10 +2,11 @@
 //!
 //! What must stay true: in the life of a superseded group it holds the most that any agent saw when it first saw the group so, since those who come
 //! late see what others have lowered; never written on a read that is older than the staleness bound, nor while a rollback holds it; taken off once it serves again, so that one that
-//! stands is of this life and no earlier one. That it could not be written, or is not answered, never stops a drain: nothing waits for it.
+//! stands is of this life and no earlier one; one that cannot be read stays as it is. That it could not be written, or is not answered, never stops a drain: nothing waits for it.
 
 use std::time::Duration;
 
+use crate::model::CAPACITY_TAG;
 use crate::model::Capacity;
 use crate::model::Group;
 use crate::model::GroupName;
@@ -101,7 +102,9 @@ impl Step<'_> {
                 let version = by.moniker()?.push()?.to_owned();
                 let is_less = |of: Capacity| of.min <= sizes.min && of.desired <= sizes.desired && of.max <= sizes.max && of != *sizes;
                 let put_right = recorded.is_some_and(|by| by == version) && recorded_capacity(&group.tags).is_some_and(is_less);
-                (recorded.is_none() || put_right).then(|| Some(capacity_text(*sizes, &version)))
+                // One of another form is a newer version's: what it holds is not ours to lose.
+                let known = !group.tags.contains_key(CAPACITY_TAG) || recorded_capacity(&group.tags).is_some();
+                (known && (recorded.is_none() || put_right)).then(|| Some(capacity_text(*sizes, &version)))
             }
             Phase::Working if recorded.is_some() && recording.enabled >= ENABLED_READS => {
                 let in_service = group.instance(&self.state.own).is_some_and(|i| i.state == LifecycleState::InService);

@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use crate::model::GENERATION_TAG;
 use crate::model::Group;
 use crate::model::GroupName;
 use crate::model::Hold;
@@ -16,6 +17,7 @@ use crate::model::LifecycleState;
 use crate::model::Process;
 use crate::model::Timestamp;
 use crate::model::generation;
+use crate::model::strange_generation;
 
 use super::heal;
 use super::policy::MinSize;
@@ -157,9 +159,10 @@ fn moved_away(group: &Group, own: &InstanceId) -> Justification {
 /// Why the group's tags forbid any step that lowers capacity; `None` when they do not.
 pub fn hold_on(group: &Group, now: Timestamp) -> Option<String> {
     match Hold::parse(&group.tags) {
-        Ok(None) => None,
         Ok(Some(hold)) if hold.is_live(now) => Some(format!("held by a rollback of {} until {}", hold.owner, hold.expires)),
-        Ok(Some(_)) => None,
+        Ok(_) => strange_generation(&group.tags).map(|text| {
+            format!("the tag {GENERATION_TAG} is {text:?} and no number, so a rollback may have been there: it counts as held")
+        }),
         Err(error) => Some(format!("the hold tag cannot be read, so it counts as held: {error}")),
     }
 }

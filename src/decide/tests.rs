@@ -562,6 +562,16 @@ fn a_hold_that_cannot_be_read_counts_as_held() {
 }
 
 #[test]
+fn a_count_of_rollbacks_that_cannot_be_read_counts_as_held() {
+    for count in ["v2:1", ""] {
+        let mut rig = Rig::superseded();
+        rig.old.tags.insert(crate::model::GENERATION_TAG.to_owned(), count.to_owned());
+        rig.run_s(7200);
+        assert_eq!(rig.deeds.len(), 0, "{count:?}");
+    }
+}
+
+#[test]
 fn min_is_lowered_to_one_below_desired_only_for_a_superseded_group() {
     let mut rig = Rig::superseded();
     rig.old.capacity.min = 1;
@@ -709,6 +719,16 @@ fn what_a_superseded_group_has_is_recorded_once_and_a_drain_does_not_wait_for_it
     there.old.tags.insert(CAPACITY_TAG.to_owned(), "0/5/10@v003".to_owned());
     there.run_s(600);
     assert_eq!((there.recorded.clone(), there.terminations()), (Vec::new(), 1), "another agent was first, under an earlier successor");
+}
+
+#[test]
+fn a_record_of_a_form_that_is_not_known_here_is_left_to_whoever_wrote_it() {
+    for record in ["min=1 desired=3 max=6", "1/3/6/2", ""] {
+        let mut rig = Rig::superseded();
+        rig.old.tags.insert(CAPACITY_TAG.to_owned(), record.to_owned());
+        rig.run_s(600);
+        assert_eq!((rig.recorded.clone(), rig.terminations()), (Vec::new(), 1), "{record:?}");
+    }
 }
 
 #[test]

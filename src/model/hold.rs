@@ -77,11 +77,17 @@ impl Hold {
     }
 }
 
-/// How many rollbacks this group has seen; 0 without a tag, or with one that is no number.
+/// How many rollbacks this group has seen; 0 without a tag, or with one that is no number ([`strange_generation`]).
 pub fn generation(tags: &BTreeMap<String, String>) -> u64 {
     let counted = tags.get(GENERATION_TAG).and_then(|text| text.trim().parse().ok()).unwrap_or(0);
     let held = Hold::parse(tags).ok().flatten().map_or(0, |hold| hold.generation);
     counted.max(held)
+}
+
+/// The text of a generation tag that is no number: whether a rollback has been there since, nobody can tell.
+pub fn strange_generation(tags: &BTreeMap<String, String>) -> Option<&str> {
+    let text = tags.get(GENERATION_TAG)?;
+    text.trim().parse::<u64>().is_err().then_some(text)
 }
 
 /// What agents write of a group when they first see it superseded.

@@ -48,6 +48,7 @@ pub use hold::capacity_text;
 pub use hold::generation;
 pub use hold::recorded_by_agents;
 pub use hold::recorded_capacity;
+pub use hold::strange_generation;
 pub use identity::GroupName;
 pub use identity::InstanceId;
 pub use identity::TargetGroupArn;
