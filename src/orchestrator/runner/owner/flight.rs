@@ -171,6 +171,11 @@ impl Owner {
                 self.ask_again = Some(self.shared.clock.now().plus(ASK_AFTER_ERROR));
             }
             Report::Inbox(Ok(messages)) => self.take_messages(messages),
+            Report::Inbox(Err(StoreError::Unreadable(why))) => {
+                // What it says may be to hold: nothing new is begun, and whoever claims it next finds the message before anything else.
+                warn!(execution = %self.execution.id, why, "a message to this execution cannot be read; it goes to an instance that can (runbooks/unreadable-execution.md)");
+                self.mail.hand_back();
+            }
             Report::Inbox(Err(error)) => {
                 // The runner rings again as long as messages wait.
                 warn!(execution = %self.execution.id, %error, "the inbox could not be read; it is read again");

@@ -126,7 +126,7 @@ fn take(tx: &Tx<'_>, session: &Session, owner: i64, free: Free) -> Result<Option
     let (inbox, record) = match (inbox, record) {
         (Ok(inbox), Ok(record)) => (inbox, record),
         (Err(Fault::Store(StoreError::Unreadable(why))), _) | (_, Err(Fault::Store(StoreError::Unreadable(why)))) => {
-            warn!(execution = %free.id, why, "an execution holds what this version cannot read; it waits for one that can");
+            warn!(execution = %free.id, why, "an execution holds what this version cannot read; it waits for one that can (runbooks/unreadable-execution.md)");
             prepare(tx.connection, "UPDATE execution SET owner = NULL, orphan = ?3, due = ?2 WHERE n = ?1")?.execute(params![
                 free.n,
                 tx.now.plus(UNREADABLE_AGAIN).0,

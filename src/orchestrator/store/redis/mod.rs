@@ -191,7 +191,7 @@ impl RedisStore {
         match read {
             Ok((record, inbox)) => Ok(Some(Claimed { lease, adopted, record, inbox })),
             Err(StoreError::Unreadable(why)) => {
-                warn!(execution = %lease.execution, why, "an execution holds what this version cannot read; it waits for one that can");
+                warn!(execution = %lease.execution, why, "an execution holds what this version cannot read; it waits for one that can (runbooks/unreadable-execution.md)");
                 self.unreadable().push(Unreadable { lease, adopted });
                 Ok(None)
             }
