@@ -239,6 +239,7 @@ impl Agent {
         let before = self.state.phase().word();
         let held_before = self.held();
         let trouble_before = self.state.fault().map(str::to_owned);
+        let known_before = self.state.unknown().is_none();
         let notices_before = self.state.notices().clone();
         let drain_before = self.state.durable().drain.clone();
         let now = self.clock.now();
@@ -268,6 +269,11 @@ impl Agent {
                 warn!(trouble, "a look failed; it is repeated, and what it cannot show counts as unknown (runbooks/agent-blind.md)");
             }
             (Some(_), None) => info!("looks succeed again"),
+            _ => {}
+        }
+        match (known_before, self.state.unknown()) {
+            (true, Some(why)) => warn!(why, "the orchestrator does not say what it executes, which counts as busy (runbooks/activity_unknown.md)"),
+            (false, None) => info!("the orchestrator says what it executes"),
             _ => {}
         }
         for decision in std::mem::take(&mut outcome.decisions) {

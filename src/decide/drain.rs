@@ -367,6 +367,7 @@ impl<'a> Step<'a> {
 
     fn orchestrator(&mut self, asked: Moment, intake: Intake, sample: Sample) {
         let silent = matches!(sample.activity, Activity::Unknown { .. });
+        self.state.answered |= !silent;
         self.state.unknown_since = if silent { self.state.unknown_since.or(Some(asked)) } else { None };
         let other = self.state.quiet.is_another(&sample);
         self.state.heal.evidence().runs(&self.policy.heal, sample.generation.as_ref(), asked);

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::model::Activity;
 use crate::model::Group;
 use crate::model::GroupName;
 use crate::model::InstanceId;
@@ -51,6 +52,8 @@ pub struct State {
     pub(super) intake: Option<Intake>,
     pub(super) sample: Option<Sample>,
     pub(super) unknown_since: Option<Moment>,
+    /// The orchestrator has said once what it executes.
+    pub(super) answered: bool,
     pub(super) agreement: Agreement,
     pub(super) quiet: Quiet,
     pub(super) looks: Looks,
@@ -461,6 +464,7 @@ impl State {
             intake: None,
             sample: None,
             unknown_since: None,
+            answered: false,
             agreement: Agreement::default(),
             quiet: Quiet::default(),
             looks: Looks::default(),
@@ -494,6 +498,14 @@ impl State {
     /// The part that has to be on disk before the deeds of the last step are done.
     pub fn durable(&self) -> &Durable {
         &self.durable
+    }
+
+    /// Why the orchestrator does not say what it executes, when it does not.
+    pub fn unknown(&self) -> Option<&str> {
+        match &self.sample.as_ref()?.activity {
+            Activity::Unknown { why } => Some(why),
+            Activity::Idle | Activity::Busy { .. } => None,
+        }
     }
 
     /// What went wrong with the last look of its kind that failed; `None` once that kind succeeds again.

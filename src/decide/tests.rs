@@ -384,6 +384,21 @@ fn a_new_process_generation_has_its_intake_closed_again_f5() {
 }
 
 #[test]
+fn an_agent_is_ready_once_its_orchestrator_has_answered_and_stays_so() {
+    let mut rig = Rig::new();
+    rig.busy = unknown();
+    rig.run_s(600);
+    let ready = |rig: &Rig| rig.state.status(&rig.policy, rig.now).ready;
+    assert!(!ready(&rig) && rig.state.unknown().is_some());
+    rig.busy = Activity::Idle;
+    rig.run_s(60);
+    assert!(ready(&rig) && rig.state.unknown().is_none());
+    rig.busy = unknown();
+    rig.run_s(600);
+    assert!(ready(&rig), "that it is away is told otherwise");
+}
+
+#[test]
 fn a_switch_that_does_not_obey_is_held_with_its_code_f11() {
     let mut rig = Rig::superseded();
     rig.switch_obeys = false;

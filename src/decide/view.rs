@@ -57,7 +57,7 @@ impl State {
             hook: self.hook_status(policy),
             interruption: self.notices.interruption.as_ref().map(|notice| notice.at),
             protected: self.durable.protected,
-            ready: self.group.is_some() && self.sample.is_some(),
+            ready: self.group.is_some() && self.answered,
         }
     }
 
