@@ -272,7 +272,9 @@ impl Agent {
             _ => {}
         }
         match (known_before, self.state.unknown()) {
-            (true, Some(why)) => warn!(why, "the orchestrator does not say what it executes, which counts as busy (runbooks/activity_unknown.md)"),
+            (true, Some(why)) => {
+                warn!(why, "the orchestrator does not say what it executes, which counts as busy (runbooks/activity_unknown.md)")
+            }
             (false, None) => info!("the orchestrator says what it executes"),
             _ => {}
         }
