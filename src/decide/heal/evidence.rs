@@ -210,6 +210,12 @@ impl Evidence {
         policy.liveness.is_none_or(|rules| self.liveness.is_well(rules))
     }
 
+    /// Process and host were looked at, where limits are set, and nothing that is more than told is passed.
+    pub fn is_within_limits(&self, policy: &HealPolicy) -> bool {
+        let seen = policy.limits.is_empty() || self.vitals.is_some();
+        seen && self.breaches.values().all(|breach| breach.remedy == Remedy::Tell)
+    }
+
     /// The orchestrator does not answer its probe of life: nobody can say what it executes.
     pub fn is_silent(&self) -> bool {
         self.liveness.is_failing()

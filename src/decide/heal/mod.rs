@@ -152,6 +152,8 @@ pub struct Decision {
 #[derive(Clone, Debug)]
 pub struct Heal {
     evidence: Evidence,
+    /// Nothing was seen before.
+    begun: Moment,
     /// The deed under way is ours.
     order: Option<Key>,
     /// When the last restart was over.
@@ -178,6 +180,7 @@ impl Heal {
         let lately = healed.restarts_since(now.wall, policy.heal.window) > 0;
         Self {
             evidence: Evidence::default(),
+            begun: now,
             order: None,
             restarted: lately.then_some(now),
             restarts: VecDeque::new(),
@@ -411,9 +414,13 @@ impl Step<'_> {
         self.cancel(why);
     }
 
-    /// While it is being drained its intake is closed, which may make it unready; it is its life that counts.
+    /// While it is being drained its intake is closed, which may make it unready; it is its life that counts. It takes as long to be believed as it took to be
+    /// condemned, so that an agent that has just begun, and has seen nothing yet, acquits nobody.
     fn well_again(&self) -> bool {
         let (heal, evidence) = (&self.policy.heal, &self.state.heal.evidence);
+        if self.now.since(self.state.heal.begun) < heal.limits_over || !evidence.is_within_limits(heal) {
+            return false;
+        }
         match evidence.finding(heal, self.now) {
             evidence::Finding::Well | evidence::Finding::Suspect(_) => evidence.is_alive(heal),
             evidence::Finding::Unproven | evidence::Finding::Sick(_) => false,

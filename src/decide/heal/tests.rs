@@ -632,6 +632,29 @@ fn a_crash_loop_is_not_restarted_but_replaced_and_not_by_a_decrement() {
 }
 
 #[test]
+fn a_replacement_goes_on_over_a_restart_of_the_agent_and_ends_when_there_is_room_again() {
+    let full = |percent| Vitals { disk_free_percent: [("/".to_owned(), percent)].into(), ..Vitals::default() };
+    let mut fleet = Fleet::of(3);
+    fleet.policy.heal.level = Level::Replace;
+    fleet.policy.heal.limits.disk_free_percent = Some(3);
+    (0..3).for_each(|n| fleet.members[n].vitals = full(60));
+    fleet.run_s(60);
+    fleet.members[0].vitals = full(1);
+    fleet.run_s(1200);
+    let drains =
+        |fleet: &Fleet| fleet.members[0].state.durable().drain.as_ref().is_some_and(|d| !matches!(d.progress, Progress::Cancelled { .. }));
+    assert!(drains(&fleet));
+    for _ in 0..5 {
+        fleet.agent_restarts(0, true);
+        fleet.run_s(200);
+        assert!(drains(&fleet), "who has seen nothing yet acquits nobody");
+    }
+    fleet.members[0].vitals = full(60);
+    fleet.run_s(600);
+    assert!(!drains(&fleet));
+}
+
+#[test]
 fn one_process_under_two_names_is_no_crash_loop() {
     let mut fleet = Fleet::of(1);
     fleet.policy.activity_every_idle = Duration::from_secs(10);
