@@ -56,6 +56,8 @@ pub enum Scenario {
     SickFleet,
     /// The store does not answer, and so no orchestrator does.
     SickStore,
+    /// The disk of one instance is full.
+    SickHost,
     /// AWS takes spot instances back; a redeploy follows, here and in those below.
     Spot,
     /// A policy scales a busy group in.
@@ -68,7 +70,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them, with what they show.
-    pub const ALL: [(Scenario, &'static str); 11] = [
+    pub const ALL: [(Scenario, &'static str); 12] = [
         (Scenario::Redeploy, "v023 is replaced by v024 under load; the old instances hand their work on, or run dry, and leave"),
         (Scenario::Crash, "a redeploy while machines and agents fall with work on them, at any instant; others go on with it"),
         (Scenario::Rollback, "v024 goes bad while v023 is half drained; on-call rolls back"),
@@ -76,6 +78,7 @@ impl Scenario {
         (Scenario::SickOrchestrator, "orchestrators hang one by one; each is restarted in its turn, within the budget"),
         (Scenario::SickFleet, "all orchestrators hang for one cause; nobody is replaced, and there is no storm of restarts"),
         (Scenario::SickStore, "the store does not answer, and so no orchestrator does; nobody is restarted"),
+        (Scenario::SickHost, "the disk of one instance is full; it runs dry and is replaced, and nobody else"),
         (Scenario::Spot, "AWS takes spot instances back with two minutes' notice; they take no more work, and others go on with it"),
         (Scenario::ScaleIn, "a policy scales a busy group in; AWS is kept waiting until whom it picked has run dry"),
         (Scenario::Refresh, "an instance refresh replaces a busy group one by one, each when it has run dry"),
@@ -92,6 +95,7 @@ impl Scenario {
             Self::SickOrchestrator => "sick-orchestrator",
             Self::SickFleet => "sick-fleet",
             Self::SickStore => "sick-store",
+            Self::SickHost => "sick-host",
             Self::Spot => "spot",
             Self::ScaleIn => "scale-in",
             Self::Refresh => "refresh",
@@ -161,7 +165,7 @@ impl Scenario {
             Self::Redeploy | Self::Spot => &[Runs::Embedded, Runs::Endpoint],
             Self::ScaleIn | Self::Refresh => &[Runs::Endpoint, Runs::Embedded],
             Self::Crash | Self::AzOutage => &[Runs::Embedded],
-            Self::Rollback | Self::Storm | Self::SickOrchestrator | Self::SickFleet | Self::SickStore => &[Runs::Endpoint],
+            Self::Rollback | Self::Storm | Self::SickOrchestrator | Self::SickFleet | Self::SickStore | Self::SickHost => &[Runs::Endpoint],
         }
     }
 }
@@ -294,6 +298,7 @@ pub fn play(piece: impl Into<Piece>, seed: u64) -> Play {
         Scenario::SickOrchestrator => sick::orchestrator(&mut play, &mut rng),
         Scenario::SickFleet => sick::fleet(&mut play, &mut rng),
         Scenario::SickStore => sick::store(&mut play, &mut rng),
+        Scenario::SickHost => sick::host(&mut play, &mut rng),
         Scenario::Spot => heed::spot(&mut play, &mut rng),
         Scenario::ScaleIn => heed::scale_in(&mut play, &mut rng),
         Scenario::Refresh => heed::refresh(&mut play, &mut rng),

@@ -80,6 +80,8 @@ pub struct Aftermath {
     pub complete: bool,
     /// What each orchestrator that is up was executing at the end.
     pub executing: BTreeMap<InstanceId, Vec<String>>,
+    /// Whose disk is full, and from when on.
+    pub(super) full: Option<(InstanceId, SimTime)>,
     /// What became of the book of permits, when there was one.
     pub(super) permits: Option<Account>,
     /// What is left of the embedded engines, when there were any.
@@ -104,12 +106,17 @@ pub async fn perform(play: &Play, seed: u64, watcher: &mut dyn Watcher, plant: P
     let clock = Arc::new(VirtualClock::start(Timestamp(START_MS)));
     let mut region = Region::new(seed, Timestamp(START_MS));
     region.load(&play.region).expect("a play's region is one that AWS accepts");
+    let full = play.sickness.as_ref().and_then(|sickness| sickness.full).and_then(|(nth, from)| {
+        let members = region.members(&GroupName::from(play.clusters[0].old.name.as_str()));
+        members.get(nth).map(|id| (id.clone(), from))
+    });
     let sim = Sim::new(region, clock.clone());
     let fleet = play.engines.as_ref().map(|_| Fleet::new(sim.clone(), clock.clone(), seed));
     let budget = play.policy.heal.budget_percent;
     let book = play.permits.then(|| Arc::new(Lender::new(sim.clone(), play.sickness.clone(), budget, seed)));
     let mut director = Director {
         play,
+        full,
         book,
         seed,
         plant,
@@ -145,6 +152,7 @@ pub type Plant = Option<std::convert::Infallible>;
 
 struct Director<'a> {
     play: &'a Play,
+    full: Option<(InstanceId, SimTime)>,
     book: Option<Arc<Lender>>,
     seed: u64,
     #[cfg_attr(not(test), expect(dead_code, reason = "nothing is planted"))]
@@ -243,6 +251,7 @@ impl Director<'_> {
                 let mut station =
                     Station::new(id.clone(), self.sim.clone(), self.clock.clone(), seed, self.play.crash_at_call, self.fleet.as_ref());
                 station.sickness.clone_from(&self.play.sickness);
+                station.full_from = self.full.as_ref().filter(|(full, _)| *full == id).map(|(_, from)| *from);
                 station.permits = self.book.clone().map(|book| book as Arc<dyn Permits>);
                 #[cfg(test)]
                 {
@@ -406,6 +415,7 @@ impl Director<'_> {
             length,
             complete,
             executing,
+            full: self.full,
             permits: self.book.map(|book| book.account()),
             remains,
         }

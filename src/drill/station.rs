@@ -119,6 +119,8 @@ pub struct Station {
     engine: Option<(Arc<Fleet>, Arc<Host>)>,
     /// What its probes are to find.
     pub(super) sickness: Option<Sickness>,
+    /// Its disk is full from then on.
+    pub(super) full_from: Option<SimTime>,
     /// The book of permits, where there is one.
     pub(super) permits: Option<Arc<dyn Permits>>,
     #[cfg(test)]
@@ -159,6 +161,7 @@ impl Station {
             crash,
             engine,
             sickness: None,
+            full_from: None,
             permits: None,
             #[cfg(test)]
             plant: None,
@@ -206,7 +209,9 @@ impl Station {
                 Arc::new(Overheard { orchestrator: inner, sim: self.sim.clone(), record: self.record.clone(), host });
             let audit: Box<dyn Audit> = Box::new(Memory { record: self.record.clone() });
             let probes: Arc<dyn Probes> = match &self.sickness {
-                Some(sickness) => Arc::new(Probing { sim: self.sim.clone(), id: self.id.clone(), sickness: sickness.clone() }),
+                Some(sickness) => {
+                    Arc::new(Probing { sim: self.sim.clone(), id: self.id.clone(), sickness: sickness.clone(), full_from: self.full_from })
+                }
                 None => Arc::new(Nothing),
             };
             let gear = Gear { autoscaling, orchestrator, probes, permits: self.permits.clone(), journal, audit, policy };
@@ -303,6 +308,7 @@ struct Probing {
     sim: Sim,
     id: InstanceId,
     sickness: Sickness,
+    full_from: Option<SimTime>,
 }
 
 #[async_trait]
@@ -322,7 +328,9 @@ impl Probes for Probing {
     }
 
     async fn vitals(&self) -> Vitals {
-        Vitals::default()
+        let full = self.full_from.is_some_and(|from| self.sim.with(|r| r.now()) >= from);
+        let free = if full { 1 } else { 60 };
+        Vitals { disk_free_percent: std::iter::once(("/".to_owned(), free)).collect(), ..Vitals::default() }
     }
 }
 

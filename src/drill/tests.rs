@@ -174,6 +174,17 @@ fn a_store_that_does_not_answer_restarts_nobody() {
 }
 
 #[test]
+fn whose_disk_is_full_is_replaced_and_nobody_else() {
+    let mut all = Figures::default();
+    for seed in 0..8 {
+        let report = run_alone(Scenario::SickHost, seed, None).unwrap();
+        assert_pass(&report);
+        all.add(report.figures);
+    }
+    assert!(all.instances_retired > all.decrements && all.restarts == 0, "{all:?}");
+}
+
+#[test]
 fn what_aws_ends_is_drained_before_and_taken_over_after() {
     let mut all = std::collections::BTreeMap::<_, Figures>::new();
     for (scenario, seed) in

@@ -173,6 +173,7 @@ pub fn judge(play: &Play, after: &Aftermath) -> (Vec<Invariant>, Figures) {
             verdict("H2", "no orchestrator is restarted more often than its own budget allows", judge.h2()),
             verdict("H3", "nobody is replaced, nor restarted, for a cause that all share", judge.h3()),
             verdict("H4", "what hangs by itself is restarted in its turn", judge.h4()),
+            verdict("H6", "an instance that no restart mends runs dry, ends itself and is replaced; its group stays as large", judge.h6()),
         ]);
     }
     if after.permits.is_some() {

@@ -1,4 +1,4 @@
-//! Plays of sick orchestrators: one by itself, a fleet that shares a cause, a store that does not answer. Each ends with a redeploy, which is to find
+//! Plays of sick orchestrators: one by itself, a fleet that shares a cause, a store that does not answer, a host whose disk is full. Each ends with a redeploy, which is to find
 //! everything as it should be.
 
 use std::time::Duration;
@@ -31,6 +31,13 @@ pub struct Sickness {
     pub shared: Option<(SimTime, SimTime)>,
     /// The store does not answer then.
     pub store: bool,
+    /// Which of the first cluster's old instances has a full disk, and from when on.
+    pub full: Option<(usize, SimTime)>,
+}
+
+impl Sickness {
+    /// Of orchestrators that hang, by themselves.
+    const LONE: Self = Self { shared: None, store: false, full: None };
 }
 
 impl Sickness {
@@ -54,7 +61,7 @@ pub fn orchestrator(play: &mut Play, rng: &mut Pcg64Mcg) {
         strike(play, rng.random_range(300..900), |on| Incident::HangOrchestrator { on, r#for: length }, members - 1);
     }
     play.crash_every = pick(rng, &[None, None, Some(Duration::from_secs(900))]);
-    play.sickness = Some(Sickness { shared: None, store: false });
+    play.sickness = Some(Sickness::LONE);
     lend(play, rng);
 }
 
@@ -79,7 +86,7 @@ pub fn fleet(play: &mut Play, rng: &mut Pcg64Mcg) {
         play.policy.heal.end_unproven = true;
     }
     let shared = marked.then(|| (Duration::from_secs(from), Duration::from_secs(from + length)));
-    play.sickness = Some(Sickness { shared, store: false });
+    play.sickness = Some(Sickness { shared, ..Sickness::LONE });
     lend(play, rng);
 }
 
@@ -92,7 +99,20 @@ pub fn store(play: &mut Play, rng: &mut Pcg64Mcg) {
     }
     (play.policy.heal.trust_ec2_checks, play.policy.heal.end_unproven) = (true, true);
     let shared = Some((Duration::from_secs(from), Duration::from_secs(from + length)));
-    play.sickness = Some(Sickness { shared, store: true });
+    play.sickness = Some(Sickness { shared, store: true, ..Sickness::LONE });
+    lend(play, rng);
+}
+
+/// The disk of one is full, which no restart mends; all the others are well.
+pub fn host(play: &mut Play, rng: &mut Pcg64Mcg) {
+    watched(play, rng);
+    // A replacement waits for what is under way, the longest of which takes twenty minutes.
+    play.deploy_at = DEPLOY_AT * 2;
+    play.policy.heal.limits.disk_free_percent = Some(3);
+    play.policy.heal.trust_ec2_checks = true;
+    let full = (rng.random_range(0..members(play)), Duration::from_secs(rng.random_range(300..1500)));
+    play.crash_every = pick(rng, &[None, None, Some(Duration::from_secs(900))]);
+    play.sickness = Some(Sickness { full: Some(full), ..Sickness::LONE });
     lend(play, rng);
 }
 

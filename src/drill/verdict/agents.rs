@@ -162,7 +162,7 @@ impl Judge<'_> {
             let change = self.after.truth.capacity.iter().rfind(|c| Some(&c.group) == t.group.as_ref() && c.at <= t.at);
             change.is_none_or(|change| change.capacity.desired > 0)
         };
-        let replaced = self.own_ends().find(|t| !t.decremented && wanted(t))?;
+        let replaced = self.own_ends().find(|t| !t.decremented && wanted(t) && !self.is_full(&t.instance))?;
         Some(format!("{} ended itself at {} without a decrement: it is replaced", replaced.instance, secs(replaced.at)))
     }
 
@@ -179,7 +179,7 @@ impl Judge<'_> {
     }
 
     pub(super) fn s6(&self) -> Option<String> {
-        for (id, call) in &self.calls {
+        for (id, call) in self.calls.iter().filter(|(id, _)| !self.is_full(id)) {
             let Some(group) = group_of(&call.groups, id) else { continue };
             let enabled_for = self.enabled_for(&group.name, call.at);
             if !group.is_disabled() && enabled_for > bound(self.policy) {
@@ -242,6 +242,8 @@ impl Judge<'_> {
         for (id, call) in &self.calls {
             let Some(group) = group_of(&call.groups, id) else { continue };
             let new: usize = successors(&call.groups, group).map(Group::healthy_in_service).sum();
+            // What is replaced leaves the rest of its own group serving.
+            let new = if self.is_full(id) { group.healthy_in_service().saturating_sub(1) } else { new };
             if new < self.policy.successor_floor as usize {
                 return Some(format!("{id} at {}: {new} healthy in the newer groups of {}", secs(call.at), group.name));
             }

@@ -18,6 +18,8 @@ use crate::model::Timestamp;
 const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
 /// From the moment at which an orchestrator hangs to the finding: three probes, and a read of the group.
 const FOUND_WITHIN: Duration = Duration::from_secs(60);
+/// The longest execution, and the confirmation that none is left.
+const LONGEST_WORK: Duration = Duration::from_secs(1500);
 
 /// A restart by an agent.
 pub(super) struct Restart {
@@ -105,6 +107,9 @@ impl Judge<'_> {
     pub(super) fn h3(&self) -> Option<String> {
         for (id, station) in &self.after.stations {
             let replaced = |what: &What| matches!(what, What::Deed { deed, .. } if deed.ends_with("without decrement"));
+            if self.is_full(id) {
+                continue;
+            }
             if let Some(event) = open(&station.record).audit.iter().find(|event| replaced(&event.what)) {
                 return Some(format!("{id} had itself replaced at {}", since_start(event.at)));
             }
@@ -114,6 +119,35 @@ impl Judge<'_> {
         let restarts = self.restarts();
         let one = restarts.values().flatten().find(|one| lasting(one.from))?;
         Some(format!("{} was restarted at {}, while all had the same", one.instance, since_start(one.from)))
+    }
+
+    /// Its disk was full, so that it was to be replaced: no successor, and no decrement.
+    pub(super) fn is_full(&self, id: &InstanceId) -> bool {
+        self.after.full.as_ref().is_some_and(|(full, _)| full == id)
+    }
+
+    /// It is gone, in time and by its own call, and its group is as large as before.
+    pub(super) fn h6(&self) -> Option<String> {
+        let (id, from) = self.after.full.as_ref()?;
+        let heal = &self.policy.heal;
+        let size = self.play.clusters.first()?.old.desired.unwrap_or_default();
+        // Believed after `limits_over`; then its turn comes to begin, what is under way is waited for, its turn comes to end; an agent that fell begins again.
+        let turns = heal.turn * 2 * (size + 1) * 2;
+        let within = heal.limits_over + FOUND_WITHIN + turns + LONGEST_WORK + self.play.crash_every.unwrap_or_default();
+        let Some(end) = self.own_ends().find(|end| &end.instance == id) else {
+            return Some(format!("{id}, whose disk was full from {} on, did not end itself", secs(*from)));
+        };
+        if end.decremented || !(*from..*from + within).contains(&end.at) {
+            return Some(format!(
+                "{id} ended itself at {}, with a decrement: {}; {} was promised",
+                secs(end.at),
+                end.decremented,
+                secs(*from + within)
+            ));
+        }
+        let resized =
+            self.after.truth.capacity.iter().find(|c| Some(&c.group) == end.group.as_ref() && c.at > *from && c.at < self.play.deploy_at);
+        resized.map(|c| format!("{} was {} at {}: who is replaced takes nothing down", c.group, c.capacity, secs(c.at)))
     }
 
     pub(super) fn h5(&self) -> Option<String> {
