@@ -2,7 +2,7 @@
 //!
 //! One TOML file, every key of it overridable by an environment variable: `drain.quiet` by `BELLROCK_DRAIN_QUIET`. The environment
 //! comes in as a map. What must stay true: a [`Config`] that exists is in order; everything that is wrong is reported at once, with its
-//! place; nothing unknown is passed over; and what is in force can be shown, key by key, with where it came from.
+//! place, but for a text that is no TOML, of which only that is told; nothing unknown is passed over; and what is in force can be shown, key by key, with where it came from.
 
 mod engine;
 mod heal;
@@ -31,6 +31,7 @@ pub use report::Place;
 pub use report::Problem;
 pub use report::Problems;
 pub use report::Setting;
+pub use sheet::nearest;
 
 use crate::cloud::aws;
 use crate::decide::Policy;

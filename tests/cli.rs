@@ -35,13 +35,28 @@ fn a_good_configuration_is_code_0_and_a_wrong_one_2_with_every_problem_on_stderr
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = file(dir.path(), "[drain]\nquiet = \"1m\"\n");
     let good = bellrock(&["config", "check", "--config", &path], &[]);
-    assert_eq!((good.status.code(), text(&good.stdout), text(&good.stderr)), (Some(0), "configuration: in order\n", ""));
+    assert_eq!(
+        (good.status.code(), text(&good.stdout), text(&good.stderr)),
+        (Some(0), format!("configuration: in order (read: {path})\n").as_str(), "")
+    );
 
     let wrong = bellrock(&["--config", &path, "config", "check"], &[("BELLROCK_DRAIN_QUIET", "1s"), ("BELLROCK_LOG_LEVEL", "loud")]);
     assert_eq!((wrong.status.code(), text(&wrong.stdout)), (Some(2), ""));
     let said = text(&wrong.stderr);
     assert!(said.contains("BELLROCK_DRAIN_QUIET") && said.contains("BELLROCK_LOG_LEVEL") && said.contains("config-wrong"), "{said}");
     assert!(!said.contains('\x1b'), "colours in a pipe");
+    assert!(said.contains(&path) && !said.contains("nothing was started") && !said.contains("lists them again"), "{said}");
+
+    let json = bellrock(&["--config", &path, "config", "check", "--output", "json"], &[]);
+    assert_eq!((json.status.code(), text(&json.stdout)), (Some(0), "{\n  \"problems\": []\n}\n"));
+    file(dir.path(), "[drain]\nkeep = \"x\"\n");
+    let json = bellrock(&["--config", &path, "config", "check", "--output", "json"], &[("BELLROCK_LOG_LEVEL", "loud")]);
+    assert_eq!((json.status.code(), text(&json.stderr)), (Some(2), ""));
+    let said: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    let message = "\"x\" is not understood; allowed: a whole number, 0 or more";
+    let first = serde_json::json!({ "file": path, "line": 2, "column": 8, "key": "drain.keep", "message": message });
+    let second = &said["problems"][1];
+    assert_eq!((&said["problems"][0], &second["variable"], &second["key"]), (&first, &"BELLROCK_LOG_LEVEL".into(), &"log.level".into()));
 
     let json = bellrock(&["config", "check", "--config", "/absent", "--output", "json"], &[]);
     let said: serde_json::Value = serde_json::from_slice(&json.stderr).expect("JSON");

@@ -4,11 +4,13 @@ use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::Value;
 use serde_json::json;
 
 use super::Context;
 use super::Exit;
 use super::Failure;
+use super::Output;
 use crate::config;
 use crate::config::Config;
 use crate::config::Place;
@@ -34,7 +36,13 @@ pub(super) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     /// List every problem with its line, also of the files it names; exit 2 if there is one.
-    #[command(after_help = "Example:\n  bellrock config check --config /etc/bellrock/bellrock.toml")]
+    #[command(
+        after_help = "With --output json the answer is on stdout, whether there are problems or not: {\"problems\": [{file, line, column or\n\
+        variable, key, message}, …]}.\n\n\
+        Examples:\n  \
+        bellrock config check --config /etc/bellrock/bellrock.toml\n  \
+        bellrock config check --output json | jq -r '.problems[].message'"
+    )]
     Check,
     /// Print every key with its value and where it came from.
     #[command(after_help = "Example:\n  BELLROCK_DRAIN_QUIET=1m bellrock config show --output json")]
@@ -42,13 +50,58 @@ enum What {
 }
 
 pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
-    let config = context.load_config()?;
     match args.what {
-        What::Check if !files(&config, context).is_empty() => return Err(config::Error::from(Problems(files(&config, context))).into()),
-        What::Check => context.print(|| "configuration: in order".into(), &json!({ "problems": [] }))?,
-        What::Show => context.print(|| show(config.effective()), &config.effective())?,
+        What::Check => check(context),
+        What::Show => {
+            let config = context.load_config()?;
+            context.print(|| show(config.effective()), &config.effective())?;
+            Ok(Exit::Done)
+        }
     }
-    Ok(Exit::Done)
+}
+
+/// The answer is the problems: for programs always on stdout, for people on stderr as any error, where there are some.
+fn check(context: &Context) -> Result<Exit, Failure> {
+    let problems = match Config::load(context.config.as_deref(), &context.env) {
+        Ok(config) => files(&config, context),
+        Err(config::Error::Wrong(problems)) => problems.0,
+        Err(unreadable @ config::Error::Unreadable { .. }) => return Err(unreadable.into()),
+    };
+    let source = source(context);
+    if context.output == Output::Json || problems.is_empty() {
+        let told: Vec<Value> = problems.iter().map(told).collect();
+        context.print(|| format!("configuration: in order ({source})"), &json!({ "problems": told }))?;
+        return Ok(if problems.is_empty() { Exit::Done } else { Exit::Refused });
+    }
+    let (count, plural) = (problems.len(), if problems.len() == 1 { "" } else { "s" });
+    // Of a text that is no TOML nothing else was looked at.
+    let is_no_toml = problems.iter().any(|problem| problem.key.is_empty() && matches!(problem.place, Place::File { .. }));
+    let help =
+        if is_no_toml { "mend this and check again: the rest is looked at once the file is TOML" } else { "mend them and check again" };
+    Err(Failure::refused("config-wrong", format!("the configuration has {count} problem{plural} ({source})"))
+        .because(&Problems(problems))
+        .help(help))
+}
+
+/// What was read, for people.
+fn source(context: &Context) -> String {
+    match &context.config {
+        Some(file) => format!("read: {}", file.display()),
+        None if Path::new(config::DEFAULT_PATH).exists() => format!("read: {}", config::DEFAULT_PATH),
+        None => format!("there is no {}; defaults hold, and what the environment says", config::DEFAULT_PATH),
+    }
+}
+
+/// A problem for programs.
+fn told(problem: &Problem) -> Value {
+    let mut told = match &problem.place {
+        Place::File { path, line, column } => json!({ "file": path, "line": line, "column": column }),
+        Place::Environment { variable } => json!({ "variable": variable }),
+        Place::Default => json!({}),
+    };
+    told["key"] = problem.key.as_str().into();
+    told["message"] = problem.message().into();
+    told
 }
 
 /// Where callers from elsewhere are told one from another.

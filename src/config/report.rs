@@ -76,17 +76,20 @@ pub struct Problem {
     pub allowed: String,
 }
 
+impl Problem {
+    /// What is wrong and what would be right, in one line.
+    pub fn message(&self) -> String {
+        if self.allowed.is_empty() { self.wrong.clone() } else { format!("{}; {}", self.wrong, self.allowed) }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.place)?;
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }
-        f.write_str(&self.wrong)?;
-        if !self.allowed.is_empty() {
-            write!(f, "; {}", self.allowed)?;
-        }
-        Ok(())
+        f.write_str(&self.message())
     }
 }
 

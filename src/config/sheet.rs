@@ -16,8 +16,8 @@ use super::report::Place;
 use super::report::Problem;
 use super::report::Setting;
 
-/// The sections at the top; an environment variable that begins with one of them is meant for us.
-const SECTIONS: [&str; 7] = ["fleet", "orchestrator", "drain", "terminate", "heal", "http", "log"];
+/// What the parser says of a key or a section that it has met before.
+const DUPLICATE: &str = "duplicate key";
 
 pub(super) struct Sheet<'a> {
     path: &'a Path,
@@ -29,7 +29,7 @@ pub(super) struct Sheet<'a> {
     within: Option<Chosen>,
     settings: Vec<Setting>,
     problems: Vec<Problem>,
-    /// Lines where the text is no TOML: what else seems wrong there is an echo.
+    /// Lines where the text is no TOML.
     broken: BTreeSet<usize>,
 }
 
@@ -73,7 +73,12 @@ impl<'a> Sheet<'a> {
             if matches!(place, Place::File { line, .. } if !sheet.broken.insert(line)) {
                 continue;
             }
-            sheet.problems.push(Problem { place, key: String::new(), wrong: error.message().to_owned(), allowed: String::new() });
+            let written = error.span().and_then(|span| text.get(span)).filter(|written| !written.is_empty() && !written.contains('\n'));
+            let wrong = match (error.message(), written) {
+                (DUPLICATE, Some(written)) => format!("{DUPLICATE}: {written} is written twice"),
+                (message, _) => message.to_owned(),
+            };
+            sheet.problems.push(Problem { place, key: String::new(), wrong, allowed: String::new() });
         }
         sheet
     }
@@ -156,14 +161,16 @@ impl<'a> Sheet<'a> {
         !self.problems.iter().any(|p| p.key.starts_with(prefix))
     }
 
-    /// Ends the reading: what nobody asked for is unknown.
+    /// Ends the reading: what nobody asked for is unknown. While the text is no TOML only that is told: what a key belongs to, and what is missing,
+    /// would be guesses.
     pub(super) fn finish(mut self) -> (Vec<Setting>, Vec<Problem>) {
         let written = std::mem::take(&mut self.written);
         self.unknown_in(&written, "");
         self.unknown_variables();
-        let broken = std::mem::take(&mut self.broken);
         let mut problems = self.problems;
-        problems.retain(|p| p.key.is_empty() || !matches!(&p.place, Place::File { line, .. } if broken.contains(line)));
+        if !self.broken.is_empty() {
+            problems.retain(|problem| problem.key.is_empty() && matches!(problem.place, Place::File { .. }));
+        }
         problems.sort();
         problems.dedup();
         (self.settings, problems)
@@ -217,7 +224,8 @@ impl<'a> Sheet<'a> {
         let known: BTreeSet<String> = self.used.iter().map(|key| variable(key)).collect();
         for name in self.env.keys().filter(|name| !known.contains(*name)) {
             let Some(rest) = name.strip_prefix("BELLROCK_") else { continue };
-            if SECTIONS.iter().any(|section| rest.strip_prefix(&section.to_uppercase()).is_some_and(|r| r.starts_with('_'))) {
+            // One that begins with a section is meant for us.
+            if self.sections().iter().any(|section| rest.strip_prefix(&section.to_uppercase()).is_some_and(|r| r.starts_with('_'))) {
                 let allowed = nearest(name, known.iter().map(String::as_str)).map_or_else(String::new, |k| format!("did you mean {k}?"));
                 let place = Place::Environment { variable: name.clone() };
                 self.problems.push(Problem { place, key: String::new(), wrong: "overrides no key".into(), allowed });
@@ -229,12 +237,22 @@ impl<'a> Sheet<'a> {
         if let Some(near) = nearest(key, self.used.iter().copied()) {
             return format!("did you mean {near}?");
         }
+        if !key.contains('.')
+            && let Some(near) = nearest(key, self.sections().into_iter())
+        {
+            return format!("did you mean [{near}]?");
+        }
         let (prefix, known): (_, Vec<&str>) = match key.rsplit_once('.') {
             Some((prefix, _)) => (prefix, self.used.iter().filter_map(|k| k.strip_prefix(prefix)?.strip_prefix('.')).collect()),
-            None => ("", SECTIONS.to_vec()),
+            None => ("", self.sections().into_iter().collect()),
         };
         let place = if prefix.is_empty() { "sections".to_owned() } else { format!("keys of [{prefix}]") };
         format!("{place}: {}", known.join(", "))
+    }
+
+    /// Those at the top that have keys.
+    fn sections(&self) -> BTreeSet<&'static str> {
+        self.used.iter().filter_map(|key| Some(key.split_once('.')?.0)).collect()
     }
 
     fn at(&self, offset: usize) -> Place {
@@ -256,9 +274,10 @@ fn find<'t, 'a>(table: &'t DeTable<'a>, key: &str) -> Option<&'t Spanned<DeValue
     }
 }
 
-/// The known name that differs in at most two letters.
-fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
-    known.map(|k| (distance(name, k), k)).filter(|(d, _)| *d <= 2).min().map(|(_, k)| k)
+/// The known name that differs in at most two letters, or in one where there are few.
+pub fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    let most = if name.chars().count() < 4 { 1 } else { 2 };
+    known.map(|k| (distance(name, k), k)).filter(|(d, _)| *d <= most).min().map(|(_, k)| k)
 }
 
 /// Letters to insert, delete or replace.

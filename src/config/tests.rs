@@ -385,7 +385,8 @@ fn each_wrong_value_is_reported_where_it_stands() {
 fn each_unknown_key_is_reported_with_what_was_meant() {
     for (text, expected) in [
         ("[drain]\nqiet = \"1m\"", "b.toml:2:1: drain.qiet: is unknown; did you mean drain.quiet?"),
-        ("[dran]\nquiet = \"1m\"", "b.toml:1:2: dran: is unknown; sections: fleet, orchestrator, drain, terminate, heal, http, log"),
+        ("[dran]\nquiet = \"1m\"", "b.toml:1:2: dran: is unknown; did you mean [drain]?"),
+        ("[foo]\nx = 1", "b.toml:1:2: foo: is unknown; sections: drain, fleet, heal, heed, http, log, notify, orchestrator, terminate"),
         (
             "[http]\nport = 1",
             "b.toml:2:1: http.port: is unknown; keys of [http]: listen, network.certificate_file, network.key_file, network.listen, socket, tokens_file",
@@ -483,9 +484,14 @@ fn a_port_for_others_needs_tls_and_tokens() {
 }
 
 #[test]
-fn all_problems_are_reported_at_once_also_beside_broken_lines() {
-    let text = "[drain]\nquiet = \"3s\"\nqiet = 4\nsoak = 30\nkeep = = 3\n[foo]\nx = 1\n[log]\nlevel = \"loud\"\nformat = \"text\nx = ]\n";
-    let pairs = [("BELLROCK_HTTP_LISTEN", "[::]:1"), ("BELLROCK_DRAIN_QUITE", "3s"), ("BELLROCK_CASES", "ours, but no key")];
+fn all_problems_are_reported_at_once() {
+    let text = "[drain]\nquiet = \"3s\"\nqiet = 4\nsoak = 30\n[foo]\nx = 1\n[log]\nlevel = \"loud\"\n";
+    let pairs = [
+        ("BELLROCK_HTTP_LISTEN", "[::]:1"),
+        ("BELLROCK_DRAIN_QUITE", "3s"),
+        ("BELLROCK_HEED_X", "1"),
+        ("BELLROCK_CASES", "ours, but no key"),
+    ];
     assert_problems(
         text,
         &pairs,
@@ -493,15 +499,36 @@ fn all_problems_are_reported_at_once_also_beside_broken_lines() {
             "b.toml:2:9: drain.quiet: 3s is too short to be sure; allowed: at least 2 × orchestrator.activity.every + orchestrator.activity.sample_max_age = 25s",
             "b.toml:3:1: drain.qiet: is unknown; did you mean drain.quiet?",
             "b.toml:4:8: drain.soak: 30 is not understood; allowed: a duration such as \"250ms\", \"30s\", \"5m\", \"1h30m\" or \"2d\"",
-            "b.toml:5:8: extra `=`, expected nothing",
-            "b.toml:6:2: foo: is unknown; sections: fleet, orchestrator, drain, terminate, heal, http, log",
-            "b.toml:9:9: log.level: \"loud\" is not understood; allowed: one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
-            "b.toml:10:15: invalid basic string, expected `\"`",
-            "b.toml:11:5: missing array opening, expected `[`",
+            "b.toml:5:2: foo: is unknown; sections: drain, fleet, heal, heed, http, log, notify, orchestrator, terminate",
+            "b.toml:8:9: log.level: \"loud\" is not understood; allowed: one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
             "environment BELLROCK_DRAIN_QUITE: overrides no key; did you mean BELLROCK_DRAIN_QUIET?",
+            "environment BELLROCK_HEED_X: overrides no key",
             "environment BELLROCK_HTTP_LISTEN: http.listen: :: can be reached from other machines; allowed: 127.0.0.0/8 and [::1]; for others there is http.network.listen",
         ],
     );
+}
+
+#[test]
+fn a_text_that_is_no_toml_is_told_so_line_by_line_and_nothing_is_guessed_of_it() {
+    let text = "[drain]\nquiet = \"3s\"\nkeep = = 3\n[foo]\nx = 1\n[log]\nformat = \"text\nx = ]\n";
+    let pairs = [("BELLROCK_HTTP_LISTEN", "[::]:1"), ("BELLROCK_DRAIN_QUITE", "3s")];
+    let expected = [
+        "b.toml:3:8: extra `=`, expected nothing",
+        "b.toml:7:15: invalid basic string, expected `\"`",
+        "b.toml:8:5: missing array opening, expected `[`",
+    ];
+    assert_problems(text, &pairs, &expected);
+    assert_problems("[drain\nkeep = 1\n[foo]\n", &[], &["b.toml:1:7: unclosed table, expected `]`"]);
+}
+
+#[test]
+fn what_is_written_twice_is_named() {
+    for (text, expected) in [
+        ("[drain]\nkeep = 1\nkeep = 2", "b.toml:3:1: duplicate key: keep is written twice"),
+        ("[drain]\nkeep = 1\n[log]\n[drain]\nsoak = \"1m\"", "b.toml:4:2: duplicate key: drain is written twice"),
+    ] {
+        assert_problems(text, &[], &[expected]);
+    }
 }
 
 #[test]
