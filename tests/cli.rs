@@ -125,6 +125,11 @@ fn an_agent_without_metadata_waits_answers_reloads_and_stops_cleanly() {
     assert!(text(&asked.stdout).contains("waits for  instance metadata"), "{}", text(&asked.stdout));
     let ordered = bellrock(&["drain", "--config", &path, "--reason", "test"], &[]);
     assert_eq!(ordered.status.code(), Some(2), "{}", text(&ordered.stderr));
+    let asked = bellrock(&["pipeline", "list", "--config", &path], &[]);
+    let said = text(&asked.stderr);
+    assert_eq!(asked.status.code(), Some(1), "{said}");
+    assert!(said.contains("api-silent") && said.contains("the agent waits for instance metadata"), "{said}");
+    assert!(said.contains("runbooks/no_metadata.md") && !said.contains("try again"), "{said}");
     let second = bellrock(&["agent", "--config", &path], &env);
     assert_eq!(second.status.code(), Some(2));
     assert!(text(&second.stderr).contains("agent-already-running"));

@@ -295,18 +295,18 @@ async fn a_watch_tells_each_step_once_over_broken_streams_and_ends_as_the_execut
     let mut watch = Running::spawn(rig.command(&["watch", "E1"]));
     watch.until("shop/release E1").await;
     play.stage(0, Status::Running).await;
-    watch.until("RUNNING     [1] Stage 1 (runJob)").await;
+    watch.until("RUNNING      [1] Stage 1 (runJob)").await;
     play.stage(0, Status::Succeeded).await;
     play.stage(1, Status::Running).await;
-    watch.until("SUCCEEDED   [1] Stage 1").await;
-    watch.until("RUNNING     [go]").await;
+    watch.until("SUCCEEDED    [1] Stage 1").await;
+    watch.until("RUNNING      [go]").await;
     let asked = [watch.until("Release?").await, watch.until("inputs").await, watch.until("answer with").await].concat();
     assert!(asked.contains("all, few") && asked.contains("judge E1 go continue --input INPUT --socket"), "{asked}");
     let error = json!({ "details": { "errors": ["it was said: stop"] } });
     play.execution.stage_mut(1).context_mut().insert("exception".into(), error);
     play.stage(1, Status::Terminal).await;
     play.end(Status::Terminal).await;
-    watch.until("TERMINAL    [go]").await;
+    watch.until("TERMINAL     [go]").await;
     watch.until("error: it was said: stop").await;
     let (code, rest, error) = watch.ended().await;
     assert_eq!(code, Some(4), "{error}");
@@ -348,6 +348,7 @@ async fn orders_reach_the_inbox_and_those_without_effect_are_refused() {
     let refused = [
         (&["judge", "E1", "1", "continue"][..], "asks nobody"),
         (&["judge", "E1", "go", "continue", "--input", "none"], "all, few"),
+        (&["judge", "E1", "go", "continue"], "--input INPUT; it offers: all, few"),
         (&["judge", "E1", "gone", "stop"], "[go] Stage go"),
         (&["resume", "E1"], "paused"),
         (&["cancel", "E2"], "E2"),
@@ -358,6 +359,7 @@ async fn orders_reach_the_inbox_and_those_without_effect_are_refused() {
         assert_eq!((code, out.as_str()), (Some(2), ""), "{args:?}");
         assert!(error.contains(why), "{args:?}: {error}");
     }
+    assert!(play.inbox().await.is_empty(), "what was refused was not sent");
     let (code, answer) = rig.json(&["judge", "E1", "Stage go", "continue", "--input", "few"]).await;
     assert_eq!((code, &answer["order"]), (Some(0), &json!("judge")));
     for args in [&["skip", "E1", "1"][..], &["pause", "E1"], &["restart", "E1", "E1-1"], &["cancel", "E1", "--reason", "too late"]] {
@@ -370,6 +372,72 @@ async fn orders_reach_the_inbox_and_those_without_effect_are_refused() {
     assert!(matches!(&inbox[2], Message::Pause { by } if by == "ada"));
     assert!(matches!(&inbox[3], Message::Restart { stage, .. } if stage.as_str() == "E1-1"));
     assert_eq!(inbox[4], Message::Cancel { by: "ada".into(), reason: Some("too late".into()) });
+}
+
+#[tokio::test]
+async fn a_judgment_is_answered_only_once_it_is_asked() {
+    let rig = Rig::start().await;
+    let mut play = rig.started().await;
+    for answer in [&["judge", "E1", "go", "continue", "--input", "few"][..], &["judge", "E1", "go", "stop"]] {
+        let (code, out, error) = rig.ask(answer).await;
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{answer:?}");
+        assert!(error.contains("pipeline-conflict") && error.contains("has not begun"), "{error}");
+    }
+    assert!(play.inbox().await.is_empty(), "nothing was said");
+    play.end(Status::Terminal).await;
+    let (code, _, error) = rig.ask(&["judge", "E1", "go", "stop"]).await;
+    assert!(code == Some(2) && error.contains("the execution has ended: TERMINAL"), "{error}");
+}
+
+#[tokio::test]
+async fn a_parameter_that_the_pipeline_does_not_declare_is_refused_with_what_was_meant() {
+    let rig = Rig::start().await;
+    let document = |config: Value| json!({ "application": "shop", "name": "release", "id": "r", "parameterConfig": config, "stages": [{ "type": "wait", "waitTime": 1 }] });
+    let declared = json!([{ "name": "version" }, { "name": "depth", "default": "full" }]);
+    assert_eq!(rig.ask(&["save", &rig.file("release.json", &document(declared))]).await.0, Some(0));
+    for (more, name) in [(&["--plan"][..], "release"), (&[], "release"), (&[], "r")] {
+        let start = [&["start", "shop", name, "--param", "verison=2", "--param", "depth=1", "--param", "x=1"], more].concat();
+        let (code, out, error) = rig.ask(&start).await;
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{start:?}");
+        assert!(error.contains("pipeline-wrong") && error.contains("did you mean version?"), "{error}");
+        assert!(error.contains("/parameters/x") && error.contains("depth, version") && !error.contains("/parameters/depth"), "{error}");
+    }
+    assert_eq!(rig.store.load(&"E1".into()).await.expect("a store in memory"), None);
+    assert_eq!(rig.ask(&["save", &rig.file("release.json", &document(json!([])))]).await.0, Some(0));
+    assert_eq!(rig.ask(&["start", "shop", "release", "--param", "verison=2"]).await.0, Some(0), "none is declared, so any may come");
+}
+
+#[tokio::test]
+async fn a_watch_of_what_is_not_there_says_where_to_look_and_not_that_it_goes_on() {
+    let rig = Rig::start().await;
+    let (code, out, error) = rig.ask(&["watch", "E9"]).await;
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    assert!(error.contains("pipeline-not-found") && error.contains("bellrock pipeline list") && !error.contains("goes on"), "{error}");
+}
+
+#[tokio::test]
+async fn a_watch_names_whom_an_execution_waits_for_once() {
+    let rig = Rig::start().await;
+    let waits = |id: &str, status: Status| {
+        let summary = Summary {
+            application: "shop".into(),
+            name: "release".into(),
+            pipeline_config_id: Some("r".into()),
+            limit_concurrent: true,
+            status,
+            ..Summary::default()
+        };
+        Execution::new(ExecutionId::from(id), summary, Vec::new())
+    };
+    for execution in [waits("E7", Status::Running), waits("E8", Status::NotStarted)] {
+        let (listing, record) = (record::listing(&execution), record::encode(&execution));
+        let new = NewExecution { listing, record, correlation_id: None, due: Timestamp(0), limit: None };
+        rig.store.create(new).await.expect("a store in memory");
+    }
+    let mut watch = Running::spawn(rig.command(&["watch", "E8"]));
+    watch.until("NOT_STARTED  shop/release E8").await;
+    let line = watch.until("waits for").await;
+    assert!(line.contains("E7") && line.contains("limitConcurrent"), "{line}");
 }
 
 #[tokio::test]

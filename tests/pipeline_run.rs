@@ -162,7 +162,8 @@ async fn what_a_command_says_and_why_it_failed_are_told_and_what_is_wrong_is_not
     let smoke = example("smoke-test.json");
     for (args, code, why) in [
         (&[smoke.as_str(), "--param", "depth=none"][..], "pipeline-wrong", "depth"),
-        (&["/absent.json"], "pipeline-wrong", "cannot be read"),
+        (&[&smoke, "--param", "dept=full"], "pipeline-wrong", "did you mean depth?"),
+        (&["/absent.json"], "pipeline-wrong", "/absent.json cannot be read"),
         (&["--store", &rig.at("s.db"), "--resume", "E1"], "pipeline-not-found", "E1"),
         (&[&smoke, "--store", "/proc/s.db"], "pipeline-store", "/proc"),
     ] {
@@ -177,7 +178,10 @@ async fn a_judgment_that_nobody_can_be_asked_for_calls_the_execution_off_and_say
     let rig = Rig::new();
     let ended = rig.run(&[&example("release.json")]).await;
     assert_eq!(ended.code, Some(5), "{:#?}", ended.steps);
-    assert!(ended.error.contains("--yes-judgment go"), "{}", ended.error);
+    assert!(ended.error.contains("--yes-judgment go=everybody"), "{}", ended.error);
+    let ended = rig.run(&[&example("release.json"), "--yes-judgment", "go"]).await;
+    assert_eq!(ended.code, Some(5), "{:#?}", ended.steps);
+    assert!(ended.error.contains("offers: everybody, a few"), "{}", ended.error);
 }
 
 #[tokio::test]

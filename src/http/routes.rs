@@ -102,7 +102,9 @@ async fn engine(surface: Surface, door: Door, mut request: Request) -> Response 
         );
     };
     let Some(routes) = api.get() else {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "starting", "the engine has not started yet");
+        let waits = surface.status.borrow().waits_for.as_ref().map(|what| format!("; the agent waits for {what}"));
+        let message = format!("the engine has not started yet{}", waits.unwrap_or_default());
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "starting", &message);
     };
     request.extensions_mut().insert(door);
     let Ok(response) = routes.clone().oneshot(request).await;

@@ -190,6 +190,12 @@ impl Api {
                 Failure::refused("api-absent", format!("{} runs no pipelines itself", self.at))
                     .help("it has to run the embedded engine: orchestrator.kind = \"embedded\"")
             }
+            (StatusCode::SERVICE_UNAVAILABLE, Some("starting")) => {
+                Failure::new("api-silent", format!("{} runs no pipelines yet: {said}", self.at)).help(
+                    "`bellrock status` shows what it waits for; without instance metadata it does not begin (runbooks/no_metadata.md), \
+                 and `bellrock pipeline run FILE` needs no agent",
+                )
+            }
             (StatusCode::CONFLICT, _) => Failure::refused("pipeline-conflict", said),
             (StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE, _) => Failure::refused("pipeline-wrong", said),
             (status, _) if status.is_client_error() => Failure::refused("agent-refused", said),

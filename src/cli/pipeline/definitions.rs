@@ -261,6 +261,13 @@ async fn put(api: &Api, document: Map<String, Value>) -> Result<Value, Failure> 
     api.send(Method::POST, &["pipelines"], &[], &Value::Object(document)).await
 }
 
+/// The document that a start by this name or id takes, if there is one.
+pub(super) async fn named(api: &Api, application: &str, name: &str) -> Result<Option<Map<String, Value>>, Failure> {
+    let found = definitions(api, Some(application)).await?;
+    let is = |key: &str| found.iter().find(|document| document[key] == *name);
+    Ok(is("id").or_else(|| is("name")).and_then(Value::as_object).cloned())
+}
+
 /// All definitions, of one application or of all.
 async fn definitions(api: &Api, application: Option<&str>) -> Result<Vec<Value>, Failure> {
     let path = match application {

@@ -54,26 +54,38 @@ impl Windowed {
 
 /// Reads a document and checks it against this build.
 pub(super) fn check(path: &Path) -> Checked {
-    let mut bytes = Vec::new();
-    match read(path, &mut bytes) {
-        Ok(()) => match folder::as_json(path, bytes) {
-            Ok(bytes) => definition::check(&bytes, Rules::of(&Registry::standard())),
-            Err(problem) => Checked { definition: None, problems: vec![problem] },
-        },
+    match read(path) {
+        Ok(bytes) => checked(path, bytes),
         Err(e) => Checked { definition: None, problems: vec![Problem::error("", format!("cannot be read: {e}"))] },
     }
 }
 
+fn checked(path: &Path, bytes: Vec<u8>) -> Checked {
+    match folder::as_json(path, bytes) {
+        Ok(bytes) => definition::check(&bytes, Rules::of(&Registry::standard())),
+        Err(problem) => Checked { definition: None, problems: vec![problem] },
+    }
+}
+
 /// Reads a file, or stdin for `-`.
-fn read(path: &Path, bytes: &mut Vec<u8>) -> io::Result<()> {
+fn read(path: &Path) -> io::Result<Vec<u8>> {
     let source: Box<dyn Read> = if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
+    let mut bytes = Vec::new();
     // One byte more than is allowed, so that too much is noticed.
-    source.take(definition::MAX_BYTES as u64 + 1).read_to_end(bytes).map(drop)
+    source.take(definition::MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads a file that cannot be done without.
+fn readable(path: &Path) -> Result<Vec<u8>, Failure> {
+    read(path).map_err(|e| {
+        Failure::refused("pipeline-wrong", format!("{} cannot be read", path.display())).because(&e).help("name a file, or - for stdin")
+    })
 }
 
 /// A definition that may run, or everything that forbids it.
 pub(super) fn sound(path: &Path) -> Result<Definition, Failure> {
-    let checked = check(path);
+    let checked = checked(path, readable(path)?);
     checked.definition.ok_or_else(|| {
         let what = format!("{} is no pipeline that could run", path.display());
         let mut failure = Failure::refused("pipeline-wrong", what).help("`bellrock pipeline check` lists the warnings too");
@@ -84,9 +96,8 @@ pub(super) fn sound(path: &Path) -> Result<Definition, Failure> {
 
 /// Any JSON object, within the same bounds.
 pub(super) fn object(path: &Path) -> Result<Map<String, Value>, Failure> {
-    let mut bytes = Vec::new();
     let what = || Failure::refused("pipeline-wrong", format!("{} cannot be used", path.display()));
-    read(path, &mut bytes).map_err(|e| what().because(&e))?;
+    let bytes = readable(path)?;
     if bytes.len() > definition::MAX_BYTES {
         return Err(what().help(format!("it has more than {} bytes", definition::MAX_BYTES)));
     }

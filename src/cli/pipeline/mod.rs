@@ -10,6 +10,7 @@ mod document;
 mod eval;
 mod next_window;
 mod orders;
+mod parameters;
 mod progress;
 mod run;
 mod triggers;

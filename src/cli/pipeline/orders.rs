@@ -13,8 +13,10 @@ use super::api::Target;
 use crate::cli::Context;
 use crate::cli::Exit;
 use crate::cli::Failure;
+use crate::orchestrator::engine::execution::Execution;
 use crate::orchestrator::engine::execution::Stage;
 use crate::orchestrator::engine::stage::judgment;
+use crate::orchestrator::engine::status::Status;
 
 /// An execution.
 #[derive(Debug, clap::Args)]
@@ -37,7 +39,8 @@ pub(super) struct OfStage {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
+#[command(after_help = "A stage that offers inputs goes on with one of them only.\n\n\
+    Examples:\n  \
     bellrock pipeline judge 01K7… go continue --input everybody\n  \
     bellrock pipeline judge 01K7… 'Where to?' stop")]
 pub(super) struct JudgeArgs {
@@ -46,7 +49,7 @@ pub(super) struct JudgeArgs {
     /// Let the pipeline go on, or end it.
     #[arg(value_enum)]
     answer: Answer,
-    /// Which of the inputs that the stage offers.
+    /// Which of the inputs that the stage offers; wanted where it offers some and goes on.
     #[arg(long, value_name = "INPUT")]
     input: Option<String>,
 }
@@ -72,7 +75,7 @@ pub(super) async fn judge(args: JudgeArgs, context: &Context) -> Result<Exit, Fa
     let api = Api::connect(&args.stage.of.target, context).await?;
     let execution = api.execution(&args.stage.of.id).await?;
     let stage = api::stage(&execution, &args.stage.stage)?;
-    check(stage, args.input.as_deref())?;
+    check(&execution, stage, args.answer, args.input.as_deref())?;
     let body = judged(args.answer, args.input.as_deref());
     patch(&api, &args.stage.of.id, stage, &body).await?;
     let what = format!("[{}] is told: {}", stage.head().ref_id, args.answer.word());
@@ -95,8 +98,14 @@ pub(super) fn inputs(stage: &Stage) -> Vec<String> {
     inputs.into_iter().flatten().filter_map(text).collect()
 }
 
-/// Refuses a judgment that could have no effect.
-fn check(stage: &Stage, input: Option<&str>) -> Result<(), Failure> {
+/// Lets a judgment go on without one of the inputs that it offers: whatever asks for the input downstream finds none, and every branch is skipped.
+/// Refused to people only: Gate takes such an answer and Orca succeeds with it, so clients of theirs may send it over the API.
+pub(super) fn lacks_input(answer: Answer, input: Option<&str>, inputs: &[String]) -> bool {
+    answer == Answer::Continue && input.is_none() && !inputs.is_empty()
+}
+
+/// Refuses a judgment that could have no effect, or not the one that is meant.
+fn check(execution: &Execution, stage: &Stage, answer: Answer, input: Option<&str>) -> Result<(), Failure> {
     let head = stage.head();
     let refused = |why: String| Failure::refused("pipeline-conflict", format!("[{}] {} {why}", head.ref_id, head.name));
     if head.kind != judgment::NAME {
@@ -105,12 +114,20 @@ fn check(stage: &Stage, input: Option<&str>) -> Result<(), Failure> {
     if head.status.is_complete() {
         return Err(refused(format!("was answered or has ended: {}", head.status)));
     }
+    // An answer would wait in its context until the stage begins, and be taken without anybody having seen what is asked then.
+    if head.status == Status::NotStarted {
+        let ended = execution.status().is_complete().then(|| format!("; the execution has ended: {}", execution.status()));
+        let help = format!("`bellrock pipeline watch {}` says when it asks", execution.id);
+        return Err(refused(format!("has not begun, so nothing is asked yet{}", ended.unwrap_or_default())).help(help));
+    }
     let inputs = inputs(stage);
     match input {
         Some(input) if !inputs.iter().any(|one| one == input) => {
             let offered = if inputs.is_empty() { "it offers none".to_owned() } else { format!("it offers: {}", inputs.join(", ")) };
             Err(refused(format!("does not offer the input {input:?}")).help(offered))
         }
+        _ if lacks_input(answer, input, &inputs) => Err(refused("wants to know with which input it goes on".to_owned())
+            .help(format!("say --input INPUT; it offers: {}", inputs.join(", ")))),
         Some(_) | None => Ok(()),
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Narrator<'a> {
     options: Option<String>,
     /// What was told last, by id.
     told: BTreeMap<String, Standing>,
+    /// Executions that are to end before this one begins.
+    ahead: Vec<String>,
 }
 
 /// Where an execution or a stage stands, and whether it waits for an instance that knows its type.
@@ -43,17 +45,22 @@ fn standing(stage: &Stage) -> Standing {
 impl<'a> Narrator<'a> {
     /// For an execution elsewhere; commands that are shown to people end with `options`.
     pub(super) fn new(context: &'a Context, options: String) -> Self {
-        Self { context, options: Some(options), told: BTreeMap::new() }
+        Self { context, options: Some(options), told: BTreeMap::new(), ahead: Vec::new() }
     }
 
     /// For an execution in this process, which asks for judgments itself.
     pub(super) fn here(context: &'a Context) -> Self {
-        Self { context, options: None, told: BTreeMap::new() }
+        Self { context, options: None, told: BTreeMap::new(), ahead: Vec::new() }
     }
 
     /// True when this was told.
     pub(super) fn knows(&self, id: &str, status: &str) -> bool {
         self.told.get(id).is_some_and(|(told, _)| told.word() == status)
+    }
+
+    /// What the execution waits for before it begins: told with its next line.
+    pub(super) fn waits_for(&mut self, ahead: Vec<String>) {
+        self.ahead = ahead;
     }
 
     /// Tells what was not told yet; true when there was something.
@@ -84,16 +91,20 @@ impl<'a> Narrator<'a> {
     }
 
     fn line(&self, execution: &Execution, stage: Option<&Stage>) -> Result<(), Failure> {
-        let step = Step::of(execution, stage);
+        let mut step = Step::of(execution, stage);
+        if stage.is_none() && !self.ahead.is_empty() {
+            let key = if execution.summary().limit_concurrent { "limitConcurrent" } else { "maxConcurrentExecutions" };
+            step.details.push(format!("waits for {} to end, by {key}", self.ahead.join(", ")));
+        }
         if self.context.output == Output::Json {
             return self.context.print_line(String::new, &step.json());
         }
         let mut lines = vec![step.text()];
-        lines.extend(step.details.iter().map(|detail| format!("{:22}{detail}", "")));
+        lines.extend(step.details.iter().map(|detail| format!("{:23}{detail}", "")));
         if let (Some(stage), Some(options)) = (stage.filter(|stage| asks(stage)), &self.options) {
             let input = if orders::inputs(stage).is_empty() { "" } else { " --input INPUT" };
             let judge = format!("bellrock pipeline judge {} {} continue{input}{options}", execution.id, stage.head().ref_id);
-            lines.push(format!("{:22}answer with: {judge}", ""));
+            lines.push(format!("{:23}answer with: {judge}", ""));
         }
         self.context.print_line(|| lines.join("\n"), &())
     }
@@ -152,7 +163,7 @@ impl Step {
     fn text(&self) -> String {
         let time = self.at.map(|at| at.to_string()).and_then(|text| Some(text.split_once('T')?.1.get(..8)?.to_owned()));
         let took = self.took.map(|took| format!(", {}", show_duration(rounded(took)))).unwrap_or_default();
-        format!("{:8}  {}{:10}\x1b[0m  {}{took}", time.unwrap_or_default(), colour(self.status), self.status.word(), self.title)
+        format!("{:8}  {}{:11}\x1b[0m  {}{took}", time.unwrap_or_default(), colour(self.status), self.status.word(), self.title)
     }
 
     fn json(&self) -> Value {
@@ -258,7 +269,7 @@ mod tests {
         let exception = json!({ "details": { "error": "a", "errors": ["no\n\x1b[2Jroute", "late"] } });
         let step = Step::of(&Execution::default(), Some(&stage("webhook", Status::Terminal, json!({ "exception": exception }))));
         assert_eq!(step.details, ["error: no  [2Jroute", "error: late"]);
-        assert_eq!(anstream::adapter::strip_str(&step.text()).to_string(), "00:01:01  TERMINAL    [1] Look (webhook), 1m1s");
+        assert_eq!(anstream::adapter::strip_str(&step.text()).to_string(), "00:01:01  TERMINAL     [1] Look (webhook), 1m1s");
         assert_eq!((&step.json()["tookMs"], &step.json()["refId"]), (&json!(61_500), &json!("1")));
     }
 

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use reqwest::Method;
-use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 use tokio::signal::unix::SignalKind;
@@ -15,18 +14,26 @@ use tokio::signal::unix::signal;
 use super::api;
 use super::api::Api;
 use super::api::Target;
+use super::definitions;
+use super::parameters;
 use super::progress::Narrator;
 use crate::cli::Context;
 use crate::cli::Exit;
 use crate::cli::Failure;
 use crate::http::api::views::Reference;
+use crate::orchestrator::engine::definition::Definition;
+use crate::orchestrator::engine::execution::Execution;
 use crate::orchestrator::engine::status::Status;
+use crate::orchestrator::store::Listing;
 
 /// Before the next try, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 /// Tries in a row without an answer: about five minutes, in which an instance is replaced.
 const TRIES: u32 = 60;
+
+/// Executions that are named to one that waits for them.
+const AHEAD: &str = "10";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = super::with_statuses!("Ctrl-C ends the watching; the execution goes on.\n\n\
@@ -59,8 +66,13 @@ pub(super) struct StartArgs {
 
 pub(super) async fn start(args: StartArgs, context: &Context) -> Result<Exit, Failure> {
     let api = Api::connect(&args.target, context).await?;
-    let parameters: Map<String, Value> = args.params.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
-    let mut trigger = json!({ "type": "manual", "parameters": parameters });
+    if !args.params.is_empty()
+        // What is not there is refused by the start itself.
+        && let Some(document) = definitions::named(&api, &args.application, &args.name).await?
+    {
+        parameters::check(&Definition::from_document(document), &args.params)?;
+    }
+    let mut trigger = json!({ "type": "manual", "parameters": parameters::given(&args.params) });
     if let Some(id) = args.correlation_id {
         trigger["correlationId"] = id.into();
     }
@@ -148,7 +160,11 @@ async fn to_the_end(api: &Api, id: &str, target: &Target, context: &Context) -> 
             Err(failure) => failure,
         };
         failed += 1;
-        if !api::may_pass(&failure) || failed >= TRIES {
+        // A refusal says itself what to do.
+        if !api::may_pass(&failure) {
+            return Err(failure);
+        }
+        if failed >= TRIES {
             return Err(failure.help(format!("the execution goes on; come back with: bellrock pipeline watch {id}{}", target.options())));
         }
         if failed == 1 {
@@ -167,6 +183,9 @@ async fn stretch(api: &Api, id: &str, narrator: &mut Narrator<'_>, failed: &mut 
     loop {
         let execution = api.execution(id).await?;
         *failed = 0;
+        if !narrator.knows(id, execution.status().word()) {
+            narrator.waits_for(ahead(api, &execution).await?);
+        }
         narrator.tell(&execution)?;
         if execution.status().is_complete() {
             return Ok(Some(execution.status()));
@@ -179,6 +198,15 @@ async fn stretch(api: &Api, id: &str, narrator: &mut Narrator<'_>, failed: &mut 
             }
         }
     }
+}
+
+/// Executions of the same pipeline that run while this one may not begin beside them.
+async fn ahead(api: &Api, execution: &Execution) -> Result<Vec<String>, Failure> {
+    let (summary, waits) = (execution.summary(), matches!(execution.status(), Status::NotStarted | Status::Buffered));
+    let Some(config) = summary.pipeline_config_id.as_deref().filter(|_| waits && summary.limit().is_some()) else { return Ok(Vec::new()) };
+    let query = [("pipelineConfigIds", config), ("statuses", Status::Running.word()), ("limit", AHEAD), ("expand", "false")];
+    let running: Vec<Listing> = api.get(&["executions"], &query).await?;
+    Ok(running.into_iter().map(|listing| listing.id.to_string()).filter(|id| *id != execution.id.as_str()).collect())
 }
 
 #[cfg(test)]

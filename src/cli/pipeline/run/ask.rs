@@ -88,11 +88,15 @@ impl Ask {
                 Some(input) if !inputs.contains(input) => {
                     Said::Nobody(format!("{title} does not offer the input {input:?}; it offers: {}", inputs.join(", ")))
                 }
+                None if orders::lacks_input(Answer::Continue, None, &inputs) => {
+                    let with = answers(&head.ref_id, &inputs);
+                    Said::Nobody(format!("{title} offers: {}; say with which of them it goes on: {with}", inputs.join(", ")))
+                }
                 input => judged(&stage.id, Answer::Continue, input.as_deref()),
             };
         }
         if !self.person {
-            return Said::Nobody(format!("{title} asks, and there is no terminal; answer it with --yes-judgment {}", head.ref_id));
+            return Said::Nobody(format!("{title} asks, and there is no terminal; answer it with {}", answers(&head.ref_id, &inputs)));
         }
         let mut text = title;
         if inputs.is_empty() {
@@ -168,6 +172,13 @@ impl Ask {
     }
 }
 
+/// The option that answers a judgment, with the first of its inputs for an example.
+fn answers(ref_id: &str, inputs: &[String]) -> String {
+    let answer = inputs.first().map_or_else(|| ref_id.to_owned(), |input| format!("{ref_id}={input}"));
+    // Said as a shell takes it.
+    if answer.contains(char::is_whitespace) { format!("--yes-judgment '{answer}'") } else { format!("--yes-judgment {answer}") }
+}
+
 fn judged(stage: &StageId, answer: Answer, input: Option<&str>) -> Said {
     let context = match orders::judged(answer, input) {
         Value::Object(context) => context,
@@ -216,9 +227,16 @@ mod tests {
         let Said::Judged { context, .. } = said.about(&stage) else { panic!("it was answered") };
         assert_eq!(json!(context), json!({ "judgmentStatus": "continue", "judgmentInput": "all" }));
         assert_eq!(said.about(&stage), Said::Nothing);
-        assert!(matches!(ask(&["*"]).about(&stage), Said::Judged { .. }));
+        assert!(matches!(ask(&["*=all"]).about(&stage), Said::Judged { .. }));
+        for unsaid in ["*", "go", "Where to?"] {
+            let said = ask(&[unsaid]).about(&stage);
+            assert!(matches!(&said, Said::Nobody(why) if why.contains("offers: all") && why.contains("--yes-judgment go=all")), "{said:?}");
+        }
+        assert!(matches!(ask(&["*"]).about(&judgment("go", json!([]))), Said::Judged { .. }), "there is nothing to choose");
         assert!(matches!(ask(&["Where to?=none"]).about(&stage), Said::Nobody(why) if why.contains("it offers: all")));
-        assert!(matches!(ask(&["other"]).about(&stage), Said::Nobody(why) if why.contains("--yes-judgment go")));
+        assert!(matches!(ask(&["other"]).about(&stage), Said::Nobody(why) if why.contains("--yes-judgment go=all")));
+        let spaced = judgment("go", json!(["a few"]));
+        assert!(matches!(ask(&[]).about(&spaced), Said::Nobody(why) if why.ends_with("--yes-judgment 'go=a few'")));
         assert!(preset("=x").is_err());
     }
 

@@ -18,6 +18,7 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
 use super::document;
+use super::parameters;
 use super::progress::Narrator;
 use super::progress::asks;
 use crate::cli::Context;
@@ -58,7 +59,7 @@ pub(super) struct Args {
     /// A parameter; may be repeated.
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = super::pair)]
     params: Vec<(String, String)>,
-    /// Let this judgment go on, with that input: STAGE is its reference id or name, `*` any; may be repeated.
+    /// Let this judgment go on, with that input, which one that offers some wants: STAGE is its reference id or name, `*` any; may be repeated.
     #[arg(long, value_name = "STAGE[=INPUT]", value_parser = ask::preset)]
     yes_judgment: Vec<ask::Preset>,
     /// Another pipeline, which this one starts; may be repeated.
@@ -82,7 +83,8 @@ pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     context.start_log(Log { level: Level::Warn, format: Format::Text });
     let definition = args.file.as_deref().map(document::sound).transpose()?;
     let with = args.with.iter().map(|file| document::sound(file)).collect::<Result<Vec<_>, _>>()?;
-    let parameters: Map<String, Value> = args.params.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+    definition.iter().try_for_each(|definition| parameters::check(definition, &args.params))?;
+    let parameters = parameters::given(&args.params);
     let runtime = crate::cli::runtime()?;
     let ended = runtime.block_on(async {
         let (engine, running) = Engine::open(
