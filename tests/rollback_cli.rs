@@ -60,8 +60,15 @@ impl Sim {
     }
 
     fn command(&self, name: &str, dir: &Path, args: &[&str]) -> Command {
+        let mut command = self.words(name, dir, args);
+        command.args(["--output", "json"]);
+        command
+    }
+
+    /// With an answer for people.
+    fn words(&self, name: &str, dir: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bellrock"));
-        command.arg(name).args(args).args(["--endpoint", &self.endpoint, "--output", "json"]).env_clear();
+        command.arg(name).args(args).args(["--endpoint", &self.endpoint]).env_clear();
         command.envs([("AWS_ACCESS_KEY_ID", "oncall"), ("AWS_SECRET_ACCESS_KEY", "none"), ("AWS_REGION", "us-east-1")]);
         command.envs([("AWS_CONFIG_FILE", "/dev/null"), ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")]).env("XDG_STATE_HOME", dir);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -138,6 +145,7 @@ async fn doctor_says_what_a_rollback_would_do_or_what_would_stop_it_and_changes_
     assert!(sim.http().post(&sim.endpoint).form(&tag).send().await.expect("answers").status().is_success());
     let (code, said) = sim.examined(&["spinnaker"]).await;
     assert_eq!((code, &said["regions"][0]["refusals"][0]["code"]), (Some(1), &"rollback-held".into()), "{said:#}");
+    assert!(said["regions"][0]["refusals"][0]["next"].as_str().is_some_and(|next| next.contains("--owner bob@desk")), "{said:#}");
     assert!(said["regions"][0]["groups"].as_array().expect("a list").iter().any(|g| g["hold"] == hold), "{said:#}");
     let (code, said) = sim.examined(&["nobodys"]).await;
     assert_eq!((code, &said["regions"][0]["refusals"][0]["code"]), (Some(1), &"rollback-no-such-application".into()), "{said:#}");
@@ -208,6 +216,58 @@ async fn the_first_signal_stops_it_with_code_3_and_the_command_that_goes_on() {
     assert_eq!((ended.status.code(), &said["outcome"]), (Some(3), &"paused".into()), "{said:#}");
     let again = said["continue"].as_str().expect("a command");
     assert!(again.contains("--timeout 7m") && again.contains("--owner"), "{again}");
+}
+
+#[tokio::test]
+async fn a_configuration_that_is_not_in_order_stops_no_rollback_and_doctor_says_why_it_ends_with_1() {
+    let sim = Sim::start().await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let broken = dir.path().join("bellrock.toml");
+    std::fs::write(&broken, "[drain]\nqiet = \"1m\"\n").expect("a directory of our own");
+    let run = async |name: &str, args: &[&str]| {
+        let ended = tokio::time::timeout(LIMIT, sim.words(name, dir.path(), args).output()).await.expect("ends in time").expect("runs");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        (ended.status.code(), text(ended.stdout), text(ended.stderr))
+    };
+    let (broken, absent) = (broken.to_str().expect("UTF-8"), "/absent/bellrock.toml");
+    let (code, out, error) = run("rollback", &["spinnaker", "--dry-run", "--config", broken]).await;
+    assert_eq!(code, Some(0), "{error}");
+    assert!(out.contains("Dry run") && error.contains("Nobody is notified") && error.contains("runbooks/config-wrong.md"), "{out}{error}");
+    let (code, _, error) = run("rollback", &["spinnaker", "--dry-run", "--config", absent]).await;
+    assert!(code == Some(2) && error.contains("config-unreadable"), "whoever names a file that is not there meant another: {error}");
+
+    let last = |out: &str| out.trim_end().lines().last().unwrap_or_default().to_owned();
+    let (code, out, _) = run("doctor", &["spinnaker", "--config", broken]).await;
+    assert!(code == Some(1) && out.contains("A rollback could begin now"), "{out}");
+    assert!(last(&out).starts_with("This ends with 1 although") && last(&out).contains("on this host"), "{out}");
+    let (code, out, _) = run("doctor", &["spinnaker", "--service-url", "http://127.0.0.1:1/"]).await;
+    assert!(code == Some(1) && last(&out).contains("http://127.0.0.1:1/ does not answer"), "{out}");
+    let (code, out, _) = run("doctor", &["spinnaker"]).await;
+    assert!(code == Some(0) && !out.contains("This ends with 1"), "{out}");
+}
+
+#[tokio::test]
+async fn whoever_pauses_it_is_told_how_to_go_on_and_how_to_take_it_back() {
+    let sim = Sim::start().await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut child = sim.words("rollback", dir.path(), &["spinnaker", "--yes", "--owner", "ann@desk"]).spawn().expect("runs");
+    let mut err = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let held = async {
+        while let Ok(Some(line)) = err.next_line().await {
+            if line.contains(": hold spinnaker-main-v023") {
+                return;
+            }
+        }
+        panic!("it ended without a change");
+    };
+    tokio::time::timeout(LIMIT, held).await.expect("in time");
+    let pid = Pid::from_raw(i32::try_from(child.id().expect("it runs")).expect("a pid")).expect("a pid");
+    kill_process(pid, Signal::INT).expect("a process of our own");
+    let rest = async { while let Ok(Some(_)) = err.next_line().await {} };
+    let (ended, ()) = tokio::time::timeout(LIMIT, async { tokio::join!(child.wait_with_output(), rest) }).await.expect("ends in time");
+    let said = String::from_utf8(ended.expect("ends").stdout).expect("UTF-8");
+    let back = format!("To take it back: bellrock rollback spinnaker --endpoint {} --owner ann@desk --undo --dry-run", sim.endpoint);
+    assert!(said.contains("To go on: ") && said.contains(&back), "{said}");
 }
 
 /// What bash offers for a line whose last word is under way, by the script that the package installs.

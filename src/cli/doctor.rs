@@ -10,6 +10,7 @@ use std::fmt::Write;
 use std::hash::BuildHasher;
 
 use serde::Serialize;
+use serde::Serializer;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
@@ -85,9 +86,14 @@ struct Finding {
     /// What may spoil it besides.
     findings: Vec<rollback::Finding>,
     /// Calls that were not answered.
-    blind: Vec<String>,
+    #[serde(serialize_with = "words")]
+    blind: Vec<cloud::Error>,
     services: Vec<Answer>,
     is_ready: bool,
+}
+
+fn words<S: Serializer>(errors: &[cloud::Error], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(errors.iter().map(ToString::to_string))
 }
 
 /// A server group at a glance.
@@ -124,7 +130,8 @@ pub(super) fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let ready = findings.iter().all(|finding| finding.is_ready) && here.is_empty();
     let told = |problem: &String| format!("[orchestrator-not-runnable] {problem} (runbooks/orchestrator-not-runnable.md)\n");
     let of_orca = || orca.iter().map(orca::Report::text);
-    let text = || here.iter().map(told).chain(of_orca()).chain(findings.iter().map(text)).collect::<Vec<_>>().join("\n");
+    let spoilt = || spoilt(&findings, &here);
+    let text = || here.iter().map(told).chain(of_orca()).chain(findings.iter().map(text)).chain(spoilt()).collect::<Vec<_>>().join("\n");
     let orca = orca.as_ref().map(orca::Report::json);
     context.print(text, &serde_json::json!({ "ready": ready, "host": here, "orca": orca, "regions": findings }))?;
     Ok(if ready { Exit::Done } else { Exit::Failed })
@@ -185,10 +192,10 @@ async fn examine(subject: &Subject, region: Option<String>, owner: &str, service
         Ok(aws) => {
             aws.region().clone_into(&mut finding.region);
             if let Err(error) = look(&mut finding, &aws, &subject.request(owner.to_owned()), service).await {
-                finding.blind.push(error.to_string());
+                finding.blind.push(error);
             }
         }
-        Err(error) => finding.blind.push(error.to_string()),
+        Err(error) => finding.blind.push(error),
     }
     let asked = subject.service_url.iter().map(async |url| Answer { url: url.clone(), problem: service.ask(url).await.err() });
     finding.services = futures::future::join_all(asked).await;
@@ -241,6 +248,18 @@ fn rows(facts: &Facts) -> Vec<Row> {
     facts.clusters.iter().flat_map(of).collect()
 }
 
+/// Why the command ends with 1 although it says that a rollback could begin.
+fn spoilt(findings: &[Finding], here: &[String]) -> Option<String> {
+    let begins = |finding: &&Finding| finding.plan.is_some();
+    let silent = findings.iter().filter(begins).flat_map(|finding| &finding.services).filter(|answer| answer.problem.is_some());
+    let mut why: Vec<String> = silent.map(|answer| format!("{} does not answer", answer.url)).collect();
+    why.extend((!here.is_empty()).then(|| "what was found on this host would stop its orchestrator, and no rollback".to_owned()));
+    why.extend(findings.iter().filter(|finding| finding.plan.is_none()).map(|finding| format!("none could in {}", finding.region)));
+    why.dedup();
+    (findings.iter().any(|finding| finding.plan.is_some()) && !why.is_empty())
+        .then(|| format!("This ends with 1 although a rollback could begin: {}.\n", why.join("; ")))
+}
+
 fn text(finding: &Finding) -> String {
     let caller = finding.caller.as_ref().map_or_else(|| "nobody AWS knows".to_owned(), |caller| caller.arn.clone());
     let mut text = format!("{} as {caller}\n", finding.region);
@@ -269,7 +288,7 @@ fn text(finding: &Finding) -> String {
         };
     }
     for error in &finding.blind {
-        let _ = writeln!(text, "[rollback-blind] {error} (runbooks/rollback-blind.md)");
+        text.push_str(&show::blind(error));
     }
     match &finding.plan {
         Some(plan) => text.push_str(&format!("A rollback could begin now. It would do this:\n{}", show::plan(plan))),

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Begins the message of an error that came before AWS was asked: a source of credentials is silent or has expired, and may answer another time.
+pub const NO_CREDENTIALS_NOW: &str = "no credentials for now";
+
 /// An error of the cloud: what a caller can do about it ([`Kind`]) and AWS's own words, kept verbatim for people.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{action}: {kind}: {code}: {message}{}", self.request_id.as_deref().map(|id| format!(" (request {id})")).unwrap_or_default())]

@@ -23,6 +23,7 @@ pub use compute::Offer;
 pub use compute::Subnet;
 pub use error::Error;
 pub use error::Kind;
+pub use error::NO_CREDENTIALS_NOW;
 
 use crate::model::Group;
 use crate::model::GroupInstance;

@@ -186,7 +186,10 @@ impl Progress {
                     format!("wait until one of {restore} serves, {} s at most, before the others are launched", canary.within.as_secs())
                 })
             }
-            Stage::Await => Some(format!("wait until {} instances of {restore} serve", plan.count)),
+            Stage::Await => Some(match plan.count {
+                1 => format!("wait until 1 instance of {restore} serves"),
+                count => format!("wait until {count} instances of {restore} serve"),
+            }),
             Stage::Close => Some(format!("take {retired} out of the load balancers and to 0/0/0")),
             Stage::Gone => Some(format!("see that {retired} {}", if plan.singleton { "is gone" } else { "gets no traffic" })),
             Stage::Verify => Some("verify load balancers and service".to_owned()),

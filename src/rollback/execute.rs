@@ -403,7 +403,8 @@ fn finish(world: &World<'_>, plan: &Plan, work: Vec<Work<'_>>, facts: &Facts, se
         if w.stop.is_none() {
             let behind = w.plan.backends.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             let behind = if behind.is_empty() { "in service".to_owned() } else { format!("healthy behind {behind}") };
-            verified.push(format!("{}: {} instances {behind}", w.plan.restore.name, w.plan.count));
+            let instances = if w.plan.count == 1 { "instance" } else { "instances" };
+            verified.push(format!("{}: {} {instances} {behind}", w.plan.restore.name, w.plan.count));
             verified.extend(w.plan.retire.iter().filter_map(|planned| kept::account(facts.group(&planned.name)?)));
         }
         let left = if w.stop.is_some() { w.progress.left(w.plan) } else { Vec::new() };

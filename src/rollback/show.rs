@@ -14,6 +14,9 @@ use super::plan::Plan;
 use super::plan::Refusal;
 use super::plan::Way;
 use super::report::Report;
+use crate::cloud;
+use crate::cloud::Kind;
+use crate::cloud::NO_CREDENTIALS_NOW;
 use crate::model::Process;
 
 /// A table as people see it: as wide as the terminal where there is one, else as wide as it is.
@@ -119,8 +122,27 @@ pub fn outcome(outcome: &Outcome, again: &str) -> String {
         Outcome::Paused(report) => format!("Paused{}To go on: {again}\n", report_text(report)),
         Outcome::Failed(report) => format!("Failed{}When that is mended: {again}\n", report_text(report)),
         Outcome::Blind(error) => {
-            format!("The facts could not be read; nothing was changed.\n[rollback-blind] {error} (runbooks/rollback-blind.md)\n")
+            format!("The facts could not be read; nothing was changed.\n{}", blind(error))
         }
+    }
+}
+
+/// What the cloud did not tell, and what to do about it.
+pub fn blind(error: &cloud::Error) -> String {
+    format!("[rollback-blind] {error}\n  next: {} (runbooks/rollback-blind.md)\n", blind_next(error))
+}
+
+/// What the person can do next about facts that could not be read.
+pub fn blind_next(error: &cloud::Error) -> &'static str {
+    match (error.code.as_str(), error.kind) {
+        ("NoRegion", _) => "name one with --region, or with --profile a profile that has one",
+        ("NoCredentials", _) => "log in (`aws sso login`), or name a profile that has credentials with --profile",
+        _ if error.message.starts_with(NO_CREDENTIALS_NOW) => {
+            "log in anew (`aws sso login`, with the --profile that is used here), or try again where a role is attached"
+        }
+        (_, Kind::Denied) => "log in anew (`aws sso login`), choose another --profile, or let the role make this call",
+        (_, Kind::Throttled | Kind::Unavailable | Kind::TimedOut | Kind::Conflict) => "try again; check --region and --endpoint",
+        (_, Kind::Gone | Kind::Refused | Kind::Bug) => "check --region and --endpoint; what AWS says is above",
     }
 }
 

@@ -62,6 +62,8 @@ pub(super) struct Told {
 pub(super) struct Account<'a> {
     request: &'a Request,
     again: String,
+    /// Shows what taking it back would do.
+    back: Option<String>,
     begun: Timestamp,
     report: Option<File>,
 }
@@ -75,7 +77,7 @@ impl<'a> Account<'a> {
                     .help("name another file with --report FILE, or leave it out")
             })
         });
-        Ok(Self { request, again: args::again(args, request), begun, report: report.transpose()? })
+        Ok(Self { request, again: args::again(args, request), back: args::back(args, request), begun, report: report.transpose()? })
     }
 
     pub(super) fn tell(&self, context: &Context, ending: Ending, parts: &[Part<'_>], ended: Timestamp) -> Result<Told, Failure> {
@@ -126,6 +128,10 @@ impl<'a> Account<'a> {
             [part] => of(part),
             parts => parts.iter().map(|part| format!("{}\n{}", part.region, of(part))).collect(),
         };
+        let stopped = parts.iter().any(|part| part.begun && matches!(part.outcome, Some(Outcome::Paused(_) | Outcome::Failed(_))));
+        if let Some(back) = self.back.as_ref().filter(|_| stopped) {
+            text.push_str(&format!("To take it back: {back} (without --dry-run once you have read the plan)\n"));
+        }
         if ending == Ending::DryRun {
             text.push_str("\nDry run; nothing was changed.\n");
         }
@@ -247,7 +253,9 @@ fn document(word: &str, parts: &[Part<'_>], again: Option<&str>) -> Value {
         let (report, reasons) = match &part.outcome {
             Some(Outcome::Done(report) | Outcome::Failed(report) | Outcome::Paused(report)) => (Some(report), Value::Null),
             Some(Outcome::Refused(refused)) => (None, json!(refused.refusals)),
-            Some(Outcome::Blind(error)) => (None, json!([{ "code": "rollback-blind", "message": error.to_string() }])),
+            Some(Outcome::Blind(error)) => {
+                (None, json!([{ "code": "rollback-blind", "message": error.to_string(), "next": show::blind_next(error) }]))
+            }
             None => (None, Value::Null),
         };
         let mut region = json!({ "region": part.region, "plan": part.plan, "report": report, "reasons": reasons, "journal": part.journal });

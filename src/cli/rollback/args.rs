@@ -31,7 +31,8 @@ static CANARY: LazyLock<String> = LazyLock::new(|| show_duration(rollback::CANAR
 pub(in crate::cli) struct Args {
     #[command(flatten)]
     pub(super) subject: Subject,
-    /// Go on with an unfinished rollback, from this machine or any other, whoever began it; its groups' tags say what it is and how it was asked to go.
+    /// Go on with an unfinished rollback, from this machine or any other, whoever began it: with --owner as long as their hold lasts, which is ten
+    /// minutes after they are gone. Its groups' tags say what it is and how it was asked to go.
     /// Clusters that it was to take along and had not begun are begun, unless they have a newer version by now. What is given beside it (--bake,
     /// --timeout, --settle, --canary, --keep-bad, --service-url) comes first.
     #[arg(long, conflicts_with_all = ["to", "undo"])]
@@ -69,7 +70,7 @@ pub(in crate::cli) struct Args {
     /// Record of the changes [default: $XDG_STATE_HOME/bellrock/rollback-APPLICATION-TIME.jsonl].
     #[arg(long, value_name = "FILE")]
     pub(super) journal: Option<PathBuf>,
-    /// Whose hold this is; a live one of the same owner is taken up (default: user@host).
+    /// Whose hold this is: a live one of the same owner is taken up, also somebody else's when nobody is at it any more [default: user@host].
     #[arg(long, value_name = "USER@HOST")]
     pub(super) owner: Option<String>,
     /// Between one region that is done and the next.
@@ -227,6 +228,28 @@ fn said(args: &Args) -> BTreeSet<Wish> {
     said.into_iter().filter(|(_, is)| *is).map(|(wish, _)| wish).collect()
 }
 
+/// The command that shows what taking this run back would do; `None` when that is what the run is.
+pub(super) fn back(args: &Args, request: &Request) -> Option<String> {
+    if args.undo {
+        return None;
+    }
+    let subject = &args.subject;
+    let mut words = vec!["bellrock rollback".to_owned(), subject.application.clone()];
+    words.extend(subject.cluster.iter().map(|wanted| format!("--cluster {}", wanted.name)));
+    words.extend(subject.prefix.iter().map(|prefix| format!("--prefix {prefix}")));
+    words.extend(common(subject, request));
+    words.push("--undo --dry-run".to_owned());
+    Some(words.join(" "))
+}
+
+/// How AWS is asked, and by whom.
+fn common(subject: &Subject, request: &Request) -> Vec<String> {
+    let option = |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("--{name} {value}"));
+    let regions = subject.region.iter().map(|region| format!("--region {region}"));
+    let others = [option("profile", &subject.profile), option("role-arn", &subject.role_arn), option("endpoint", &subject.endpoint)];
+    regions.chain(others.into_iter().flatten()).chain([format!("--owner {}", request.owner)]).collect()
+}
+
 /// The command that takes this run up again, also from another machine.
 pub(super) fn again(args: &Args, request: &Request) -> String {
     let subject = &args.subject;
@@ -243,16 +266,49 @@ pub(super) fn again(args: &Args, request: &Request) -> String {
     option("keep-bad", args.keep_bad.map(|count| count.to_string()));
     option("bake", args.bake.map(show_duration));
     option("journal", args.journal.as_ref().map(|path| format!("'{}'", path.display())));
-    subject.region.iter().for_each(|region| option("region", Some(region.clone())));
     option("wait-between", (!args.wait_between.is_zero()).then(|| show_duration(args.wait_between)));
-    option("profile", subject.profile.clone());
-    option("role-arn", subject.role_arn.clone());
     option("report", args.report.as_ref().map(|path| format!("'{}'", path.display())));
-    option("endpoint", subject.endpoint.clone());
-    option("owner", Some(request.owner.clone()));
+    words.extend(common(subject, request));
     words.extend(args.canary.map(|within| format!("--canary={}", show_duration(within))));
     words.extend(args.no_canary.then(|| "--no-canary".to_owned()));
     words.extend(args.resume.then(|| "--resume".to_owned()));
     words.extend(args.undo.then(|| "--undo".to_owned()));
     words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::Output;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    /// The commands that go on with, and take back, what this line begins.
+    fn said(line: &str) -> (String, Option<String>) {
+        let args = Line::parse_from(line.split(' ').skip(1)).args;
+        let context = Context { output: Output::Text, config: None, env: BTreeMap::new() };
+        let request = request(&args, &context);
+        (again(&args, &request), back(&args, &request))
+    }
+
+    #[test]
+    fn what_takes_a_run_back_is_about_the_same_groups_by_the_same_person_and_shows_the_plan_first() {
+        let line =
+            "bellrock rollback shop --cluster shop-a=3 --to v007 --canary=5m --region eu-west-1 --profile ops --owner ann@desk --yes";
+        let (again, back) = said(line);
+        let back = back.unwrap();
+        assert_eq!(back, "bellrock rollback shop --cluster shop-a --region eu-west-1 --profile ops --owner ann@desk --undo --dry-run");
+        for option in ["--to v007", "--cluster shop-a=3", "--region eu-west-1 --profile ops --owner ann@desk", "--canary=5m"] {
+            assert!(again.contains(option), "{option} is not in {again}");
+        }
+        assert_eq!(said(&back).1, None, "that is taken back by what goes on with it");
+    }
 }

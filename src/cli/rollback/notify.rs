@@ -10,6 +10,7 @@ use serde_json::json;
 use super::Args;
 use crate::cli::Context;
 use crate::cli::Failure;
+use crate::config;
 use crate::config::Config;
 
 /// Of one try.
@@ -23,8 +24,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Notifier(Option<(reqwest::Client, reqwest::Url)>);
 
 impl Notifier {
-    /// The URL of the command line, or else the one in the file that the configuration names. A configuration that nobody asked for and that is
-    /// not in order stops no rollback.
+    /// The URL of the command line, or else the one in the file that the configuration names. A rollback needs nothing else of a configuration: one
+    /// that is not in order stops none, nor does one at its usual place that cannot be read.
     pub(super) fn new(args: &Args, context: &Context) -> Result<Self, Failure> {
         let text = match &args.notify {
             Some(url) => url.clone(),
@@ -68,11 +69,18 @@ impl Notifier {
 }
 
 fn configured(context: &Context) -> Result<Option<String>, Failure> {
-    let config: Config = match context.load_config() {
+    let config = match Config::load(context.config.as_deref(), &context.env) {
         Ok(config) => config,
-        Err(failure) if context.config.is_some() => return Err(failure),
-        Err(failure) => {
-            let _ = writeln!(anstream::stderr(), "Nobody is notified: {} ({})", failure.what, failure.runbook());
+        // Whoever names a file that is not there meant another.
+        Err(unreadable @ config::Error::Unreadable { .. }) if context.config.is_some() => return Err(unreadable.into()),
+        Err(error) => {
+            let (why, page) = match &error {
+                config::Error::Unreadable { .. } => (error.to_string(), "config-unreadable"),
+                config::Error::Wrong(_) => {
+                    ("the configuration is not in order; `bellrock config check` lists what is wrong".to_owned(), "config-wrong")
+                }
+            };
+            let _ = writeln!(anstream::stderr(), "Nobody is notified: {why} (runbooks/{page}.md)");
             return Ok(None);
         }
     };

@@ -29,6 +29,7 @@ use tokio::time::timeout;
 
 use crate::cloud::Error;
 use crate::cloud::Kind;
+use crate::cloud::NO_CREDENTIALS_NOW;
 use crate::cloud::Result;
 use crate::model::Tally;
 
@@ -144,7 +145,7 @@ where
         _ if let Some(cause) = find::<CredentialsError>(&error) => {
             let (lasting, cause) = (is_lasting(cause), chain(cause));
             if !lasting {
-                return local("ConnectionRefused", 0, format!("no credentials for now; nothing was sent: {cause}"));
+                return local("ConnectionRefused", 0, format!("{NO_CREDENTIALS_NOW}; nothing was sent: {cause}"));
             }
             local("NoCredentials", 0, format!("name a profile, set AWS_ACCESS_KEY_ID, or run where a role is attached; tried: {cause}"))
         }

@@ -289,7 +289,11 @@ impl Refusal {
                 "put them back or end them: aws autoscaling exit-standby --auto-scaling-group-name {group} --instance-ids {}",
                 ids(instances).replace(',', "")
             ),
-            Self::Held { .. } => "talk to the holder; a dead holder's hold ends by itself at that time".to_owned(),
+            Self::Held { owner, .. } => {
+                let wait = "talk to the holder; a dead holder's hold ends by itself at that time";
+                // What is no name is what is wrong with the tag.
+                if owner.contains(' ') { wait.to_owned() } else { format!("{wait}; or, when nobody is at it any more: --owner {owner}") }
+            }
             Self::Unfinished { .. } => "finish it with --resume, or take it back with --undo".to_owned(),
             Self::AnotherUnfinished { .. } => "finish that one first with --resume, or take it back with --undo".to_owned(),
             Self::WishesDiffer { .. } => "say which with the option itself, or resume one cluster at a time with --cluster".to_owned(),
