@@ -255,6 +255,56 @@ fn every_command_says_what_it_is_for_and_how_it_is_used() {
 }
 
 #[test]
+fn an_example_is_one_line_on_any_terminal() {
+    let mut found = Vec::new();
+    helps(&[], &mut found);
+    for (name, _) in found {
+        let words: Vec<&str> = name.split(' ').filter(|word| !word.is_empty()).collect();
+        let [wide, narrow] = ["300", "60"].map(|columns| {
+            let help = bellrock(&[&words[..], &["--help"]].concat(), &[("COLUMNS", columns)]);
+            let help = text(&help.stdout).to_owned();
+            assert!(!help.contains('\u{a0}'), "bellrock {name}: a space that no shell takes for one");
+            help.lines().skip_while(|line| !line.starts_with("Example")).skip(1).map(str::to_owned).collect::<Vec<_>>()
+        });
+        let examples = |lines: &[String]| lines.iter().filter(|line| line.starts_with("  ")).cloned().collect::<Vec<_>>();
+        assert_eq!(examples(&narrow), examples(&wide), "bellrock {name}");
+    }
+}
+
+#[test]
+fn without_region_or_credentials_a_rollback_says_what_to_do_and_the_page_has_its_words() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let expired = file(dir.path(), "[default]\ncredential_process = /bin/false\n");
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("runbooks/rollback-blind.md")).expect("a page");
+    let cases = [
+        (&[][..], "/dev/null", "Connect: denied: NoRegion", "--region"),
+        (&["--region", "eu-west-1"], "/dev/null", "denied: NoCredentials", "aws sso login"),
+        (&["--region", "eu-west-1"], &expired, "unavailable: ConnectionRefused: no credentials for now", "aws sso login"),
+    ];
+    for (args, settings, words, next) in cases {
+        let env = [("AWS_CONFIG_FILE", settings), ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"), ("AWS_EC2_METADATA_DISABLED", "true")];
+        for command in ["rollback", "doctor"] {
+            let dry: &[&str] = if command == "rollback" { &["--dry-run"] } else { &[] };
+            let asked = bellrock(&[&[command, "shop"], args, dry].concat(), &env);
+            let said = text(&asked.stdout);
+            assert_eq!(asked.status.code(), Some(1), "{said}{}", text(&asked.stderr));
+            let (_, after) = said.split_once(words).unwrap_or_else(|| panic!("{command}: no {words} in {said}"));
+            assert!(after.lines().nth(1).is_some_and(|line| line.starts_with("  next: ") && line.contains(next)), "{command}: {said}");
+        }
+        assert!(page.contains(&format!("| `{words}` |")), "the page does not have {words}");
+    }
+}
+
+#[test]
+fn the_script_of_a_shell_that_is_named_is_printed_and_no_directory_is_made() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut program = Command::new(env!("CARGO_BIN_EXE_bellrock"));
+    let printed = program.args(["gen", "completions", "bash"]).current_dir(dir.path()).output().expect("runs");
+    assert_eq!((printed.status.code(), text(&printed.stdout).contains("BELLROCK_COMPLETE")), (Some(0), true));
+    assert!(!dir.path().join("bash").exists());
+}
+
+#[test]
 fn a_slip_of_the_finger_is_put_right_and_nothing_is_done() {
     for (args, meant) in
         [(&["statsu"][..], "'status'"), (&["rollback", "shop", "--dryrun"], "'--dry-run'"), (&["pipeline", "lsit"], "'list'")]

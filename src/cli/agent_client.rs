@@ -106,7 +106,10 @@ fn unreachable(socket: &std::path::Path, error: &io::Error) -> Failure {
         io::ErrorKind::PermissionDenied => Failure::refused("agent-denied", format!("you may not talk to the agent on {at}"))
             .because(error)
             .help(format!("use sudo, or join the group that owns the socket (`ls -l {at}`)")),
-        _ => Failure::new("agent-silent", format!("the agent on {at} cannot be reached")).because(error),
+        // A path that is too long, or leads through a file.
+        _ => Failure::new("agent-silent", format!("the agent on {at} cannot be reached"))
+            .because(error)
+            .help("name its socket with --socket PATH, as `http.socket` of its configuration has it; `bellrock config show` prints that"),
     }
 }
 
@@ -133,5 +136,7 @@ mod tests {
         let dead = failure(path).await;
         assert_eq!(dead.code, "agent-not-running");
         assert!(dead.causes[0].contains("refused"), "{:?}", dead.causes);
+        let nowhere = failure(dir.path().join("x".repeat(200))).await;
+        assert_eq!((nowhere.code, nowhere.help.is_some_and(|help| help.contains("--socket PATH"))), ("agent-silent", true));
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! What must stay true: the same program writes the same bytes, so that packages can be rebuilt and compared.
 
+use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -14,15 +15,19 @@ use super::Exit;
 use super::Failure;
 use super::complete;
 
+/// Shells, and the names by which each looks for its script.
+const SHELLS: [(&str, &str); 3] = [("bash", "bellrock.bash"), ("zsh", "_bellrock"), ("fish", "bellrock.fish")];
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     bellrock gen man target/man\n  \
-    bellrock gen completions target/completions")]
+    bellrock gen completions target/completions\n  \
+    bellrock gen completions bash > /etc/bash_completion.d/bellrock")]
 pub(super) struct Args {
     /// What is written.
     what: What,
-    /// Directory to write to; made when it is not there.
-    #[arg(value_name = "DIR")]
+    /// Directory to write to; made when it is not there. For completions also the name of a shell (bash, zsh, fish): its script goes to stdout.
+    #[arg(value_name = "DIR|SHELL")]
     into: PathBuf,
 }
 
@@ -35,6 +40,11 @@ enum What {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
+    if args.what == What::Completions
+        && let Some((shell, _)) = SHELLS.iter().find(|(shell, _)| args.into == Path::new(shell))
+    {
+        return printed(shell);
+    }
     let written = std::fs::create_dir_all(&args.into).and_then(|()| match args.what {
         What::Man => man(&args.into),
         What::Completions => completions(&args.into),
@@ -49,20 +59,29 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// The script of one shell on stdout.
+fn printed(shell: &str) -> Result<Exit, Failure> {
+    let mut text = Vec::new();
+    let written = complete::script(shell, &mut text).and_then(|()| match std::io::stdout().write_all(&text) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e),
+        Ok(()) | Err(_) => Ok(()),
+    });
+    written.map(|()| Exit::Done).map_err(|e| Failure::new("output", format!("the script for {shell} cannot be written")).because(&e))
+}
+
 fn man(into: &Path) -> std::io::Result<usize> {
     clap_mangen::generate_to(Cli::command(), into)?;
     Ok(std::fs::read_dir(into)?.count())
 }
 
-/// Scripts that ask the program, under the names by which each shell looks for them.
+/// Scripts that ask the program.
 fn completions(into: &Path) -> std::io::Result<usize> {
-    let shells = [("bash", "bellrock.bash"), ("zsh", "_bellrock"), ("fish", "bellrock.fish")];
-    for (shell, name) in shells {
+    for (shell, name) in SHELLS {
         let mut text = Vec::new();
         complete::script(shell, &mut text)?;
         std::fs::write(into.join(name), text)?;
     }
-    Ok(shells.len())
+    Ok(SHELLS.len())
 }
 
 #[cfg(test)]

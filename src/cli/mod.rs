@@ -14,6 +14,7 @@ mod drill;
 mod failure;
 mod gen_docs;
 mod heal;
+mod help;
 mod job_supervisor;
 mod log;
 mod orca;
@@ -33,6 +34,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::FromArgMatches;
 use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
@@ -225,19 +227,25 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 /// Parses the arguments, runs the command, prints what went wrong.
 pub fn main(args: impl Iterator<Item = OsString>, env: BTreeMap<String, String>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
-    let asked = complete::answer(&args).and_then(|answered| if answered { Ok(None) } else { Cli::try_parse_from(args).map(Some) });
+    let asked = complete::answer(&args).and_then(|answered| if answered { Ok(None) } else { parse(args).map(Some) });
     let cli = match asked {
         Ok(Some(cli)) => cli,
         Ok(None) => return ExitCode::SUCCESS,
         Err(e) => {
-            // Help and version are answers too; clap prints each where it belongs.
-            let _ = e.print();
+            // Help and version are answers too.
+            help::print(&e);
             return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2));
         }
     };
     let context = Context { output: cli.common.output, config: cli.common.config, env };
     let exit = run(cli.command, &context).unwrap_or_else(|failure| failure.print(context.output));
     ExitCode::from(exit.code())
+}
+
+fn parse(args: Vec<OsString>) -> clap::error::Result<Cli> {
+    let mut command = help::command();
+    let mut matches = command.try_get_matches_from_mut(args)?;
+    Cli::from_arg_matches_mut(&mut matches).map_err(|e| e.format(&mut command))
 }
 
 fn run(command: Command, context: &Context) -> Result<Exit, Failure> {

@@ -88,7 +88,8 @@ pub fn justify(
     let disabled = superseded && (group.is_disabled() || policy.retired);
     match hold_on(group, now) {
         Some(held) if disabled => return Justification::Hold(HeldWhy::Rollback, held),
-        Some(held) => return Justification::Cancel(held),
+        // Read later too, when the hold is over.
+        Some(held) => return Justification::Cancel(format!("at that time {held}")),
         None if generation(&group.tags) != drain.generation && disabled => return Justification::Anew,
         None if generation(&group.tags) != drain.generation => {
             return Justification::Cancel(format!("a rollback has raised the group's generation to {}", generation(&group.tags)));
@@ -201,7 +202,10 @@ fn turn(policy: &Policy, keep: usize, group: &Group, own: &InstanceId, asked: Ti
     if spare == 0 {
         return Err(Justification::Hold(
             HeldWhy::KeepFloor,
-            format!("{} instances in service, and {keep} are to be kept", members.len() - ending),
+            match members.len() - ending {
+                1 => format!("1 instance in service, and {keep} to be kept"),
+                left => format!("{left} instances in service, and {keep} to be kept"),
+            },
         ));
     }
     if ending >= budget {

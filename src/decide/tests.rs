@@ -564,7 +564,13 @@ fn a_hold_calls_an_operators_drain_of_an_enabled_group_off() {
     rig.drain();
     rig.run_s(60);
     held(&mut rig, 3600);
-    rig.run_s(200);
+    // While intake does not open again the reason is still shown, and may outlast the hold.
+    rig.switch_obeys = false;
+    rig.run_s(100);
+    let said = rig.state.status(&rig.policy, rig.now).reason.expect("it is not open yet");
+    assert!(said.starts_with("called off: at that time held by a rollback of ada@laptop until"), "{said}");
+    rig.switch_obeys = true;
+    rig.run_s(600);
     assert_eq!((rig.word(), &rig.intake), ("working", &Intake::Open));
 }
 
