@@ -4,6 +4,9 @@ mod live;
 
 use std::fmt::Write as _;
 use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
 
 use anstream::eprintln;
 
@@ -19,6 +22,11 @@ use crate::drill::Plant;
 use crate::drill::Report;
 use crate::drill::Scenario;
 use crate::drill::Summary;
+use crate::host::clock::SystemClock;
+use crate::model::Clock;
+
+/// Without a terminal, between two words of how far many plays have come.
+const SAID_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -124,8 +132,17 @@ fn one(piece: Piece, seed: u64, speed: Option<f64>, context: &Context) -> Result
 
 fn many(pieces: &[Piece], seeds: &Range<u64>) -> Result<Vec<Summary>, Failure> {
     let bar = indicatif::ProgressBar::new((seeds.end - seeds.start).saturating_mul(pieces.len() as u64));
+    // Where there is no terminal to show a bar on, a line now and then: a night of all scenarios takes an hour.
+    let (clock, said) = (SystemClock::start(), Mutex::new(Duration::ZERO));
     let told = |report: &Report| {
         bar.inc(1);
+        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = clock.now().mono;
+        if bar.is_hidden() && now - *said >= SAID_EVERY {
+            *said = now;
+            eprintln!("{} of {} plays", bar.position(), bar.length().unwrap_or_default());
+        }
+        drop(said);
         let Piece { scenario, orchestrator } = report.piece;
         for broken in report.invariants.iter().filter(|i| !i.held) {
             let trace = broken.trace.as_deref().unwrap_or_default();
