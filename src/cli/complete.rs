@@ -71,7 +71,8 @@ fn command(line: &[OsString]) -> clap::Command {
 }
 
 fn candidates(line: &[OsString], names: Names, current: &OsStr) -> Vec<CompletionCandidate> {
-    let Some(current) = current.to_str() else { return Vec::new() };
+    // What is asked of every word, an option's too; AWS knows of none.
+    let Some(current) = current.to_str().filter(|current| !current.starts_with('-')) else { return Vec::new() };
     // A line that is not finished is seldom right.
     let Ok(matches) = Cli::command().ignore_errors(true).try_get_matches_from(line) else { return Vec::new() };
     let Some((_, matches)) = matches.subcommand() else { return Vec::new() };

@@ -90,6 +90,8 @@ impl Step<'_> {
             return None;
         }
         let recorded = recorded_by_agents(&group.tags);
+        // One of another form is a newer version's: what it holds is not ours to lose.
+        let known = !group.tags.contains_key(CAPACITY_TAG) || recorded_capacity(&group.tags).is_some();
         // Of this very drain: a group that serves again, or that a rollback has had in hand since, or still has, is not ours to describe.
         let drain = self.state.durable.drain.as_ref().map(|drain| drain.generation);
         let stays = group.is_disabled() && drain == Some(generation(&group.tags)) && !group.tags.contains_key(RECORD_TAG);
@@ -102,11 +104,9 @@ impl Step<'_> {
                 let version = by.moniker()?.push()?.to_owned();
                 let is_less = |of: Capacity| of.min <= sizes.min && of.desired <= sizes.desired && of.max <= sizes.max && of != *sizes;
                 let put_right = recorded.is_some_and(|by| by == version) && recorded_capacity(&group.tags).is_some_and(is_less);
-                // One of another form is a newer version's: what it holds is not ours to lose.
-                let known = !group.tags.contains_key(CAPACITY_TAG) || recorded_capacity(&group.tags).is_some();
                 (known && (recorded.is_none() || put_right)).then(|| Some(capacity_text(*sizes, &version)))
             }
-            Phase::Working if recorded.is_some() && recording.enabled >= ENABLED_READS => {
+            Phase::Working if recorded.is_some() && known && recording.enabled >= ENABLED_READS => {
                 let in_service = group.instance(&self.state.own).is_some_and(|i| i.state == LifecycleState::InService);
                 (in_service && group.capacity.desired > 0).then_some(None)
             }

@@ -261,12 +261,20 @@ impl<'a> Step<'a> {
     }
 
     fn superseded(&mut self, by: GroupName) {
-        let held = self.state.group.as_ref().is_none_or(|(_, g)| justify::hold_on(g, self.now.wall).is_some());
+        let held = match &self.state.group {
+            Some((_, group)) => justify::hold_on(group, self.now.wall),
+            None => Some("the group has not been read yet".to_owned()),
+        };
         let vetoed = self.state.durable.veto.as_ref().is_some_and(|v| v.successor == by);
         let moved_away = matches!(self.reason(), Some(Reason::Rebalance)) && matches!(self.progress(), Some(Progress::Draining));
-        if (self.state.durable.drain.is_none() || moved_away) && !held && !vetoed {
-            self.note_capacity(&by);
-            self.start(Reason::Superseded { by }, false);
+        if (self.state.durable.drain.is_none() || moved_away) && !vetoed {
+            match held {
+                None => {
+                    self.note_capacity(&by);
+                    self.start(Reason::Superseded { by }, false);
+                }
+                Some(held) => self.state.finding = Some(format!("superseded by {by}, and no drain begins: {held}")),
+            }
         }
     }
 

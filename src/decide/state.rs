@@ -500,8 +500,12 @@ impl State {
         &self.durable
     }
 
-    /// Why the orchestrator does not say what it executes, when it does not.
+    /// Why the orchestrator does not say what it executes, when it does not and no stop or restart of ours is why.
     pub fn unknown(&self) -> Option<&str> {
+        let stopped = self.durable.drain.as_ref().is_some_and(|drain| drain.progress.is_stopped());
+        if stopped || self.durable.healed.under_way {
+            return None;
+        }
         match &self.sample.as_ref()?.activity {
             Activity::Unknown { why } => Some(why),
             Activity::Idle | Activity::Busy { .. } => None,

@@ -744,7 +744,7 @@ fn what_a_superseded_group_has_is_recorded_once_and_a_drain_does_not_wait_for_it
 
 #[test]
 fn a_record_of_a_form_that_is_not_known_here_is_left_to_whoever_wrote_it() {
-    for record in ["min=1 desired=3 max=6", "1/3/6/2", ""] {
+    for record in ["min=1 desired=3 max=6", "1/3/6/2", "1/3/6/2@v002", ""] {
         let mut rig = Rig::superseded();
         rig.old.tags.insert(CAPACITY_TAG.to_owned(), record.to_owned());
         rig.run_s(600);

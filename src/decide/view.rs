@@ -57,7 +57,8 @@ impl State {
             hook: self.hook_status(policy),
             interruption: self.notices.interruption.as_ref().map(|notice| notice.at),
             protected: self.durable.protected,
-            ready: self.group.is_some() && self.answered,
+            // One that the drain itself has stopped has nothing to say.
+            ready: self.group.is_some() && (self.answered || drain.is_some_and(|d| d.progress.is_stopped())),
         }
     }
 

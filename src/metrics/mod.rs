@@ -222,7 +222,15 @@ fn of_process(page: &mut Page, report: &Report) {
 
 fn of_engine(page: &mut Page, engine: &Handle) {
     let level = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    page.level(table::ENGINE_STORE, f64::from(u8::from(engine.store() == StoreStands::Answers)));
+    page.level_if(
+        table::ENGINE_STORE,
+        match engine.store() {
+            StoreStands::Answers => Some(1.0),
+            StoreStands::Fails(_) | StoreStands::SilentFor(_) => Some(0.0),
+            // An engine that a drain has stopped says nothing of its store.
+            StoreStands::NotAsked(_) => None,
+        },
+    );
     page.level(table::ENGINE_OWNED, level(engine.owned(0).0));
     page.level(table::ENGINE_STARTING, level(engine.starting()));
     let counts = engine.counts();

@@ -125,7 +125,7 @@ metrics! {
     AWS_CALLS = counter("aws_calls", &[("action", "API actions that this code can call"), ("outcome", "ok, throttled, unavailable, timed_out, gone, denied, conflict, refused, bug, crowded")], "Calls to AWS's control plane, retries within a call not counted. Crowded: nothing was sent, as too many were under way.");
     AWS_REQUESTS = counter("aws_requests", &[("action", "API actions that this code can call")], "Requests to AWS's control plane, each attempt counted: what the account's request bucket was charged.");
     AWS_THROTTLES = counter("aws_throttles", &[("action", "API actions that this code can call")], "Requests that AWS answered with a throttle; most are repeated, and their call succeeds.");
-    ENGINE_STORE = gauge("engine_store_up", &[], "1 while the embedded engine's store answers. This and all of `engine` is absent where something else runs pipelines.");
+    ENGINE_STORE = gauge("engine_store_up", &[], "1 while the embedded engine's store answers; absent while the engine asks it nothing, as when a drain has stopped it. All of `engine` is absent where something else runs pipelines.");
     ENGINE_OWNED = gauge("engine_owned_executions", &[], "Executions that this instance owns: those with work to do now. What waits belongs to no instance.");
     ENGINE_STARTING = gauge("engine_starting_executions", &[], "Those of them that have yet to come to their first rest, of 64 that may be: the engine's own queue.");
     ENGINE_CLAIMS = counter("engine_claims", &[("how", "due, adopted")], "Executions that came to be owned here; adopted: from an instance that was not heard of any more.");

@@ -135,6 +135,8 @@ pub struct Evidence {
     store: Streak,
     vitals: Option<(Moment, Vitals)>,
     breaches: BTreeMap<String, Breach>,
+    /// Since when looks have shown no limit passed that is more than told.
+    within_since: Option<Moment>,
     /// Where the growth of memory is measured from.
     grown_from: Option<(Moment, u64)>,
     /// Processes that answered since our last restart.
@@ -165,6 +167,8 @@ impl Evidence {
             let breach = self.breaches.entry(name).or_insert(Breach { since: asked, looks: 0, remedy, text: String::new() });
             (breach.looks, breach.text) = (breach.looks.saturating_add(1), text);
         }
+        let within = self.breaches.values().all(|breach| breach.remedy == Remedy::Tell);
+        self.within_since = if within { self.within_since.or(Some(asked)) } else { None };
         self.vitals = Some((asked, vitals));
     }
 
@@ -210,10 +214,9 @@ impl Evidence {
         policy.liveness.is_none_or(|rules| self.liveness.is_well(rules))
     }
 
-    /// Process and host were looked at, where limits are set, and nothing that is more than told is passed.
-    pub fn is_within_limits(&self, policy: &HealPolicy) -> bool {
-        let seen = policy.limits.is_empty() || self.vitals.is_some();
-        seen && self.breaches.values().all(|breach| breach.remedy == Remedy::Tell)
+    /// Where limits are set: for as long as it takes to believe one passed, none was that is more than told.
+    pub fn is_within_limits(&self, policy: &HealPolicy, now: Moment) -> bool {
+        policy.limits.is_empty() || self.within_since.is_some_and(|since| now.since(since) >= policy.limits_over)
     }
 
     /// The orchestrator does not answer its probe of life: nobody can say what it executes.

@@ -225,6 +225,13 @@ impl Heal {
 impl State {
     /// Why the instance may not end yet to be replaced; `None` when it may.
     pub(super) fn replacement_waits(&self, policy: &Policy, now: Moment) -> Option<(String, Timestamp)> {
+        let heal = &policy.heal;
+        let is_sick = matches!(self.heal.evidence.finding(heal, now), evidence::Finding::Sick(_));
+        if !is_sick && now.since(self.heal.begun) < heal.limits_over {
+            // What condemned it was seen by the agent before.
+            let why = "the agent has begun anew, and has not seen yet whether the instance is still sick".to_owned();
+            return Some((why, self.heal.begun.plus(heal.limits_over).wall));
+        }
         self.heal.permit.forbids_the_end(policy, now)
     }
 
@@ -418,7 +425,7 @@ impl Step<'_> {
     /// condemned, so that an agent that has just begun, and has seen nothing yet, acquits nobody.
     fn well_again(&self) -> bool {
         let (heal, evidence) = (&self.policy.heal, &self.state.heal.evidence);
-        if self.now.since(self.state.heal.begun) < heal.limits_over || !evidence.is_within_limits(heal) {
+        if self.now.since(self.state.heal.begun) < heal.limits_over || !evidence.is_within_limits(heal, self.now) {
             return false;
         }
         match evidence.finding(heal, self.now) {

@@ -145,6 +145,9 @@ impl Judge<'_> {
                 secs(*from + within)
             ));
         }
+        if let Some(one) = self.restarts().into_values().flatten().next() {
+            return Some(format!("{} was restarted at {}: a restart makes no room", one.instance, since_start(one.from)));
+        }
         let resized =
             self.after.truth.capacity.iter().find(|c| Some(&c.group) == end.group.as_ref() && c.at > *from && c.at < self.play.deploy_at);
         resized.map(|c| format!("{} was {} at {}: who is replaced takes nothing down", c.group, c.capacity, secs(c.at)))

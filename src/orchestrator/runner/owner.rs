@@ -122,6 +122,7 @@ async fn work(shared: Arc<Shared>, claimed: Claimed, mail: Arc<Mail>, starting: 
         events: VecDeque::new(),
         wake: None,
         turn: 0,
+        unreadable: false,
         ask_again: None,
         told: false,
         left: false,
@@ -198,6 +199,8 @@ struct Owner {
     events: VecDeque<Event>,
     wake: Option<Timestamp>,
     turn: u64,
+    /// A message to it could not be read; that was said.
+    unreadable: bool,
     /// When to ask for a slot again; `Some` = it was asked for, and there was none.
     ask_again: Option<Timestamp>,
     /// It had ended before this ownership, and all who wait for that have heard of it.

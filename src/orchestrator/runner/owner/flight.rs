@@ -172,8 +172,11 @@ impl Owner {
             }
             Report::Inbox(Ok(messages)) => self.take_messages(messages),
             Report::Inbox(Err(StoreError::Unreadable(why))) => {
-                // What it says may be to hold: nothing new is begun, and whoever claims it next finds the message before anything else.
-                warn!(execution = %self.execution.id, why, "a message to this execution cannot be read; it goes to an instance that can (runbooks/unreadable-execution.md)");
+                // What it says may be to hold: nothing new is begun, and whoever claims it next finds the message before anything else. Said once.
+                if !self.unreadable {
+                    self.unreadable = true;
+                    warn!(execution = %self.execution.id, why, "a message to this execution cannot be read; it goes to an instance that can (runbooks/unreadable-execution.md)");
+                }
                 self.mail.hand_back();
             }
             Report::Inbox(Err(error)) => {
