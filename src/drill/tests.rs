@@ -73,9 +73,13 @@ fn nights_in_which_a_record_was_missing_or_late() {
 }
 
 /// An agent that came back started the engine again that its drain had stopped (238, 659); a machine kept an execution for the job it was at, over a line
-/// that lost calls (the others); an orchestrator came up, its intake open, after AWS had taken its instance back (Spot).
+/// that lost calls (the others); an orchestrator came up, its intake open, after AWS had taken its instance back (Spot); one that hung came to itself while it was being
+/// restarted (SickFleet).
 #[test]
 fn nights_in_which_something_came_up_late() {
+    for seed in [2083, 2110, 3113] {
+        assert_pass(&run_alone(Scenario::SickFleet, seed, None).unwrap());
+    }
     for seed in [238, 408, 503, 659, 839] {
         assert_pass(&run_alone(Scenario::Crash, seed, None).unwrap());
     }

@@ -23,6 +23,8 @@ use super::truth::Run;
 use super::truth::RunEnd;
 use crate::model::InstanceId;
 
+/// Whoever probes it notices within this that it hangs no more: a probe and its answer.
+const NOTICED_WITHIN: Duration = Duration::from_secs(15);
 /// How long ended work is kept, for answers that tell of the past.
 const MEMORY: Duration = Duration::from_secs(900);
 
@@ -43,6 +45,8 @@ pub(super) struct Daemon {
     pub(super) lies: Vec<(Lie, Option<Endpoint>, SimTime)>,
     /// Told to stop: takes nothing new, stops when empty.
     stopping: bool,
+    /// It hung when it was told to stop, or had just come to itself.
+    told_while_hung: bool,
     /// Stopped on purpose: stays down until it is started.
     stopped: bool,
     slots: Vec<Slot>,
@@ -69,6 +73,7 @@ impl Daemon {
             closed_since: None,
             lies: Vec::new(),
             stopping: false,
+            told_while_hung: false,
             stopped: false,
             slots: Vec::new(),
         }
@@ -360,10 +365,11 @@ impl Region {
     /// Tells it to stop: it takes nothing new, and is gone when it is empty or after the grace; what runs then is lost. A restart that the
     /// service manager had in mind does not happen.
     pub fn stop_orchestrator(&mut self, id: &InstanceId, grace: Duration) {
+        let now = self.now;
         let Some(d) = self.instances.get_mut(id).and_then(|i| i.daemon.as_mut()).filter(|d| !d.stopped && !d.stopping) else {
             return;
         };
-        d.stopping = true;
+        (d.stopping, d.told_while_hung) = (true, d.is_hung(now.saturating_sub(NOTICED_WITHIN)));
         let (generation, empty) = (d.generation, d.running().is_empty());
         if empty {
             self.halt(id);
@@ -377,9 +383,9 @@ impl Region {
         if !stopping {
             return;
         }
-        let hung = self.instances.get(id).and_then(|i| i.daemon.as_ref()).is_some_and(|d| d.is_hung(self.now));
+        let hung = self.instances.get(id).and_then(|i| i.daemon.as_ref()).is_some_and(|d| d.is_hung(self.now) || d.told_while_hung);
         if hung {
-            // One that hangs is killed as a crash would, and the queue delivers its work again.
+            // One that hangs, or did when it was told, is killed as a crash would, and the queue delivers its work again.
             let redelivery = self.instances.get(id).and_then(|i| i.daemon.as_ref()).map(|d| d.behaviour.redelivery);
             for execution in self.cut_off(id, RunEnd::Interrupted) {
                 let delay = redelivery.map(|span| span.draw(&mut self.rng)).unwrap_or_default();
