@@ -70,7 +70,7 @@ pub(in crate::cli) struct Args {
     /// Record of the changes [default: $XDG_STATE_HOME/bellrock/rollback-APPLICATION-TIME.jsonl].
     #[arg(long, value_name = "FILE")]
     pub(super) journal: Option<PathBuf>,
-    /// Whose hold this is: a live one of the same owner is taken up, also somebody else's when nobody is at it any more [default: user@host].
+    /// Whose hold this is: a live one of the same owner is taken up, also somebody else's when nobody is at it any more (default: user@host).
     #[arg(long, value_name = "USER@HOST")]
     pub(super) owner: Option<String>,
     /// Between one region that is done and the next.
