@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Output;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -192,11 +193,9 @@ async fn doctor_says_what_a_role_may_not_do_that_it_must_and_what_it_may_that_it
     assert_eq!(asked("agent").await.0, Some(0), "an agent does neither");
 }
 
-#[tokio::test]
-async fn the_first_signal_stops_it_with_code_3_and_the_command_that_goes_on() {
-    let sim = Sim::start().await;
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut child = sim.rollback(dir.path(), &["spinnaker", "--yes", "--timeout", "7m"]).spawn().expect("runs");
+/// Interrupts it once it has made its first change; its end.
+async fn interrupted(mut rollback: Command) -> Output {
+    let mut child = rollback.spawn().expect("runs");
     let mut err = BufReader::new(child.stderr.take().expect("a pipe")).lines();
     let held = async {
         while let Ok(Some(line)) = err.next_line().await {
@@ -211,7 +210,14 @@ async fn the_first_signal_stops_it_with_code_3_and_the_command_that_goes_on() {
     kill_process(pid, Signal::INT).expect("a process of our own");
     let rest = async { while let Ok(Some(_)) = err.next_line().await {} };
     let (ended, ()) = tokio::time::timeout(LIMIT, async { tokio::join!(child.wait_with_output(), rest) }).await.expect("ends in time");
-    let ended = ended.expect("ends");
+    ended.expect("ends")
+}
+
+#[tokio::test]
+async fn the_first_signal_stops_it_with_code_3_and_the_command_that_goes_on() {
+    let sim = Sim::start().await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let ended = interrupted(sim.rollback(dir.path(), &["spinnaker", "--yes", "--timeout", "7m"])).await;
     let said: Value = serde_json::from_slice(&ended.stdout).expect("JSON");
     assert_eq!((ended.status.code(), &said["outcome"]), (Some(3), &"paused".into()), "{said:#}");
     let again = said["continue"].as_str().expect("a command");
@@ -250,22 +256,8 @@ async fn a_configuration_that_is_not_in_order_stops_no_rollback_and_doctor_says_
 async fn whoever_pauses_it_is_told_how_to_go_on_and_how_to_take_it_back() {
     let sim = Sim::start().await;
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut child = sim.words("rollback", dir.path(), &["spinnaker", "--yes", "--owner", "ann@desk"]).spawn().expect("runs");
-    let mut err = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-    let held = async {
-        while let Ok(Some(line)) = err.next_line().await {
-            if line.contains(": hold spinnaker-main-v023") {
-                return;
-            }
-        }
-        panic!("it ended without a change");
-    };
-    tokio::time::timeout(LIMIT, held).await.expect("in time");
-    let pid = Pid::from_raw(i32::try_from(child.id().expect("it runs")).expect("a pid")).expect("a pid");
-    kill_process(pid, Signal::INT).expect("a process of our own");
-    let rest = async { while let Ok(Some(_)) = err.next_line().await {} };
-    let (ended, ()) = tokio::time::timeout(LIMIT, async { tokio::join!(child.wait_with_output(), rest) }).await.expect("ends in time");
-    let said = String::from_utf8(ended.expect("ends").stdout).expect("UTF-8");
+    let ended = interrupted(sim.words("rollback", dir.path(), &["spinnaker", "--yes", "--owner", "ann@desk"])).await;
+    let said = String::from_utf8(ended.stdout).expect("UTF-8");
     let back = format!("To take it back: bellrock rollback spinnaker --endpoint {} --owner ann@desk --undo --dry-run", sim.endpoint);
     assert!(said.contains("To go on: ") && said.contains(&back), "{said}");
 }
