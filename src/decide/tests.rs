@@ -589,6 +589,8 @@ fn a_count_of_rollbacks_that_cannot_be_read_counts_as_held() {
         rig.old.tags.insert(crate::model::GENERATION_TAG.to_owned(), count.to_owned());
         rig.run_s(7200);
         assert_eq!(rig.deeds.len(), 0, "{count:?}");
+        let evidence = rig.state.status(&rig.policy, rig.now).evidence;
+        assert!(evidence.iter().any(|line| line.contains("no drain begins") && line.contains(GENERATION_TAG)), "{evidence:?}");
     }
 }
 
@@ -838,6 +840,11 @@ fn a_record_is_taken_off_when_the_group_serves_again_and_written_anew_when_it_is
     rig.run_s(600);
     assert_eq!(rig.recorded.last(), Some(&Some("0/1/10@v002".to_owned())));
     assert_eq!(rig.recorded.len(), 2);
+
+    let mut newer = Rig::new();
+    newer.old.tags.insert(CAPACITY_TAG.to_owned(), "0/7/10/2@v002".to_owned());
+    newer.run_s(600);
+    assert_eq!(newer.recorded, [], "one of another form is not ours to take off");
 }
 
 #[test]

@@ -191,6 +191,15 @@ async fn an_agent_that_knows_nothing_yet_says_nothing_that_it_does_not_know() {
 }
 
 #[tokio::test]
+async fn an_engine_that_was_stopped_says_nothing_of_its_store() {
+    let (metrics, _runner) = full();
+    let scrape = || metrics.scrape(Now { status: everything(), process: None, orders: 0 }, Format::Text);
+    assert!(scrape().await.contains("\nbellrock_engine_store_up 0.0"), "it is wanted, and has no session");
+    metrics.engine.get().expect("it has one").wish(|wish| wish.run = false);
+    assert!(!scrape().await.contains("\nbellrock_engine_store_up "), "nobody asks it");
+}
+
+#[tokio::test]
 async fn a_disk_that_does_not_answer_costs_a_scrape_nothing_but_its_own_figures() {
     let (metrics, _runner) = full();
     let _hangs = metrics.asking.clone().try_lock_owned().expect("nobody asks");

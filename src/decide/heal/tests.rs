@@ -648,7 +648,11 @@ fn a_replacement_goes_on_over_a_restart_of_the_agent_and_ends_when_there_is_room
         fleet.agent_restarts(0, true);
         fleet.run_s(200);
         assert!(drains(&fleet), "who has seen nothing yet acquits nobody");
+        let waits = fleet.members[0].state.replacement_waits(&fleet.policy, fleet.now);
+        assert!(waits.is_some_and(|(why, _)| why.contains("begun anew")), "nor ends one for what another agent saw");
     }
+    fleet.run_s(400);
+    assert_eq!(fleet.members[0].state.replacement_waits(&fleet.policy, fleet.now), None, "it is seen sick again");
     fleet.members[0].vitals = full(60);
     fleet.run_s(600);
     assert!(!drains(&fleet));
