@@ -41,7 +41,7 @@ pub fn look_at(plan: &ClusterPlan, facts: &Facts, stage: Stage) -> String {
     let activities = |group| format!("aws autoscaling describe-scaling-activities --auto-scaling-group-name {group} --max-items 5");
     match stage {
         Stage::Hold | Stage::Settle | Stage::Release => {
-            format!("aws autoscaling describe-tags --filters Name=auto-scaling-group,Values={group}")
+            format!("aws autoscaling describe-auto-scaling-groups --auto-scaling-group-names {group} --query 'AutoScalingGroups[].Tags[]'")
         }
         Stage::Canary | Stage::Await | Stage::Verify | Stage::Bake => match plan.backends.first().filter(|_| up(plan, facts, stage)) {
             Some(Backend::TargetGroup(arn)) => format!("aws elbv2 describe-target-health --target-group-arn {arn}"),
