@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Commands that pages show are ones: their names and options exist, and what only reads is run against `bellrock sim`.
 
-Commands of `aws` are looked at by the AWS CLI itself, which knows all services; those of `bellrock` are held to its own `--help`. Words in
-capitals (GROUP, ID, ARN) stand for something of the simulated region. Of a line the first command is looked at; lines of scripts, with variables or
-going on in the next line, are left out: those of rollback.md are run by tests/rollback_fleet.rs.
+Commands of `aws` are looked at by the AWS CLI itself, which knows all services; those of `bellrock` are held to its own `--help`, and what asks AWS
+alone, `bellrock doctor` and with `--dry-run` each `bellrock rollback`, is run. Words in capitals (GROUP, ID, ARN) stand for something of the simulated
+region. Of a line the first command is looked at; lines of scripts, with variables or going on in the next line, are left out: those of rollback.md are
+run by tests/rollback_fleet.rs, where everything is allowed; that docs/iam/rollback.json allows them is looked at here.
 
     python tests/runbooks/commands.py --bellrock target/debug/bellrock        (in a venv with awscli)
 """
@@ -29,6 +30,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PAGES = [*sorted((ROOT / "runbooks").glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "packer/README.md"]
 START_LIMIT_S = 60
 OLD = "spinnaker-main-v023"
+RUN = []
 
 # Services of which the simulated region knows what runbooks read; `iam` has no policies there.
 SERVED = {"autoscaling", "elbv2", "ec2", "sts"}
@@ -37,6 +39,15 @@ UNPLAYED = {
     "describe-warm-pool", "describe-traffic-sources", "describe-load-balancer-target-groups", "describe-network-interfaces",
     "describe-instance-status", "describe-key-pairs", "get-console-output", "get-launch-template-data", "list-images-in-recycle-bin",
 }  # fmt: skip
+
+# Named by rollback.md for a role of one's own; docs/iam/README.md says so.
+NOT_OF_THE_ROLE = {"autoscaling:CancelInstanceRefresh"}
+
+# The application of the region; pages call it otherwise where they show how to fill something in.
+APPLICATION = "spinnaker"
+APPLICATIONS = {"APPLICATION", "NAME", "shop", APPLICATION}
+# Done, failed, refused: all that a command that changes nothing may end with (README.md has the table).
+ENDS = {0, 1, 2}
 
 # Commands of the CLI's second version; the one here is the first, which pip has.
 ONLY_IN_V2 = {("sso", "login")}
@@ -72,9 +83,13 @@ def help_of(bellrock, path):
     return ended.stdout if ended.returncode == 0 else None
 
 
-def wrong_with_bellrock(bellrock, command):
+def wrong_with_bellrock(bellrock, command, cut):
+    """`cut`: the page leaves something out, so there is nothing to run."""
     path, rest = [], command[1:]
-    while rest and re.fullmatch(r"[a-z][a-z-]*", rest[0]) and help_of(bellrock, (*path, rest[0])) is not None:
+    # What has no commands below it takes a word for its argument: an application.
+    while rest and re.fullmatch(r"[a-z][a-z-]*", rest[0]) and "\nCommands:\n" in help_of(bellrock, tuple(path)):
+        if help_of(bellrock, (*path, rest[0])) is None:
+            break
         path.append(rest.pop(0))
     # What keeps processes for the agent has no help: it is no command for people, and pages only name it.
     if not path:
@@ -84,7 +99,36 @@ def wrong_with_bellrock(bellrock, command):
         return f"`bellrock {' '.join(path)}` has no command {rest[0]}"
     flags = [word.split("=")[0] for word in rest if word.startswith("--")]
     missing = [flag for flag in flags if not re.search(rf"(?m)^\s+(-\w, )?{re.escape(flag)}(?![\w-])", text)]
-    return f"`bellrock {' '.join(path)} --help` knows no {', '.join(missing)}" if missing else None
+    if missing:
+        return f"`bellrock {' '.join(path)} --help` knows no {', '.join(missing)}"
+    runs = path in (["rollback"], ["doctor"]) and rest and rest[0] in APPLICATIONS
+    return wrong_when_run(bellrock, path[0], rest[1:]) if runs and not cut else None
+
+
+def wrong_when_run(bellrock, name, options):
+    """Runs a command that asks AWS alone, for the region's application; what it shows of services and roles is filled in."""
+    values = {"ROLE-ARN": "arn:aws:iam::123456789012:role/shop", "OWNER": "ann@laptop", "SERVICE_URL": os.environ["AWS_ENDPOINT_URL"]}
+    options = [values.get("SERVICE_URL" if word.startswith("https://gate.") else word, word) for word in options]
+    if name == "rollback" and "--dry-run" not in options:
+        options.append("--dry-run")
+    command = [bellrock, name, APPLICATION, *options]
+    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
+    # Wrong usage is refused as a plan may be, with the same code; the parser of options alone points at its help.
+    if ended.returncode not in ENDS or "panicked at" in ended.stderr or "try '--help'" in ended.stderr:
+        return f"exit {ended.returncode} of {' '.join(command[1:])}: {' '.join(ended.stderr.split())}"
+    RUN.append(command)
+    return None
+
+
+def not_allowed(page, policy):
+    """Calls of a page that this policy does not allow."""
+    granted = [one["Action"] for one in json.loads(policy.read_text())["Statement"]]
+    allowed = {action for actions in granted for action in ([actions] if isinstance(actions, str) else actions)}
+    services = {"elb": "elasticloadbalancing", "elbv2": "elasticloadbalancing"}
+    calls = re.findall(r"\baws (autoscaling|ec2|elb|elbv2) ([a-z][a-z-]+)", page.read_text())
+    actions = {f"{services.get(service, service)}:{''.join(word.capitalize() for word in name.split('-'))}" for service, name in calls}
+    assert len(actions) > 10, f"only {len(actions)} calls were seen"
+    return sorted(actions - allowed - NOT_OF_THE_ROLE)
 
 
 def aws(driver, arguments):
@@ -181,11 +225,18 @@ def main():
                 if (line not in seen) and not seen.add(line):
                     try:
                         command = words(line)
-                        said = wrong_with_bellrock(bellrock, command) if command[0] == "bellrock" else wrong_with_aws(driver, command, world)
+                        if command[0] == "bellrock":
+                            said = wrong_with_bellrock(bellrock, command, "…" in line)
+                        else:
+                            said = wrong_with_aws(driver, command, world)
                     except ValueError as e:
                         said = str(e)
                     if said:
                         wrong.append(f"{page.relative_to(ROOT)}: {line}\n    {said}")
+    lacking = not_allowed(ROOT / "runbooks/rollback.md", ROOT / "docs/iam/rollback.json")
+    wrong += [f"runbooks/rollback.md: docs/iam/rollback.json does not allow {action}" for action in lacking]
+    if len(RUN) < 12:
+        wrong.append(f"only {len(RUN)} commands of bellrock were run")
     print("\n".join(wrong))
     print(f"test result: {len(seen) - len(wrong)} passed; {len(wrong)} failed (commands that pages show)")
     sys.exit(1 if wrong or len(seen) < 100 else 0)
