@@ -395,7 +395,8 @@ fn every_code_has_a_page_and_every_page_a_code() {
         if !shown.contains(&name) {
             broken.push(format!("runbooks/{name}.md: nothing shows this code"));
         }
-        let missing = ["# ", "**Meaning|**What it means", "**See|**How to see", "**Do|**What to do", "**Undo|**How to undo"];
+        let missing =
+            ["# ", "**Meaning|**What it means", "**Affected|**Who is", "**See|**How to see", "**Do|**What to do", "**Undo|**How to undo"];
         let missing = missing.into_iter().filter(|part| !part.split('|').any(|part| text.contains(part)));
         broken.extend(missing.filter(|_| !PAGES.contains(&name.as_str())).map(|part| format!("runbooks/{name}.md: no {part}")));
     }
@@ -411,7 +412,7 @@ fn every_code_has_a_page_and_every_page_a_code() {
         let missing = named.into_iter().filter(|code| !root().join(format!("runbooks/{code}.md")).is_file());
         broken.extend(missing.map(|code| format!("{text}: runbooks/{code}.md")));
     }
-    assert_none("a person who is shown a code finds its page: what it means, how to see it, what to do.", broken);
+    assert_none("a person who is shown a code finds its page: what it means, who is affected, how to see it, what to do.", broken);
 }
 
 #[test]
