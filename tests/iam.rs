@@ -179,7 +179,7 @@ fn is_narrow(files: &[&str], action: &str, on: On, statement: &Statement) {
         On::Group => ("arn:aws:autoscaling:*:*:autoScalingGroup:*:autoScalingGroupName/APPLICATION-*", Some("APPLICATION")),
         On::TargetGroup => ("arn:aws:elasticloadbalancing:*:*:targetgroup/APPLICATION-*/*", None),
         On::Classic => ("arn:aws:elasticloadbalancing:*:*:loadbalancer/APPLICATION-*", None),
-        On::Principal => ("arn:aws:iam::*:role/", None),
+        On::Principal => ("arn:aws:iam::*:role/bellrock-rollback-APPLICATION", None),
     };
     assert!(statement.resources.iter().all(|one| one.starts_with(begins)), "{files:?}: {action} on {:?}", statement.resources);
     if let Some(tag) = condition {
@@ -188,6 +188,19 @@ fn is_narrow(files: &[&str], action: &str, on: On, statement: &Statement) {
     if action.ends_with("Tags") {
         assert!(statement.condition.to_string().contains("aws:TagKeys\":\"bellrock:"), "{files:?}: {action} of any tag");
     }
+}
+
+#[test]
+fn the_role_for_rollbacks_trusts_people_of_the_account_with_a_second_factor_and_nobody_else() {
+    let text = fs::read_to_string(root().join("docs/iam/rollback.trust.json")).unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let statements = document["Statement"].as_array().unwrap();
+    assert_eq!(statements.len(), 1);
+    let trust = &statements[0];
+    assert_eq!(trust["Effect"], "Allow");
+    assert_eq!(strings(&trust["Action"]), ["sts:AssumeRole"]);
+    assert_eq!(trust["Principal"].to_string(), r#"{"AWS":"arn:aws:iam::ACCOUNT:root"}"#);
+    assert_eq!(trust["Condition"]["Bool"]["aws:MultiFactorAuthPresent"], "true");
 }
 
 #[test]
