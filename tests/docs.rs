@@ -17,9 +17,10 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The READMEs, and all pages below `docs` and `runbooks`.
+/// Pages of the root and READMEs, and all pages below `docs` and `runbooks`.
 fn pages() -> Vec<PathBuf> {
-    let mut pages = ["README.md", "packer/README.md"].map(|page| root().join(page)).to_vec();
+    let single = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "packer/README.md", "tests/versions/README.md"];
+    let mut pages = single.map(|page| root().join(page)).to_vec();
     let mut folders = vec![root().join("docs"), root().join("runbooks")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
