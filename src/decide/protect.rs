@@ -29,7 +29,7 @@ const LOST: Duration = Duration::from_secs(60);
 /// What is known of it.
 #[derive(Clone, Debug, Default)]
 pub struct Protection {
-    order: Option<(Order, bool)>,
+    order: Option<(Order, Change)>,
     /// Not before.
     next: Duration,
     idle_since: Option<Moment>,
@@ -38,6 +38,14 @@ pub struct Protection {
     /// The agent stops: nobody would watch a protection that is set now.
     stopping: bool,
     fault: Option<String>,
+}
+
+/// A change that is under way.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    on: bool,
+    /// Whether it counted as set before.
+    before: bool,
 }
 
 /// When time alone changes something.
@@ -92,25 +100,26 @@ impl Step<'_> {
     pub(super) fn unprotect(&mut self) {
         self.state.protection.stopping = true;
         // One that is being set may come to be after one that takes it off: the next start takes it off.
-        let setting = matches!(self.state.protection.order, Some((_, true)));
+        let setting = self.state.protection.order.is_some_and(|(_, change)| change.on);
         if self.state.durable.protected && !setting && !self.policy.dry_run {
             self.change_protection(false);
         }
     }
 
     fn change_protection(&mut self, on: bool) {
+        let before = self.state.durable.protected;
         if on {
             self.state.durable.protected = true;
             self.touch();
         }
         let reason = if on { "work is in flight" } else { "no work is in flight any more, or nobody watches it" };
         let order = self.send(Deed::Protect { on }, reason.to_owned());
-        self.state.protection.order = Some((order, on));
+        self.state.protection.order = Some((order, Change { on, before }));
     }
 
     /// False when the key is of something else.
     pub(super) fn protection_done(&mut self, key: Key, result: &Result<Receipt, Fault>) -> bool {
-        let Some((_, on)) = self.state.protection.order.filter(|(order, _)| order.key == key) else { return false };
+        let Some((_, Change { on, before })) = self.state.protection.order.filter(|(order, _)| order.key == key) else { return false };
         self.state.protection.order = None;
         self.state.protection.fault = result.as_ref().err().map(|fault| fault.text.clone());
         match result {
@@ -122,8 +131,8 @@ impl Step<'_> {
             Err(fault) => {
                 self.state.protection.set = None;
                 self.state.protection.next = self.now.mono + AGAIN;
-                // What may have been done counts as set until it was taken off.
-                if on && fault.what != FaultKind::OutcomeUnknown {
+                // What may have been done, now or by the process before, counts as set until it was taken off.
+                if on && !before && fault.what != FaultKind::OutcomeUnknown {
                     self.state.durable.protected = false;
                     self.touch();
                 }

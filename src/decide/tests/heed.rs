@@ -449,6 +449,21 @@ fn a_describe_that_is_quicker_than_the_metadata_costs_no_heartbeat_l5() {
 }
 
 #[test]
+fn what_a_dead_agent_protected_is_known_though_aws_refuses_to_protect_it_again_s16_f26() {
+    let mut rig = Rig::new();
+    rig.policy.protect = true;
+    rig.busy = busy();
+    rig.run_s(100);
+    rig.restart(true);
+    rig.to_hooks = Err(FaultKind::Refused);
+    rig.run_s(30);
+    assert_eq!(rig.protections(), [true, true]);
+    (rig.to_hooks, rig.busy) = (Ok(()), Activity::Idle);
+    rig.run_s(300);
+    assert_eq!(rig.protections(), [true, true, false]);
+}
+
+#[test]
 fn a_hooks_limit_counts_from_the_news_of_the_end_not_from_an_older_drain() {
     let mut rig = ending();
     let (target, state) = (rig.target.take(), std::mem::replace(&mut rig.old.instances[0].state, LifecycleState::InService));
