@@ -80,8 +80,9 @@ pub fn waited_for<'a>(state: &State, policy: &'a Policy) -> Option<&'a str> {
             let before = matches!(drain.progress, Progress::Draining | Progress::Stopping | Progress::Stopped);
             policy.hooks.terminating.as_deref().filter(|_| before)
         }
-        (_, Launch::Waiting(_)) => policy.hooks.launching.as_deref(),
-        (_, Launch::Unknown | Launch::Over) => None,
+        // One that is to drain is not kept waiting, nor said to be ready: AWS goes by the hook's default result.
+        (None, Launch::Waiting(_)) => policy.hooks.launching.as_deref(),
+        (_, Launch::Waiting(_) | Launch::Unknown | Launch::Over) => None,
     }
 }
 

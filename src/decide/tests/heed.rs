@@ -375,6 +375,40 @@ fn a_launch_hook_is_answered_when_the_orchestrator_is_ready() {
     assert_eq!(rig.answers()[0], HookResult::Abandon);
 }
 
+/// In a group that another has superseded, while AWS waits for its launch hook.
+fn launching_in_vain() -> Rig {
+    let mut rig = Rig::superseded();
+    rig.policy.hooks.launching = Some("bellrock-ready".to_owned());
+    rig.hook = Some(Hook { name: "bellrock-ready".to_owned(), heartbeat: Duration::from_secs(60), limit: Duration::from_secs(6000) });
+    rig.old.instances[0].state = LifecycleState::PendingWait;
+    rig.busy = unknown();
+    rig.run_s(200);
+    assert!(rig.state.durable().drain.is_some());
+    rig
+}
+
+#[test]
+fn an_instance_that_drains_keeps_no_launch_waiting_l1() {
+    let mut rig = launching_in_vain();
+    let beats = rig.heartbeats().len();
+    rig.busy = Activity::Idle;
+    rig.run_s(3600);
+    assert_eq!((rig.heartbeats().len(), rig.answers().len(), rig.terminations()), (beats, 0, 0));
+    rig.old.instances[0].state = LifecycleState::InService;
+    rig.run_s(1200);
+    assert_eq!(rig.terminations(), 1);
+}
+
+#[test]
+fn an_instance_that_is_taken_back_while_it_launches_is_not_said_to_be_ready_f41() {
+    let mut rig = launching_in_vain();
+    rig.busy = Activity::Idle;
+    let at = rig.now.wall.plus(Duration::from_secs(120));
+    rig.notices.interruption = Some(Interruption { action: "terminate".to_owned(), at });
+    rig.run_s(130);
+    assert_eq!((rig.answers(), rig.word()), (Vec::new(), "ending"));
+}
+
 #[test]
 fn a_busy_instance_protects_itself_and_an_idle_one_does_not_s16_f25() {
     let mut rig = Rig::new();
