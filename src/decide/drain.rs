@@ -38,6 +38,7 @@ use super::quiet::Quiet;
 use super::schedule::followed_task;
 use super::schedule::order_limit;
 use super::schedule::wanted;
+use super::state::Age;
 use super::state::Drain;
 use super::state::HeldWhy;
 use super::state::Order;
@@ -178,6 +179,8 @@ impl<'a> Step<'a> {
     /// The daemon could not write the journal: the deeds of the last step that need it were not done (F46).
     pub fn journal_lost(&mut self, why: String) {
         self.heal_unsent();
+        // One that went out earlier is out, and is answered.
+        let unsent = self.state.order.is_none_or(|order| order.at.mono == self.now.mono);
         let doomed = matches!(self.reason(), Some(Reason::Interrupted { .. }));
         match self.state.phase {
             // The stop went out all the same (F46).
@@ -185,7 +188,7 @@ impl<'a> Step<'a> {
                 self.state.fault = Some(format!("journal: {why}"));
                 return;
             }
-            Phase::Terminating | Phase::Stopping | Phase::Lowering | Phase::Answering => {
+            Phase::Terminating | Phase::Stopping | Phase::Lowering | Phase::Answering if unsent => {
                 self.state.order = None;
                 self.not_sent();
             }
@@ -385,13 +388,15 @@ impl<'a> Step<'a> {
         let opened = matches!(intake, Intake::Open | Intake::NoSwitch);
         let closed = matches!(intake, Intake::Closed | Intake::NoSwitch);
         let doomed = self.is_doomed();
+        let settled = self.state.order.is_none() && asked.mono >= self.state.since.mono;
         (self.state.intake, self.state.sample) = (Some(intake), Some(sample));
         match (&mut self.state.phase, self.state.durable.drain.as_ref().map(|d| &d.progress)) {
-            (Phase::Reopening { start, .. }, _) if *start && !silent => *start = false,
-            (Phase::Reopening { start: false, .. } | Phase::Held { .. }, Some(Progress::Cancelled { .. }))
-                if opened && self.state.order.is_none() && asked.mono >= self.state.since.mono =>
-            {
-                self.reopened();
+            // While its stop is under way it may answer, and is as good as stopped all the same.
+            (Phase::Reopening { start: start @ true, .. }, _) if !silent && settled => *start = false,
+            (Phase::Reopening { start: false, .. }, Some(Progress::Cancelled { .. })) if opened && settled => self.reopened(),
+            // One that has no switch is open also while it does not run.
+            (Phase::Held { .. }, Some(Progress::Cancelled { stopped, .. })) if opened && settled && !(*stopped && silent) => {
+                self.reopened()
             }
             (
                 Phase::Closing { .. }
@@ -409,6 +414,8 @@ impl<'a> Step<'a> {
             (Phase::Held { why: HeldWhy::IntakeUnstoppable, .. }, Some(Progress::Draining)) if closed => self.enter_confirmed(),
             // AWS does not wait until a hold is over: an orchestrator that comes up late, or back, takes work at once (F5, F41).
             (Phase::Held { why: HeldWhy::IntakeUnstoppable, .. }, Some(Progress::Draining)) if doomed => self.close_again(),
+            // Its end did not come about, and it may live on for long: what was restarted takes work (S14).
+            (Phase::Held { .. }, Some(Progress::Accepted { .. })) if finding == Finding::IntakeOpen => self.found_open(),
             (
                 Phase::Confirming | Phase::Waiting { .. } | Phase::Validating | Phase::LastLook | Phase::Held { .. },
                 Some(Progress::Draining),
@@ -503,7 +510,7 @@ impl<'a> Step<'a> {
         if self.may_act() {
             self.set_progress(Progress::Stopping);
             let grace = self.policy.stop_grace.unwrap_or(HELD_FIRST);
-            let left = self.state.ends_at().map_or(grace, |at| at.since(self.now.wall).saturating_sub(self.policy.margin));
+            let left = self.state.ends_at(self.now).map_or(grace, |at| at.since(self.now.wall).saturating_sub(self.policy.margin));
             let doomed = self.state.notices.interruption.is_some();
             self.deed(Deed::StopOrchestrator { grace: grace.min(left), doomed });
             self.enter(Phase::Stopping);
@@ -538,6 +545,11 @@ impl<'a> Step<'a> {
             },
             Phase::Terminating => self.terminated(result),
             Phase::Answering => self.hook_answered(result),
+            // The stop that was under way when the drain was called off: only now is there something to start.
+            Phase::Reopening { orders: 0, start: start @ true, .. } => {
+                let start = *start;
+                self.enter(Phase::Reopening { orders: 0, again: self.now, start });
+            }
             Phase::Reopening { start, .. } if *start => *start = result.is_err(),
             _ => {}
         }
@@ -556,18 +568,17 @@ impl<'a> Step<'a> {
     /// What AWS ends at a time of its own is cut short a stop's grace and a margin before.
     fn deadline(&mut self) {
         let spare = self.policy.margin + self.policy.stop_grace.unwrap_or_default();
-        let over = self.state.ends_at().is_some_and(|at| self.now.wall.plus(spare) >= at);
+        let over = self.state.ends_at(self.now).is_some_and(|at| self.now.wall.plus(spare) >= at);
         let before = matches!(self.progress(), Some(Progress::Draining)) && !matches!(self.state.phase, Phase::Stopping | Phase::Answering);
         if over && before && !self.is_forced() {
             self.force();
             return;
         }
         let Some(deadline) = self.policy.deadline else { return };
-        let Some(drain) = self.state.durable.drain.as_mut() else { return };
-        if drain.forced
-            || self.now.wall.since(drain.started) < deadline
-            || !matches!(self.state.phase, Phase::Confirming | Phase::Closing { .. })
-        {
+        let past = self.state.age.is_some_and(|age| age.at(self.now) >= deadline);
+        // Idle at last, it is not held up: the next look is on its way.
+        let waits = matches!(self.state.phase, Phase::Confirming | Phase::Closing { .. }) && !self.state.quiet.is_confirmed(self.policy);
+        if !past || !waits || self.is_forced() {
             return;
         }
         match self.policy.at_deadline {
@@ -606,6 +617,8 @@ impl<'a> Step<'a> {
         let doomed = matches!(reason, Reason::TargetTerminated | Reason::Interrupted { .. }).then_some(self.now.wall);
         let progress = Progress::Draining;
         self.state.durable.drain = Some(Drain { reason, started: self.now.wall, generation, forced, progress, doomed });
+        self.state.age = Some(Age::new(self.now, Duration::ZERO));
+        self.state.doomed_age = doomed.and(self.state.age);
         self.touch();
         self.state.quiet = Quiet::default();
         self.state.held_count = 0;

@@ -127,7 +127,10 @@ impl Step<'_> {
         }
         if entry.state.is_ending() {
             self.state.phase = Phase::Ending { absent: 0, alive: 0 };
-            if entry.state == LifecycleState::TerminatingWait && !self.is_doomed() {
+            let ours = entry.state == LifecycleState::TerminatingWait && !self.is_doomed();
+            if ours && self.state.held_before == Some(HeldWhy::EndingFailed) {
+                self.overrule(Reason::TargetTerminated);
+            } else if ours {
                 self.release();
             }
             return;
@@ -261,7 +264,7 @@ impl Step<'_> {
     }
 
     fn accepted(&mut self, reference: String, task: bool) {
-        (self.state.task_ended, self.state.task_read) = (false, None);
+        (self.state.task_ended, self.state.task_read, self.state.held_before) = (false, None, None);
         self.set_progress(Progress::Accepted { reference, task, stopped: self.is_stopped() });
         self.enter(Phase::Ending { absent: 0, alive: 0 });
     }

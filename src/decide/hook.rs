@@ -111,15 +111,16 @@ impl State {
         self.wait = Wait::default();
     }
 
-    /// When AWS ends the instance whatever we say. A hook's limit counts from the wait's begin, which comes after we heard of the end.
-    pub(super) fn ends_at(&self) -> Option<Timestamp> {
+    /// When AWS ends the instance whatever we say, as today's wall clock has it. A hook's limit counts from the wait's begin, which comes after we
+    /// heard of the end.
+    pub(super) fn ends_at(&self, now: Moment) -> Option<Timestamp> {
         let drain = self.durable.drain.as_ref()?;
         let noticed = self.notices.interruption.as_ref().map(|notice| notice.at);
         let limit = match &drain.reason {
             Reason::Interrupted { at, .. } => Some(*at),
             Reason::TargetTerminated => {
                 let hook = self.wait.hook.as_ref().filter(|_| !self.wait.over);
-                hook.map(|hook| drain.doomed.unwrap_or(drain.started).plus(hook.limit))
+                hook.map(|hook| now.wall.plus(hook.limit.saturating_sub(self.waited(now))))
             }
             Reason::Superseded { .. }
             | Reason::Operator { .. }
@@ -129,6 +130,11 @@ impl State {
             | Reason::Unhealthy { .. } => None,
         };
         limit.into_iter().chain(noticed).min()
+    }
+
+    /// How long ago we heard that AWS ends the instance.
+    fn waited(&self, now: Moment) -> Duration {
+        self.doomed_age.or(self.age).map_or(Duration::ZERO, |age| age.at(now))
     }
 
     /// The wait, in figures.
@@ -163,9 +169,9 @@ impl State {
                     hook.heartbeat.as_secs()
                 ));
             }
-            if let (Some(at), Some(drain)) = (self.ends_at(), &self.durable.drain)
+            if let (Some(at), Some(drain)) = (self.ends_at(now), &self.durable.drain)
                 && drain.reason == Reason::TargetTerminated
-                && now.wall.since(drain.doomed.unwrap_or(drain.started)) >= hook.limit * 4 / 5
+                && self.waited(now) >= hook.limit * 4 / 5
             {
                 said.push(format!(
                     "AWS waits for nobody after {at}: four fifths of the hook's limit are over (runbooks/lifecycle-hook.md)"

@@ -1,12 +1,16 @@
 //! What AWS says of our future in instance metadata, and what follows: a spot interruption is a drain without quiet time that ends nothing itself
 //! (F41); a rebalance recommendation closes intake where the owner wants it, and ends nothing (F42); maintenance is told.
 
+use std::time::Duration;
+
 use crate::model::Moment;
 use crate::model::Notices;
 
 use super::drain::Step;
 use super::hook::Launch;
 use super::policy::OnRebalance;
+use super::state::Age;
+use super::state::HeldWhy;
 use super::state::Phase;
 use super::state::Progress;
 use super::state::Reason;
@@ -38,6 +42,8 @@ impl Step<'_> {
     pub(super) fn overrule(&mut self, reason: Reason) {
         let doomed = self.is_doomed();
         let now = self.now;
+        // An end that AWS accepted and did not carry out is over; what came back since may have work.
+        let came_to_nothing = self.state.held_before == Some(HeldWhy::EndingFailed);
         match self.state.durable.drain.as_mut() {
             None => self.start(reason, false),
             Some(drain) if !doomed => {
@@ -47,14 +53,20 @@ impl Step<'_> {
                     Progress::Cancelled { stopped, .. } => {
                         drain.progress = if stopped { Progress::Stopping } else { Progress::Draining };
                     }
+                    Progress::Accepted { stopped, .. } if came_to_nothing => {
+                        drain.progress = if stopped { Progress::Stopping } else { Progress::Draining };
+                    }
                     Progress::Intent { .. } | Progress::Accepted { .. } => return,
                 }
                 // What may be forced ends nothing then, and was not meant for this.
                 drain.forced &= matches!(drain.reason, Reason::Superseded { .. } | Reason::Operator { .. } | Reason::Unhealthy { .. });
                 drain.reason = reason;
                 drain.doomed = Some(now.wall);
+                self.state.doomed_age = Some(Age::new(now, Duration::ZERO));
                 self.touch();
-                if let Phase::Held { .. } | Phase::Waiting { .. } | Phase::Validating | Phase::Reopening { .. } = self.state.phase {
+                if let Phase::Held { .. } | Phase::Waiting { .. } | Phase::Validating | Phase::Reopening { .. } | Phase::Ending { .. } =
+                    self.state.phase
+                {
                     self.enter(Phase::Closing { orders: 0, again: now });
                 }
             }

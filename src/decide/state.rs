@@ -1,6 +1,7 @@
 //! The state of one agent: what it knows, where it is in the drain protocol, and the part of it that has to survive a crash.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -68,6 +69,9 @@ pub struct State {
     pub(super) slow_reads: u32,
     pub(super) task_ended: bool,
     pub(super) task_read: Option<Moment>,
+    /// Of the drain, and of AWS's own end: a wall clock that is set shortens and lengthens neither (F31).
+    pub(super) age: Option<Age>,
+    pub(super) doomed_age: Option<Age>,
     pub(super) held_count: u32,
     pub(super) held_before: Option<HeldWhy>,
     pub(super) heal: Heal,
@@ -79,6 +83,23 @@ pub struct State {
 pub(super) struct Order {
     pub(super) key: Key,
     pub(super) at: Moment,
+}
+
+/// How long something has gone on, by the clock that does not jump, as far as this process has seen it; what was before, the wall clock told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Age {
+    seen: Moment,
+    before: Duration,
+}
+
+impl Age {
+    pub(super) fn new(seen: Moment, before: Duration) -> Self {
+        Self { seen, before }
+    }
+
+    pub(super) fn at(self, now: Moment) -> Duration {
+        self.before.saturating_add(now.since(self.seen))
+    }
 }
 
 /// What has to survive a crash: written to the journal, and synced, before any deed that rests on it.
@@ -479,10 +500,16 @@ impl State {
             slow_reads: 0,
             task_ended: false,
             task_read: None,
+            age: None,
+            doomed_age: None,
             held_count: 0,
             held_before: None,
             recording: Recording::default(),
         };
+        if let Some(drain) = &state.durable.drain {
+            let before = |then: Timestamp| Age::new(now, now.wall.since(then));
+            (state.age, state.doomed_age) = (Some(before(drain.started)), drain.doomed.map(before));
+        }
         state.phase = match state.durable.drain.as_ref().map(|d| &d.progress) {
             None => Phase::Working,
             Some(Progress::Draining) => Phase::Closing { orders: 0, again: now },

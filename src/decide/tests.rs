@@ -28,6 +28,7 @@ use crate::model::Vitals;
 use crate::model::testing;
 
 mod heed;
+mod late;
 
 const WALL: i64 = 1_700_000_000_000;
 
@@ -56,6 +57,10 @@ struct Rig {
     describe_lag: Duration,
     deed_lag: Duration,
     record_lag: Duration,
+    /// Of looks at the orchestrator.
+    look_lag: Duration,
+    /// What is told to start does.
+    starts: bool,
     late: Vec<(Duration, Key, Answer)>,
     notices: Notices,
     hook: Option<Hook>,
@@ -110,6 +115,8 @@ impl Rig {
             describe_lag: Duration::ZERO,
             deed_lag: Duration::ZERO,
             record_lag: Duration::ZERO,
+            look_lag: Duration::ZERO,
+            starts: true,
             late: Vec::new(),
             notices: Notices::default(),
             hook: None,
@@ -137,6 +144,7 @@ impl Rig {
             let answer = self.answer(&action.what);
             let lag = match &action.what {
                 What::Look(Look::Group | Look::Cluster) => self.describe_lag,
+                What::Look(Look::Orchestrator) => self.look_lag,
                 What::Look(_) => Duration::ZERO,
                 What::Deed { deed: Deed::RecordCapacity { .. }, .. } => self.record_lag.max(self.deed_lag),
                 What::Deed { .. } => self.deed_lag,
@@ -206,6 +214,7 @@ impl Rig {
                 self.intake = Intake::Unknown { why: "connection refused".to_owned() };
                 Ok(Receipt::Done)
             }
+            Deed::StartOrchestrator if !self.starts => fault(FaultKind::Broken, "no such command"),
             Deed::StartOrchestrator | Deed::RestartOrchestrator { .. } => {
                 self.busy = Activity::Idle;
                 self.intake = Intake::Open;
@@ -707,7 +716,11 @@ fn the_deadline_holds_and_names_the_work_or_forces_by_policy_f8() {
     force.policy.deadline = Some(Duration::from_secs(1800));
     force.policy.at_deadline = AtDeadline::Force;
     force.busy = work;
-    force.run_s(4000);
+    force.run_s(1000);
+    force.now.wall = force.now.wall.plus(Duration::from_secs(3600));
+    force.run_s(600);
+    assert_eq!(force.terminations(), 0, "a wall clock that was set brings no deadline nearer (F31)");
+    force.run_s(2400);
     assert_eq!(force.terminations(), 1);
     assert!(force.deeds.last().unwrap().0 >= Duration::from_secs(1000 + 1800));
 }

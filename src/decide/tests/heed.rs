@@ -455,6 +455,21 @@ fn what_a_dead_agent_protected_the_next_one_takes_off() {
 }
 
 #[test]
+fn what_a_dead_agent_protected_is_known_though_aws_refuses_to_protect_it_again_s16_f26() {
+    let mut rig = Rig::new();
+    rig.policy.protect = true;
+    rig.busy = busy();
+    rig.run_s(100);
+    rig.restart(true);
+    rig.to_hooks = Err(FaultKind::Refused);
+    rig.run_s(30);
+    assert_eq!(rig.protections(), [true, true]);
+    (rig.to_hooks, rig.busy) = (Ok(()), Activity::Idle);
+    rig.run_s(300);
+    assert_eq!(rig.protections(), [true, true, false]);
+}
+
+#[test]
 fn a_protection_that_aws_refuses_is_asked_for_again_at_a_bounded_rate() {
     let mut rig = Rig::new();
     rig.policy.protect = true;
@@ -480,21 +495,6 @@ fn a_describe_that_is_quicker_than_the_metadata_costs_no_heartbeat_l5() {
     rig.busy = Activity::Idle;
     rig.run_s(200);
     assert_eq!((rig.answers(), rig.terminations()), (vec![HookResult::Continue], 0));
-}
-
-#[test]
-fn what_a_dead_agent_protected_is_known_though_aws_refuses_to_protect_it_again_s16_f26() {
-    let mut rig = Rig::new();
-    rig.policy.protect = true;
-    rig.busy = busy();
-    rig.run_s(100);
-    rig.restart(true);
-    rig.to_hooks = Err(FaultKind::Refused);
-    rig.run_s(30);
-    assert_eq!(rig.protections(), [true, true]);
-    (rig.to_hooks, rig.busy) = (Ok(()), Activity::Idle);
-    rig.run_s(300);
-    assert_eq!(rig.protections(), [true, true, false]);
 }
 
 #[test]
@@ -543,6 +543,39 @@ fn our_own_end_answers_our_hook_f33() {
     rig.to_hooks = Err(FaultKind::Refused);
     rig.run_s(60);
     assert_eq!(rig.word(), "ending");
+}
+
+#[test]
+fn an_end_that_came_to_nothing_leaves_an_instance_that_is_drained_anew_when_aws_ends_it_s10_s14() {
+    for told_by_metadata in [true, false] {
+        let mut rig = Rig::superseded();
+        rig.policy.hooks.terminating = Some(HOOK.to_owned());
+        rig.hook = Some(Hook { name: HOOK.to_owned(), heartbeat: Duration::from_secs(300), limit: Duration::from_secs(30_000) });
+        rig.terminate = vec![Ok(Receipt::Activity("act-1".to_owned()))];
+        rig.run_s(1200);
+        assert_eq!(rig.state.phase().held(), Some(HeldWhy::EndingFailed));
+        (rig.intake, rig.busy) = (Intake::Open, busy());
+        rig.generation += 1;
+        rig.run_s(30);
+        assert_eq!(rig.intake, Intake::Closed, "what was restarted is closed again");
+        rig.target = told_by_metadata.then_some(LifecycleState::Terminated);
+        rig.old.instances[0].state = LifecycleState::TerminatingWait;
+        rig.run_s(3600);
+        assert_eq!((rig.answers(), rig.terminations()), (Vec::new(), 1), "work is in flight");
+        rig.busy = Activity::Idle;
+        rig.run_s(300);
+        assert_eq!((rig.answers(), rig.word()), (vec![HookResult::Continue], "ending"));
+    }
+}
+
+#[test]
+fn a_wall_clock_that_is_set_makes_no_hook_shorter_f31() {
+    let mut rig = ending();
+    rig.policy.stop_grace = Some(Duration::from_secs(30));
+    rig.run_s(300);
+    rig.now.wall = rig.now.wall.plus(Duration::from_secs(36_000));
+    rig.run_s(3600);
+    assert!(rig.answers().is_empty() && rig.stops().is_empty(), "{:?}", rig.deeds);
 }
 
 #[test]
