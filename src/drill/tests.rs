@@ -80,7 +80,7 @@ fn nights_in_which_something_came_up_late() {
     for seed in [2083, 2110, 3113] {
         assert_pass(&run_alone(Scenario::SickFleet, seed, None).unwrap());
     }
-    for seed in [238, 408, 503, 659, 839] {
+    for seed in [238, 408, 503, 659, 839, 4055] {
         assert_pass(&run_alone(Scenario::Crash, seed, None).unwrap());
     }
     assert_pass(&run_alone(Piece::on(Scenario::Spot, Runs::Endpoint).unwrap(), 245, None).unwrap());

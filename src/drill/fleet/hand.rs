@@ -43,16 +43,16 @@ impl Drop for Waits<'_> {
 }
 
 impl Hand {
-    fn begin(&self, key: &AttemptKey, once: bool, length: Duration) -> (usize, SimTime) {
+    fn begin(&self, key: &AttemptKey, once: bool, job: bool, length: Duration) -> (usize, SimTime) {
         let begun = self.host.now();
         let ends = begun + length;
-        (self.ledger.begin(Entry { key: key.clone(), once, on: self.host.id.clone(), begun, ends, cut: None }), ends)
+        (self.ledger.begin(Entry { key: key.clone(), once, job, on: self.host.id.clone(), begun, ends, cut: None }), ends)
     }
 
     async fn job(&self, key: &AttemptKey, argv: &[String], once: bool, stop: &CancellationToken) -> Outcome {
         let id = key.idempotency_key();
         let longest_s = argv.get(1).and_then(|word| word.parse().ok()).unwrap_or(1);
-        let (_, ends) = self.host.job(&id, || self.begin(key, once, length(&id, longest_s)));
+        let (_, ends) = self.host.job(&id, || self.begin(key, once, true, length(&id, longest_s)));
         self.host.pass(Spot::Begun).await;
         self.follow(&id, ends, stop).await
     }
@@ -75,7 +75,7 @@ impl Hand {
 
     async fn call(&self, key: &AttemptKey, url: &str, stop: &CancellationToken) -> Outcome {
         let time = length(&key.to_string(), CALL_LONGEST_S);
-        let (number, _) = self.begin(key, url.ends_with(ONCE), time);
+        let (number, _) = self.begin(key, url.ends_with(ONCE), false, time);
         let _waits = Waits(self, number);
         self.host.pass(Spot::Begun).await;
         let blow = self.host.midway();

@@ -14,6 +14,8 @@ pub(in crate::drill) struct Entry {
     pub(in crate::drill) key: AttemptKey,
     /// It must not be done twice.
     pub(in crate::drill) once: bool,
+    /// A job, which outlives the process that began it; a call does not.
+    pub(in crate::drill) job: bool,
     /// Where.
     pub(in crate::drill) on: InstanceId,
     pub(in crate::drill) begun: SimTime,

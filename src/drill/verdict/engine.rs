@@ -170,7 +170,7 @@ impl Engines<'_> {
         let back = facts.lives.iter().find(|life| life.from >= fell && life.from <= fell + LEASE)?;
         // What a process was at itself is cut with it; of what it had just heard of, it may not have said so yet.
         let outlived = |entry: &&Entry| {
-            let just_ended = entry.once && entry.cut.is_none() && entry.over() + BACK_WITHIN >= fell;
+            let just_ended = entry.job && entry.cut.is_none() && entry.over() + BACK_WITHIN >= fell;
             let here = entry.on.as_str() == o.session.instance && entry.begun <= fell && (entry.over() > fell || just_ended);
             here && self.owned(&entry.key.execution).iter().any(|other| other.session == o.session)
         };
