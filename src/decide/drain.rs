@@ -381,7 +381,7 @@ impl<'a> Step<'a> {
         self.state.answered |= !silent;
         self.state.unknown_since = if silent { self.state.unknown_since.or(Some(asked)) } else { None };
         let other = self.state.quiet.is_another(&sample);
-        self.state.heal.evidence().runs(&self.policy.heal, sample.generation.as_ref(), asked);
+        self.heal_runs(asked, sample.generation.as_ref());
         let runs = matches!(intake, Intake::Open) || matches!(sample.activity, Activity::Busy { .. }) || other;
         let finding = self.state.quiet.look(self.policy, asked, &intake, &sample);
         self.protection_seen(asked, &sample.activity);

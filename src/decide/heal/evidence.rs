@@ -105,6 +105,11 @@ impl Streak {
         matches!(&self.last, Some((asked, Probed::Passed)) if asked.mono >= from.mono)
     }
 
+    /// The last one passed.
+    fn passed_last(&self) -> bool {
+        matches!(&self.last, Some((_, Probed::Passed)))
+    }
+
     /// The last one, in words.
     pub fn explain(&self) -> String {
         match &self.last {
@@ -173,14 +178,18 @@ impl Evidence {
     }
 
     /// Which process answers, in the words of the look at its activity. One that was never met before counts as a start: where several sources tell,
-    /// one that is silent for once makes another name of the same process.
-    pub fn runs(&mut self, policy: &HealPolicy, generation: Option<&Generation>, at: Moment) {
+    /// one that is silent for once makes another name of the same process. `shared` says that most siblings are not well either.
+    pub fn runs(&mut self, policy: &HealPolicy, generation: Option<&Generation>, at: Moment, shared: bool) {
         let Some(generation) = generation else { return };
         self.starts.retain(|start| at.since(*start) <= policy.window);
         if self.met.contains(generation) {
             return;
         }
-        if !self.met.is_empty() {
+        let storeless = policy.store.is_some() && (self.store.failing || !self.store.passed_last());
+        if shared || storeless {
+            // Not its fault, nor was it just before that was seen.
+            self.starts.clear();
+        } else if !self.met.is_empty() {
             self.starts.push_back(at);
         }
         self.met.push_back(generation.clone());
@@ -238,12 +247,9 @@ impl Evidence {
             let since = self.liveness.since.unwrap_or(now);
             return Finding::Sick(Sick { since, remedy: Remedy::Restart, text: format!("liveness: {}", self.liveness.explain()) });
         }
-        let starts = self.starts.iter().filter(|start| now.since(**start) <= policy.window).count();
-        if starts >= policy.crash_loop as usize
-            && let Some(since) = self.starts.front()
-        {
-            let text = format!("a crash loop: {starts} starts within {} s that nobody asked for", now.since(*since).as_secs());
-            return Finding::Sick(Sick { since: *since, remedy: Remedy::Replace, text });
+        if let Some((starts, since)) = self.crash_loop(policy, now) {
+            let text = format!("a crash loop: {starts} starts within {} s that nobody asked for", now.since(since).as_secs());
+            return Finding::Sick(Sick { since, remedy: Remedy::Replace, text });
         }
         let lasting = |breach: &&Breach| {
             breach.remedy == Remedy::Tell || (breach.looks >= LOOKS_LEAST && now.since(breach.since) >= policy.limits_over)
@@ -281,6 +287,17 @@ impl Evidence {
             lines.push(format!("{} starts that nobody asked for", self.starts.len()));
         }
         lines
+    }
+
+    /// How many starts, and since when, while they go on. They are over once the last process has lasted longer than a start's grace, and than two of them
+    /// did on average: what loops slowly, or is looked at seldom, loops on between its starts.
+    fn crash_loop(&self, policy: &HealPolicy, now: Moment) -> Option<(u32, Moment)> {
+        let mut within = self.starts.iter().filter(|start| now.since(**start) <= policy.window);
+        let starts = u32::try_from(within.clone().count()).unwrap_or(u32::MAX);
+        let (first, last) = (*within.next()?, *self.starts.back()?);
+        let apart = last.since(first) / starts.saturating_sub(1).max(1);
+        let goes_on = now.since(last) <= policy.start_grace.max(apart * 2);
+        (starts >= policy.crash_loop && goes_on).then_some((starts, first))
     }
 
     fn streak(&self, probe: Probe) -> &Streak {

@@ -41,6 +41,7 @@ use super::state::Phase;
 use super::state::Progress;
 use super::state::Reason;
 use super::state::State;
+use crate::model::Generation;
 use crate::model::Moment;
 use crate::model::Timestamp;
 use evidence::Evidence;
@@ -269,6 +270,13 @@ impl Step<'_> {
         }
         let next = self.facts().next();
         self.conclude(next);
+    }
+
+    /// Which process answered a look at its activity.
+    pub(super) fn heal_runs(&mut self, asked: Moment, generation: Option<&Generation>) {
+        let group = self.state.group.as_ref();
+        let shared = group.is_some_and(|(_, group)| siblings::shared_cause(group, &self.state.own).is_some());
+        self.state.heal.evidence.runs(&self.policy.heal, generation, asked, shared);
     }
 
     fn facts(&self) -> Facts<'_> {

@@ -620,15 +620,16 @@ fn a_crash_loop_is_not_restarted_but_replaced_and_not_by_a_decrement() {
     let mut fleet = Fleet::of(3);
     fleet.policy.heal.level = Level::Replace;
     fleet.policy.activity_every_idle = Duration::from_secs(10);
-    for _ in 0..6 {
+    for _ in 0..21 {
         fleet.members[0].generation += 1;
         fleet.run_s(60);
     }
-    fleet.run_s(900);
     assert_eq!(fleet.restarts(), 0);
     // Its intake is read as open whatever it is told: the drain holds, and ends nothing.
     assert_eq!(fleet.members[0].state.phase().held(), Some(HeldWhy::IntakeUnstoppable));
     assert!(fleet.decisions.iter().any(|d| d.what == "replace"));
+    fleet.run_s(600);
+    assert_eq!((fleet.members[0].state.phase().word(), fleet.terminations().len()), ("working", 0), "it has ended by itself");
 }
 
 #[test]
@@ -819,4 +820,5 @@ proptest! {
     }
 }
 
+mod over;
 mod permits;
