@@ -57,6 +57,13 @@ pub enum Finding {
     Sick(Sick),
 }
 
+impl Finding {
+    /// Something that is ours to do could help: a limit that is only told is no reason to end an instance, nor to go on with it.
+    pub fn asks_for_a_deed(&self) -> bool {
+        matches!(self, Self::Sick(sick) if sick.remedy > Remedy::Tell)
+    }
+}
+
 /// One probe over time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Streak {

@@ -227,7 +227,7 @@ impl State {
     /// Why the instance may not end yet to be replaced; `None` when it may.
     pub(super) fn replacement_waits(&self, policy: &Policy, now: Moment) -> Option<(String, Timestamp)> {
         let heal = &policy.heal;
-        let is_sick = matches!(self.heal.evidence.finding(heal, now), evidence::Finding::Sick(_));
+        let is_sick = self.heal.evidence.finding(heal, now).asks_for_a_deed();
         if !is_sick && now.since(self.heal.begun) < heal.limits_over {
             // What condemned it was seen by the agent before.
             let why = "the agent has begun anew, and has not seen yet whether the instance is still sick".to_owned();
@@ -436,10 +436,8 @@ impl Step<'_> {
         if self.now.since(self.state.heal.begun) < heal.limits_over || !evidence.is_within_limits(heal, self.now) {
             return false;
         }
-        match evidence.finding(heal, self.now) {
-            evidence::Finding::Well | evidence::Finding::Suspect(_) => evidence.is_alive(heal),
-            evidence::Finding::Unproven | evidence::Finding::Sick(_) => false,
-        }
+        let finding = evidence.finding(heal, self.now);
+        finding != evidence::Finding::Unproven && !finding.asks_for_a_deed() && evidence.is_alive(heal)
     }
 
     /// An operator switches healing off for so long.

@@ -73,3 +73,30 @@ fn a_crash_loop_counts_for_as_long_as_it_goes_on_and_no_longer() {
         assert_eq!((fleet.held(0), fleet.word(0).as_str()), (None, "well"), "one start in {apart} s");
     }
 }
+
+#[test]
+fn a_limit_that_is_only_told_neither_justifies_the_end_of_an_instance_nor_keeps_its_replacement_going() {
+    let with = |free, load| Vitals { disk_free_percent: [("/".to_owned(), free)].into(), load_percent: Some(load), ..Vitals::default() };
+    let mut fleet = Fleet::of(3);
+    fleet.policy.heal.level = Level::Replace;
+    fleet.policy.heal.limits = Limits { disk_free_percent: Some(3), load_percent: Some(400), ..Limits::default() };
+    (0..3).for_each(|n| fleet.members[n].vitals = with(60, 50));
+    fleet.run_s(60);
+    fleet.members[0].vitals = with(1, 900);
+    fleet.run_s(1200);
+    assert!(fleet.is_being_replaced(0));
+
+    fleet.agent_restarts(0, true);
+    fleet.run_s(60);
+    let waits = fleet.members[0].state.replacement_waits(&fleet.policy, fleet.now);
+    assert!(
+        waits.as_ref().is_some_and(|(why, _)| why.contains("begun anew")),
+        "its load was seen, its disk not for long enough: {waits:?}"
+    );
+    fleet.run_s(600);
+    assert_eq!(fleet.members[0].state.replacement_waits(&fleet.policy, fleet.now), None);
+
+    fleet.members[0].vitals = with(60, 900);
+    fleet.run_s(900);
+    assert!(!fleet.is_being_replaced(0), "there is room again, and its load is only told");
+}
