@@ -533,6 +533,11 @@ impl State {
         if stopped || self.durable.healed.under_way {
             return None;
         }
+        self.silence()
+    }
+
+    /// Why the orchestrator did not say what it executes when it was looked at last; `None` too when it never was.
+    pub(super) fn silence(&self) -> Option<&str> {
         match &self.sample.as_ref()?.activity {
             Activity::Unknown { why } => Some(why),
             Activity::Idle | Activity::Busy { .. } => None,

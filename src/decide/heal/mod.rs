@@ -4,7 +4,8 @@
 //! [`step`](super::step) as the drain, so that the two can never disagree: nothing is healed while a drain is under way, and a replacement is a drain.
 //!
 //! What must stay true: a restart is in [`Healed`], synced, before the orchestrator is stopped, so that its budget holds over crashes of the agent and a
-//! start that is owed is made up for; one deed at a time, the drain's and the healing's together; off means that nothing is done.
+//! start that is owed is made up for, also where healing is off by then; one deed at a time, the drain's and the healing's together; off means that nothing
+//! is begun.
 
 mod evidence;
 mod ladder;
@@ -236,6 +237,11 @@ impl State {
         self.heal.permit.forbids_the_end(policy, now)
     }
 
+    /// A restart was cut short by the end of its agent.
+    fn owes_a_start(&self) -> bool {
+        self.durable.healed.under_way && !self.heal.restarts_now()
+    }
+
     /// Says whether there is a way to stop and start the orchestrator.
     pub fn set_restartable(&mut self, restartable: bool) {
         self.heal.restartable = restartable;
@@ -251,6 +257,13 @@ impl Step<'_> {
 
     fn find_what_is_next(&mut self) {
         self.recall_replacement();
+        if self.state.owes_a_start() {
+            self.make_up_for_the_start();
+        }
+        if self.state.owes_a_start() && self.policy.dry_run && self.state.silence().is_some() {
+            self.conclude(Next::Would("would start the orchestrator: a restart of it was cut short; drain.dry_run is set".to_owned()));
+            return;
+        }
         if !self.policy.heal.sees() {
             self.state.heal.next = Next::Unproven;
             self.state.heal.read_from = None;
@@ -259,9 +272,6 @@ impl Step<'_> {
         if !self.state.durable.healed.ready && self.state.heal.evidence.is_ready(&self.policy.heal) {
             self.state.durable.healed.ready = true;
             self.touch();
-        }
-        if self.state.durable.healed.under_way && !self.state.heal.restarts_now() {
-            self.make_up_for_the_start();
         }
         self.state.heal.asked = self.now;
         // What is seen while it stops and starts tells nothing.
@@ -355,7 +365,8 @@ impl Step<'_> {
         self.order(Deed::RestartOrchestrator { grace: self.policy.heal.stop_grace }, why);
     }
 
-    /// The agent fell in the middle of a restart: the orchestrator may be stopped.
+    /// The agent fell in the middle of a restart: the orchestrator may be stopped. Where healing is off by now it is started all the same: it was ours
+    /// to stop it, and nobody else would.
     fn make_up_for_the_start(&mut self) {
         let stopped_for_good = self.state.durable.drain.as_ref().is_some_and(|drain| drain.progress.is_stopped());
         if stopped_for_good {

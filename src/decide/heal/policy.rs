@@ -11,7 +11,7 @@ use crate::model::Probe;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// Nothing is looked at.
+    /// Nothing is looked at, and nothing begun: what a restart of before had stopped is still started.
     Off,
     /// What would be done is told, and nothing is done.
     Observe,

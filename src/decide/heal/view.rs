@@ -51,13 +51,14 @@ impl State {
         let off = healed.off.as_ref().filter(|off| now.wall < off.until);
         let (state, next, held) = match &heal.next {
             _ if heal.restarts_now() => ("restarting", Some("the orchestrator is stopped and started".to_owned()), None),
+            // Also where healing is off: a start that is owed, in a dry run.
+            Next::Would(what) => ("would", Some(what.clone()), None),
             _ if policy.heal.level == Level::Off => ("off", None, None),
             Next::Unproven if !policy.heal.sees() => ("off", Some("no probe and no limit is configured".to_owned()), None),
             Next::Unproven => ("unproven", None, None),
             Next::Well => ("well", None, None),
             Next::Watch(what) => ("watch", Some(what.clone()), None),
             Next::Rest(why) => ("rest", Some(why.clone()), None),
-            Next::Would(what) => ("would", Some(what.clone()), None),
             Next::Wait { why, until } => ("wait", Some(format!("{why}; asked again at {}", until.wall)), None),
             Next::Read(why) => ("read", Some(format!("{why}; the group is read")), None),
             Next::Ask(why) => ("ask", Some(format!("{why}; a permit of the group is asked for")), None),

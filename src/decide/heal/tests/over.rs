@@ -100,3 +100,41 @@ fn a_limit_that_is_only_told_neither_justifies_the_end_of_an_instance_nor_keeps_
     fleet.run_s(900);
     assert!(!fleet.is_being_replaced(0), "there is room again, and its load is only told");
 }
+
+#[test]
+fn a_start_that_is_owed_is_made_up_for_where_healing_sees_nothing_any_more() {
+    let blinds: [fn(&mut HealPolicy); 2] = [|heal| heal.level = Level::Off, |heal| heal.liveness = None];
+    for (n, blind) in blinds.into_iter().enumerate() {
+        let mut fleet = Fleet::of(1);
+        fleet.sicken(0);
+        fleet.run_s(35);
+        assert_eq!(fleet.word(0), "restarting");
+        blind(&mut fleet.policy.heal);
+        fleet.agent_restarts(0, true);
+        fleet.run_s(120);
+        assert_eq!(fleet.deeds(0), ["restart_orchestrator", "start_orchestrator"], "case {n}");
+        assert!(!fleet.members[0].state.durable().healed.under_way);
+        fleet.run_s(3600);
+        assert_eq!((fleet.deeds(0).len(), fleet.word(0).as_str()), (2, "off"), "and nothing else is done");
+    }
+}
+
+#[test]
+fn in_a_dry_run_a_start_that_is_owed_is_told_and_not_sent() {
+    for (level, rests) in [(Level::Off, "off"), (Level::Restart, "well")] {
+        let mut fleet = Fleet::of(1);
+        fleet.members[0].restart_helps = false;
+        fleet.sicken(0);
+        fleet.run_s(35);
+        (fleet.policy.dry_run, fleet.policy.heal.level) = (true, level);
+        fleet.agent_restarts(0, true);
+        fleet.run_s(600);
+        assert_eq!((fleet.deeds(0), fleet.word(0).as_str()), (vec!["restart_orchestrator"], "would"), "{level:?}");
+        let told = fleet.decisions.iter().filter(|d| d.what == "would" && d.why.contains("would start the orchestrator")).count();
+        assert_eq!(told, 1, "{:?}", fleet.decisions);
+        // Somebody starts it by hand.
+        fleet.members[0].alive = Probed::Passed;
+        fleet.run_s(120);
+        assert_eq!(fleet.word(0), rests);
+    }
+}
