@@ -390,6 +390,9 @@ impl<'a> Step<'a> {
         let doomed = self.is_doomed();
         let settled = self.state.order.is_none() && asked.mono >= self.state.since.mono;
         (self.state.intake, self.state.sample) = (Some(intake), Some(sample));
+        if !silent {
+            self.heal_known();
+        }
         match (&mut self.state.phase, self.state.durable.drain.as_ref().map(|d| &d.progress)) {
             // While its stop is under way it may answer, and is as good as stopped all the same.
             (Phase::Reopening { start: start @ true, .. }, _) if !silent && settled => *start = false,
@@ -616,7 +619,8 @@ impl<'a> Step<'a> {
         let generation = self.state.group.as_ref().map(|(_, g)| generation(&g.tags)).unwrap_or_default();
         let doomed = matches!(reason, Reason::TargetTerminated | Reason::Interrupted { .. }).then_some(self.now.wall);
         let progress = Progress::Draining;
-        self.state.durable.drain = Some(Drain { reason, started: self.now.wall, generation, forced, progress, doomed });
+        let unproven = forced && matches!(reason, Reason::Unhealthy { .. });
+        self.state.durable.drain = Some(Drain { reason, started: self.now.wall, generation, forced, unproven, progress, doomed });
         self.state.age = Some(Age::new(self.now, Duration::ZERO));
         self.state.doomed_age = doomed.and(self.state.age);
         self.touch();

@@ -58,8 +58,8 @@ impl Step<'_> {
                 return Err("the instance is in standby or in the warm pool, where nothing is ended with decrement".to_owned());
             }
             Some(Progress::Draining | Progress::Stopping | Progress::Stopped) => {
-                if let Some(drain) = self.state.durable.drain.as_mut().filter(|d| force && !d.forced) {
-                    drain.forced = true;
+                if let Some(drain) = self.state.durable.drain.as_mut().filter(|d| force && (!d.forced || d.unproven)) {
+                    (drain.forced, drain.unproven) = (true, false);
                     self.touch();
                     self.enter(Phase::Validating);
                 }

@@ -133,6 +133,9 @@ pub struct Drain {
     pub generation: u64,
     /// Do not wait for work to end; somebody with the right to say so did.
     pub forced: bool,
+    /// It is forced for no other reason than that nobody can say what the orchestrator executes, and for as long as that is so.
+    #[serde(default)]
+    pub unproven: bool,
     /// How far it has gone outside.
     pub progress: Progress,
     /// When AWS was heard to end the instance by itself: a hook's limit counts from here.

@@ -1233,7 +1233,8 @@ fn a_turn_rests_on_a_read_that_was_asked_for_in_it_f47() {
     disable(&mut old);
     let groups = [old, group("app-main-v002", 2, &["i-n1"])];
     let reason = Reason::Superseded { by: GroupName::from("app-main-v002") };
-    let drain = Drain { reason, started: Timestamp(0), generation: 0, forced: false, progress: Progress::Draining, doomed: None };
+    let drain =
+        Drain { reason, started: Timestamp(0), generation: 0, forced: false, unproven: false, progress: Progress::Draining, doomed: None };
     let slot = Timestamp(WALL - WALL % 10_000);
     let now = slot.plus(Duration::from_millis(100));
     let who_goes = |asked: Timestamp| {
@@ -1332,7 +1333,7 @@ proptest! {
         let groups = [old, group("app-main-v002", 2, &["i-n1"])];
         let drain = Drain {
             reason: Reason::Superseded { by: GroupName::from("app-main-v002") },
-            started: Timestamp(0), generation: 0, forced: false, progress: Progress::Draining, doomed: None,
+            started: Timestamp(0), generation: 0, forced: false, unproven: false, progress: Progress::Draining, doomed: None,
         };
         let budget = (members * usize::from(percent) / 100).max(1);
         let mut went = vec![false; members];

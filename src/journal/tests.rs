@@ -5,7 +5,8 @@ use crate::decide::Reason;
 
 fn state(version: u64) -> Durable {
     let reason = Reason::Operator { by: "ada".to_owned(), why: format!("try {version}") };
-    let drain = Drain { reason, started: Timestamp(5), generation: 0, forced: false, progress: Progress::Draining, doomed: None };
+    let drain =
+        Drain { reason, started: Timestamp(5), generation: 0, forced: false, unproven: false, progress: Progress::Draining, doomed: None };
     Durable { version, drain: Some(drain), ..Durable::default() }
 }
 

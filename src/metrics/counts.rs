@@ -184,7 +184,15 @@ mod tests {
     use crate::metrics::page::Page;
 
     fn drain(progress: Progress) -> Drain {
-        Drain { reason: Reason::TargetTerminated, started: Timestamp(1_000), generation: 0, forced: false, progress, doomed: None }
+        Drain {
+            reason: Reason::TargetTerminated,
+            started: Timestamp(1_000),
+            generation: 0,
+            forced: false,
+            unproven: false,
+            progress,
+            doomed: None,
+        }
     }
 
     fn accepted() -> Progress {

@@ -87,6 +87,7 @@ fn busy(metrics: &Metrics) {
         started: AT,
         generation: 0,
         forced: false,
+        unproven: false,
         progress,
         doomed: None,
     };

@@ -80,7 +80,8 @@ pub fn journals() -> Vec<String> {
         std::fs::read_to_string(path).unwrap()
     };
     let reason = Reason::Operator { by: "ada".to_owned(), why: "kernel \"update\"".to_owned() };
-    let drain = Drain { reason, started: Timestamp(5), generation: 7, forced: false, progress: Progress::Draining, doomed: None };
+    let drain =
+        Drain { reason, started: Timestamp(5), generation: 7, forced: false, unproven: false, progress: Progress::Draining, doomed: None };
     let draining = Durable { version: 3, drain: Some(drain), ..Durable::default() };
     let mut all = vec![written(1, "i-0aaa", &Durable::default()), written(2, "i-0aaa", &draining), written(3, "i-0bbb", &draining)];
     all.push(all.concat());

@@ -289,6 +289,16 @@ impl Step<'_> {
         self.state.heal.evidence.runs(&self.policy.heal, generation, asked, shared);
     }
 
+    /// The orchestrator says what it executes: a drain that was not to wait because nobody could say waits as any other from here on.
+    pub(super) fn heal_known(&mut self) {
+        let Some(drain) = self.state.durable.drain.as_mut().filter(|drain| drain.unproven) else { return };
+        (drain.forced, drain.unproven) = (false, false);
+        self.touch();
+        if let Phase::Waiting { .. } | Phase::Validating | Phase::LastLook = self.state.phase {
+            self.enter(Phase::Confirming);
+        }
+    }
+
     fn facts(&self) -> Facts<'_> {
         let heal = &self.state.heal;
         let lately = heal.restarts.iter().filter(|at| self.now.since(**at) < self.policy.heal.window).count();

@@ -47,6 +47,7 @@ struct Member {
     store: Probed,
     vitals: Vitals,
     activity: Activity,
+    intake: Intake,
     generation: u32,
     /// A restart makes it well.
     restart_helps: bool,
@@ -111,6 +112,7 @@ impl Fleet {
             store: Probed::Passed,
             vitals: Vitals::default(),
             activity: Activity::Idle,
+            intake: Intake::Open,
             generation: 1,
             restart_helps: true,
             deeds: Vec::new(),
@@ -173,7 +175,7 @@ impl Fleet {
             Look::Orchestrator => {
                 let answers = member.alive == Probed::Passed;
                 let activity = if answers { member.activity.clone() } else { Activity::Unknown { why: "silent".to_owned() } };
-                let intake = if answers { Intake::Open } else { Intake::Unknown { why: "silent".to_owned() } };
+                let intake = if answers { member.intake.clone() } else { Intake::Unknown { why: "silent".to_owned() } };
                 let generation = answers.then(|| Generation(member.generation.to_string()));
                 Answer::Orchestrator { intake, sample: Sample { activity, asked: self.now, measured: None, generation } }
             }

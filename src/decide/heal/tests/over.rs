@@ -138,3 +138,42 @@ fn in_a_dry_run_a_start_that_is_owed_is_told_and_not_sent() {
         assert_eq!(fleet.word(0), rests);
     }
 }
+
+/// An orchestrator that hangs, beyond its restarts, and says again what it executes while it is drained; that it lives is not believed for long.
+fn says_again(meanwhile: Option<Command>) -> Fleet {
+    let mut fleet = Fleet::of(3);
+    fleet.policy.heal = HealPolicy { level: Level::Replace, restarts: 0, end_unproven: true, ..fleet.policy.heal };
+    fleet.sicken(0);
+    for _ in 0..3600 {
+        if fleet.is_being_replaced(0) {
+            break;
+        }
+        fleet.run_s(1);
+    }
+    assert!(fleet.members[0].state.durable().drain.as_ref().is_some_and(|drain| drain.forced));
+    if let Some(command) = meanwhile {
+        assert_eq!(fleet.see(0, Seen::Asked(command)), None);
+    }
+    fleet.policy.heal.liveness = Some(ProbeRules { successes: 1000, ..rules() });
+    let member = &mut fleet.members[0];
+    (member.alive, member.intake) = (Probed::Passed, Intake::Closed);
+    member.activity = Activity::Busy { count: 12, executions: Vec::new() };
+    fleet.run_s(1800);
+    fleet
+}
+
+#[test]
+fn work_that_is_known_of_again_is_waited_for_although_the_owner_accepts_an_end_without_knowing_s1() {
+    let mut fleet = says_again(None);
+    assert_eq!((fleet.members[0].state.phase().word(), fleet.terminations().len()), ("confirming_idle", 0));
+    assert!(fleet.members[0].state.durable().drain.as_ref().is_some_and(|drain| !drain.forced), "an agent that falls has it so too");
+    fleet.members[0].activity = Activity::Idle;
+    fleet.run_s(1800);
+    assert!(matches!(fleet.terminations().as_slice(), [Deed::TerminateOwn { decrement: false, .. }]), "{:?}", fleet.terminations());
+}
+
+#[test]
+fn what_an_operator_forces_is_not_waited_for_again() {
+    let fleet = says_again(Some(Command::Drain { by: "ann".to_owned(), reason: "now".to_owned(), force: true }));
+    assert_eq!(fleet.terminations().len(), 1);
+}
