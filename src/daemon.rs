@@ -409,7 +409,8 @@ impl Agent {
         self.stopping = true;
         let deadline = tokio::time::sleep(STOP_WITHIN);
         tokio::pin!(deadline);
-        while self.deeds > 0 {
+        // A deed that panicked has no answer to count it off: once nothing runs any more, nothing is waited for.
+        while self.deeds > 0 && !self.working.is_empty() {
             tokio::select! {
                 Some(done) = self.working.join_next() => self.answered(done),
                 () = &mut deadline => {
