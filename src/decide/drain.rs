@@ -209,7 +209,7 @@ impl<'a> Step<'a> {
             self.heal_lost();
             match self.state.phase {
                 Phase::Terminating => self.uncertain(),
-                Phase::Stopping => self.hold(HeldWhy::StopFailed, "the stop was never answered".to_owned()),
+                Phase::Stopping => self.not_stopped("the stop was never answered".to_owned()),
                 Phase::Lowering => self.enter(Phase::Validating),
                 Phase::Answering => self.answer_later("the answer to the lifecycle hook was never answered".to_owned()),
                 _ => {}
@@ -433,8 +433,11 @@ impl<'a> Step<'a> {
     fn stopped_looked(&mut self, asked: Moment, alive: bool) {
         if alive {
             self.set_progress(Progress::Draining);
-            self.state.finding = Some("the orchestrator was stopped and runs again".to_owned());
-            self.enter(Phase::Closing { orders: 0, again: self.now });
+            // One that did not stop is told again when the hold is over, and not as fast as it refuses.
+            if self.state.phase.held() != Some(HeldWhy::StopFailed) {
+                self.state.finding = Some("the orchestrator was stopped and runs again".to_owned());
+                self.enter(Phase::Closing { orders: 0, again: self.now });
+            }
             return;
         }
         self.state.finding = Some("the orchestrator was stopped when it had been idle".to_owned());
@@ -520,6 +523,17 @@ impl<'a> Step<'a> {
         }
     }
 
+    /// Who said not to wait for work does not wait for a stop either: that is tried once.
+    fn not_stopped(&mut self, why: String) {
+        if self.is_forced() {
+            self.state.unstopped = true;
+            self.set_progress(Progress::Draining);
+            self.validate();
+        } else {
+            self.hold(HeldWhy::StopFailed, why);
+        }
+    }
+
     fn done(&mut self, key: Key, result: Result<Receipt, Fault>) {
         let beside = self.hook_done(key, &result)
             || self.protection_done(key, &result)
@@ -544,7 +558,7 @@ impl<'a> Step<'a> {
                     self.set_progress(Progress::Stopped);
                     self.validate();
                 }
-                Err(fault) => self.hold(HeldWhy::StopFailed, fault.text),
+                Err(fault) => self.not_stopped(fault.text),
             },
             Phase::Terminating => self.terminated(result),
             Phase::Answering => self.hook_answered(result),
@@ -572,7 +586,8 @@ impl<'a> Step<'a> {
     fn deadline(&mut self) {
         let spare = self.policy.margin + self.policy.stop_grace.unwrap_or_default();
         let over = self.state.ends_at(self.now).is_some_and(|at| self.now.wall.plus(spare) >= at);
-        let before = matches!(self.progress(), Some(Progress::Draining)) && !matches!(self.state.phase, Phase::Stopping | Phase::Answering);
+        let before = matches!(self.progress(), Some(Progress::Draining | Progress::Stopping))
+            && !matches!(self.state.phase, Phase::Stopping | Phase::Answering);
         if over && before && !self.is_forced() {
             self.force();
             return;
@@ -626,6 +641,7 @@ impl<'a> Step<'a> {
         self.touch();
         self.state.quiet = Quiet::default();
         self.state.held_count = 0;
+        self.state.unstopped = false;
         self.enter(Phase::Closing { orders: 0, again: self.now });
     }
 
@@ -728,7 +744,7 @@ impl<'a> Step<'a> {
     fn must_stop(&self) -> bool {
         match self.progress() {
             Some(Progress::Stopping) => true,
-            Some(Progress::Draining) => self.policy.stop_grace.is_some() && !self.abandons(),
+            Some(Progress::Draining) => self.policy.stop_grace.is_some() && !self.state.unstopped && !self.abandons(),
             Some(Progress::Stopped | Progress::Intent { .. } | Progress::Accepted { .. } | Progress::Cancelled { .. }) | None => false,
         }
     }

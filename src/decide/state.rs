@@ -66,6 +66,8 @@ pub struct State {
     pub(super) deed_fault: Option<String>,
     pub(super) order: Option<Order>,
     pub(super) ordered: Option<Moment>,
+    /// The orchestrator did not stop, in a drain that waits for nothing.
+    pub(super) unstopped: bool,
     pub(super) slow_reads: u32,
     pub(super) task_ended: bool,
     pub(super) task_read: Option<Moment>,
@@ -500,6 +502,7 @@ impl State {
             deed_fault: None,
             order: None,
             ordered: None,
+            unstopped: false,
             slow_reads: 0,
             task_ended: false,
             task_read: None,

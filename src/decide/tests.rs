@@ -47,6 +47,7 @@ struct Rig {
     task_lost: bool,
     denied: bool,
     switch_obeys: bool,
+    stop_refused: bool,
     terminate: Vec<Result<Receipt, Fault>>,
     ending: Option<EndingActivity>,
     deeds: Vec<(Duration, Deed)>,
@@ -105,6 +106,7 @@ impl Rig {
             task_lost: false,
             denied: false,
             switch_obeys: true,
+            stop_refused: false,
             terminate: Vec::new(),
             ending: None,
             deeds: Vec::new(),
@@ -209,6 +211,7 @@ impl Rig {
                 }
                 Ok(Receipt::Done)
             }
+            Deed::StopOrchestrator { .. } if self.stop_refused => fault(FaultKind::Refused, "it does not stop"),
             Deed::StopOrchestrator { .. } => {
                 self.busy = Activity::Unknown { why: "connection refused".to_owned() };
                 self.intake = Intake::Unknown { why: "connection refused".to_owned() };
@@ -1030,6 +1033,43 @@ fn a_crash_while_the_orchestrator_stops_ends_with_it_stopped_not_stuck() {
     crashed.run_s(600);
     assert_eq!((crashed.terminations(), crashed.word()), (1, "ending"));
     assert_eq!(crashed.count(|d| matches!(d, Deed::StopOrchestrator { .. })), 2);
+}
+
+#[test]
+fn an_orchestrator_that_does_not_stop_holds_a_drain_until_somebody_says_to_wait_for_nothing() {
+    let mut rig = stops();
+    rig.stop_refused = true;
+    rig.run_s(900);
+    assert_eq!((rig.state.phase().held(), rig.terminations()), (Some(HeldWhy::StopFailed), 0));
+    let tried = rig.count(|d| matches!(d, Deed::StopOrchestrator { .. }));
+    rig.busy = unknown();
+    rig.intake = Intake::Unknown { why: "404".to_owned() };
+    rig.see(Seen::Asked(Command::Drain { by: "ada".to_owned(), reason: "test".to_owned(), force: true }));
+    rig.run_s(60);
+    assert_eq!((rig.word(), rig.terminations()), ("ending", 1));
+    assert_eq!(rig.count(|d| matches!(d, Deed::StopOrchestrator { .. })), tried + 1, "it is tried once more");
+}
+
+#[test]
+fn a_stop_that_was_cut_short_by_a_crash_is_no_proof_while_nobody_knows_what_runs() {
+    let mut rig = stops();
+    rig.deed_lag = Duration::from_secs(1);
+    while rig.word() != "stopping_orchestrator" {
+        rig.run_s(1);
+    }
+    rig.late.clear();
+    rig.stop_refused = true;
+    rig.busy = unknown();
+    rig.intake = Intake::Unknown { why: "404".to_owned() };
+    rig.restart(true);
+    rig.run_s(600);
+    assert_eq!((rig.state.phase().held(), rig.terminations()), (Some(HeldWhy::StopFailed), 0));
+    (rig.busy, rig.stop_refused) = (busy(), false);
+    rig.run_s(600);
+    assert_eq!(rig.terminations(), 0, "there was work");
+    rig.busy = Activity::Idle;
+    rig.run_s(1200);
+    assert_eq!((rig.word(), rig.terminations()), ("ending", 1));
 }
 
 #[test]

@@ -156,6 +156,20 @@ fn aws_own_limit_is_announced_and_met_with_the_work_cut_short_f38() {
 }
 
 #[test]
+fn aws_own_limit_is_met_also_where_the_orchestrator_does_not_stop_f38() {
+    for idle in [true, false] {
+        let mut rig = ending();
+        rig.policy.stop_grace = Some(Duration::from_secs(60));
+        rig.stop_refused = true;
+        rig.busy = if idle { Activity::Idle } else { unknown() };
+        rig.run_s(25_000);
+        assert!(rig.answers().is_empty(), "idle: {idle}");
+        rig.run_s(5_000);
+        assert_eq!(rig.answers(), [HookResult::Continue], "idle: {idle}");
+    }
+}
+
+#[test]
 fn where_aws_retains_what_is_abandoned_no_work_is_cut_short_f38() {
     let mut rig = ending();
     rig.policy.stop_grace = Some(Duration::from_secs(60));
