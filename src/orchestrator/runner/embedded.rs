@@ -1,11 +1,14 @@
 //! The engine as the orchestrator of this instance: what it owns is what is busy, claiming is its intake, and a drain hands back. It knows by itself
 //! how its store is, and need not be probed for that.
 //!
-//! What must stay true: a runner that is gone is unknown, not idle; an intake is closed only when no claim is under way any more; that the store is well
-//! is told of the moment at which it was asked, and not for longer than the next question and its answer take. An engine that hangs must not pass for a
-//! store that does.
+//! What must stay true: a runner that is gone is unknown, not idle, and so is one that has yet to begin its session: the jobs of the process before it may
+//! run. A job that runs here is work, also when another instance has taken over its execution: it would be cut in the middle. An intake is closed only
+//! when no claim is under way any more; that the store is well is told of the moment at which it was asked, and not for longer than the next question and
+//! its answer take. An engine that hangs must not pass for a store that does.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,12 +27,15 @@ use crate::model::Vitals;
 use crate::orchestrator::Abilities;
 use crate::orchestrator::Error;
 use crate::orchestrator::Orchestrator;
+use crate::orchestrator::engine::execution::ExecutionId;
 use crate::orchestrator::engine::execution::ExecutionType;
 use crate::orchestrator::probe::Probes;
 
 /// Executions that an activity names; the count is of all.
 const NAMED: usize = 100;
 const GONE: &str = "the engine of this process has ended";
+const UNSEEN: &str = "what the process before this one left at work on this host is not known yet: the engine has no session, and begins one once its store \
+                      answers (runbooks/store-unavailable.md)";
 
 /// The engine that runs in this process.
 pub struct Embedded {
@@ -41,6 +47,27 @@ impl Embedded {
     /// The orchestrator behind this handle.
     pub fn new(runner: Handle, clock: Arc<dyn Clock>) -> Self {
         Self { runner, clock }
+    }
+
+    /// Why nobody can tell what is under way on this host; `None` = what is owned, and [`Self::jobs_of_others`], is all.
+    ///
+    /// Until a session has begun what the one before it owned is not settled, and its jobs outlive it. An engine that is not wished to run was stopped by
+    /// somebody who saw to that.
+    fn unseen(&self) -> Option<String> {
+        let waits = self.runner.wished().run && self.runner.state().is_some_and(|state| state.session.is_none());
+        waits.then(|| UNSEEN.to_owned())
+    }
+
+    /// Executions that are not owned here, of which a job still runs on this host. Looks at the disk, if there may be any.
+    fn jobs_of_others(&self) -> BTreeSet<ExecutionId> {
+        let mut outlived = self.runner.outlived.lock().unwrap_or_else(PoisonError::into_inner);
+        if outlived.is_empty() {
+            return BTreeSet::new();
+        }
+        let running = self.runner.performer.running();
+        outlived.retain(|id| running.contains(id));
+        let owned = self.runner.owned.lock().unwrap_or_else(PoisonError::into_inner);
+        outlived.iter().filter(|id| !owned.contains_key(*id)).cloned().collect()
     }
 }
 
@@ -96,7 +123,13 @@ impl Orchestrator for Embedded {
         let Some(state) = self.runner.state() else {
             return Sample { activity: Activity::Unknown { why: GONE.to_owned() }, asked, measured: None, generation: None };
         };
-        let (count, some) = self.runner.owned(NAMED);
+        if let Some(why) = self.unseen() {
+            return Sample { activity: Activity::Unknown { why }, asked, measured: None, generation: None };
+        }
+        // In this order: what comes to be owned in between is counted twice, and not never.
+        let others = self.jobs_of_others();
+        let (owned, some) = self.runner.owned(NAMED);
+        let count = owned + others.len();
         let named = some.into_iter().map(|(id, owned)| {
             let list = match owned.kind {
                 ExecutionType::Pipeline => "pipelines",
@@ -104,7 +137,10 @@ impl Orchestrator for Embedded {
             };
             ExecutionRef { application: owned.application, url: format!("/{list}/{id}") }
         });
-        let activity = if count == 0 { Activity::Idle } else { Activity::Busy { count: count as u64, executions: named.collect() } };
+        // Of another instance's execution nothing but the id is known here.
+        let left = others.into_iter().map(|id| ExecutionRef { application: String::new(), url: format!("/pipelines/{id}") });
+        let executions = || named.chain(left).take(NAMED).collect();
+        let activity = if count == 0 { Activity::Idle } else { Activity::Busy { count: count as u64, executions: executions() } };
         Sample { activity, asked, measured: None, generation: state.session.map(|session| Generation(session.process)) }
     }
 
@@ -114,7 +150,8 @@ impl Orchestrator for Embedded {
             Some(state) if state.claims => Intake::Open,
             // Opened, and not begun yet.
             Some(_) if self.runner.wished().intake && self.runner.wished().run => Intake::Open,
-            Some(_) => Intake::Closed,
+            // A session may begin by claiming what the one before it had under way.
+            Some(_) => self.unseen().map_or(Intake::Closed, |why| Intake::Unknown { why }),
         }
     }
 
@@ -125,6 +162,10 @@ impl Orchestrator for Embedded {
     }
 
     async fn stop(&self, grace: Duration) -> Result<(), Error> {
+        // There is nothing to stop, and whoever asks would take that for everything having ended in order.
+        if let Some(why) = self.unseen() {
+            return Err(Error::Refused(why));
+        }
         self.runner.wish(|wish| wish.run = false);
         match tokio::time::timeout(grace, self.runner.until(|state| state.session.is_none())).await {
             Ok(()) => Ok(()),

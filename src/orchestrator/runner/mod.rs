@@ -15,6 +15,8 @@
 //! * Engine time is the store's: instances whose clocks differ do not hand an execution to and fro.
 //! * A process that starts ends the session its predecessor on this host left behind, so that what that one owned is due at once; what has a job on this
 //!   host it keeps from others until it has claimed it.
+//! * What runs on this host is work of this host, whoever owns its execution by now; and until a session has begun nobody knows what that is. Nothing of
+//!   it passes for idle.
 //! * While the store does not answer nothing new begins, what is under way goes on, and nothing is given up: a fence decides whose it is afterwards.
 
 pub mod counts;
@@ -36,6 +38,7 @@ pub mod start;
 pub mod webhooks;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -201,12 +204,17 @@ pub enum StoreStands {
     NotAsked(&'static str),
 }
 
+/// Executions with a job that ran on this host when a session began or ended: the session that follows may come to own them or not.
+type Outlived = Arc<Mutex<BTreeSet<ExecutionId>>>;
+
 /// The ends of the runner that others hold.
 #[derive(Clone)]
 pub struct Handle {
     wish: Arc<watch::Sender<Wish>>,
     state: watch::Receiver<State>,
     owned: Arc<Mutex<BTreeMap<ExecutionId, Owned>>>,
+    outlived: Outlived,
+    performer: Arc<dyn Performer>,
     pace: Arc<Pace>,
     counts: Counts,
     store: Arc<dyn Store>,
@@ -317,6 +325,7 @@ pub struct Runner {
     wish: watch::Receiver<Wish>,
     state: watch::Sender<State>,
     owned: Arc<Mutex<BTreeMap<ExecutionId, Owned>>>,
+    outlived: Outlived,
     /// Sessions begun by this runner.
     lives: u32,
 }
@@ -327,6 +336,7 @@ impl Runner {
         let (wishes, wish) = watch::channel(wish);
         let (state, states) = watch::channel(State::default());
         let owned = Arc::new(Mutex::new(BTreeMap::new()));
+        let outlived = Outlived::default();
         let clock = StoreClock::new(parts.clock);
         let shared = Shared {
             definitions: Definitions::new(Arc::clone(&parts.store), clock.clone()),
@@ -343,13 +353,16 @@ impl Runner {
             wish: Arc::new(wishes),
             state: states,
             owned: Arc::clone(&owned),
+            outlived: Arc::clone(&outlived),
+            performer: Arc::clone(&shared.performer),
             pace: Arc::clone(&shared.pace),
             counts: shared.counts.clone(),
             store: Arc::clone(&shared.store),
             clock: shared.clock.clone(),
             beat_every: settings.beat_every(),
         };
-        (Self { settings, shared: Arc::new(shared), memory: parts.memory, channels: parts.channels, wish, state, owned, lives: 0 }, handle)
+        let (memory, channels) = (parts.memory, parts.channels);
+        (Self { settings, shared: Arc::new(shared), memory, channels, wish, state, owned, outlived, lives: 0 }, handle)
     }
 
     /// Runs until `stop`; then what is owned is given back within [`Settings::stop_within`].
@@ -419,8 +432,14 @@ impl Runner {
                 break;
             }
             self.memory.remember(Some(&session)).map_err(|error| format!("the session cannot be remembered: {error}"))?;
-            self.state.send_modify(|state| state.session = Some(session.clone()));
+            self.look_for_jobs();
+            self.state.send_modify(|state| {
+                state.session = Some(session.clone());
+                // Before anybody sees the session without what it is about to claim.
+                state.claims = !first.is_empty();
+            });
             let ended = Life::new(self, &session, first).run(stop).await;
+            self.look_for_jobs();
             self.state.send_modify(|state| {
                 state.session = None;
                 state.claims = false;
@@ -435,6 +454,11 @@ impl Runner {
             }
         }
         Ok(())
+    }
+
+    /// Between two sessions nobody here follows a job: what runs then may not come to be owned here again.
+    fn look_for_jobs(&self) {
+        *self.outlived.lock().unwrap_or_else(PoisonError::into_inner) = self.shared.performer.running();
     }
 }
 

@@ -323,4 +323,9 @@ impl Performer for Jobs {
             |folder: &PathBuf| matches!(folder::state(folder), Ok(State::Running | State::Ended { .. } | State::Orphaned) | Err(_));
         self.folders().filter(has_news).filter_map(|folder| folder::execution(&folder)).collect()
     }
+
+    fn running(&self) -> BTreeSet<ExecutionId> {
+        let runs = |folder: &PathBuf| matches!(folder::state(folder), Ok(State::Running | State::Orphaned) | Err(_));
+        self.folders().filter(runs).filter_map(|folder| folder::execution(&folder)).collect()
+    }
 }

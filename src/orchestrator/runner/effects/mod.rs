@@ -33,6 +33,12 @@ pub trait Performer: Send + Sync + 'static {
     fn outlived(&self) -> BTreeSet<ExecutionId> {
         BTreeSet::new()
     }
+
+    /// Executions of which a job runs on this host now, whoever began it and whoever owns the execution; one that cannot be looked at counts. Looks at
+    /// the disk.
+    fn running(&self) -> BTreeSet<ExecutionId> {
+        BTreeSet::new()
+    }
 }
 
 /// A performer for each kind of effect. A kind without one fails for good, and says so.
@@ -90,6 +96,10 @@ impl Performer for Performers {
 
     fn outlived(&self) -> BTreeSet<ExecutionId> {
         self.by_word.values().chain(self.calls.values()).flat_map(|performer| performer.outlived()).collect()
+    }
+
+    fn running(&self) -> BTreeSet<ExecutionId> {
+        self.by_word.values().chain(self.calls.values()).flat_map(|performer| performer.running()).collect()
     }
 }
 

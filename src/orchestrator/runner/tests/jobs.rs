@@ -7,11 +7,16 @@ use async_trait::async_trait;
 use serde_json::Value;
 use serde_json::json;
 
+use super::super::embedded::Embedded;
 use super::super::*;
 use super::SECOND;
 use super::rig::Fleet;
 use crate::host::clock::VirtualClock;
+use crate::model::Activity;
+use crate::model::Intake;
 use crate::model::Timestamp;
+use crate::orchestrator::Error;
+use crate::orchestrator::Orchestrator;
 use crate::orchestrator::engine::effect::AttemptKey;
 use crate::orchestrator::engine::effect::Effect;
 use crate::orchestrator::engine::effect::Outcome;
@@ -76,6 +81,13 @@ impl Performer for HostJobs {
     fn outlived(&self) -> BTreeSet<ExecutionId> {
         let all = self.all.lock().unwrap();
         all.iter().filter(|((host, _), _)| *host == self.host).map(|(_, command)| command.execution.clone()).collect()
+    }
+
+    fn running(&self) -> BTreeSet<ExecutionId> {
+        let now = self.clock.now().wall;
+        let all = self.all.lock().unwrap();
+        let runs = |((host, _), command): &(&(String, String), &Command)| *host == self.host && !command.stopped && command.ends > now;
+        all.iter().filter(runs).map(|(_, command)| command.execution.clone()).collect()
     }
 }
 
@@ -146,6 +158,118 @@ async fn a_job_whose_execution_is_called_off_while_nobody_is_there_is_stopped_by
     fleet.until_ended(1, 60 * SECOND).await;
     assert_eq!(fleet.status(&id).await, Status::Canceled);
     assert!(fleet.jobs.lock().unwrap().values().all(|command| command.stopped));
+}
+
+/// The store does not answer an agent that comes back, for longer than an idle engine has to be idle for.
+#[tokio::test(start_paused = true)]
+async fn an_engine_without_its_session_is_not_idle_and_then_busy_with_the_jobs_of_the_process_before() {
+    let fleet = Fleet::new(Duration::ZERO);
+    let one = fleet.boot("i-1");
+    let id = fleet.start(job(60)).await;
+    tokio::time::sleep(SECOND).await;
+    one.kill().await;
+    let again = fleet.boot("i-1");
+    again.cut(true);
+    let orchestrator = Embedded::new(again.handle.clone(), fleet.clock.clone());
+    assert_eq!(orchestrator.set_intake(false).await, Ok(()), "a drain may begin just then");
+    for _ in 0..20 {
+        let activity = orchestrator.activity().await.activity;
+        assert!(matches!(&activity, Activity::Unknown { why } if why.contains("not known yet")), "{activity:?}");
+        assert!(matches!(orchestrator.intake().await, Intake::Unknown { .. }));
+        assert!(matches!(orchestrator.stop(SECOND).await, Err(Error::Refused(_))), "nothing was stopped");
+        tokio::time::sleep(SECOND).await;
+    }
+    again.cut(false);
+    again.handle.until(|state| state.session.is_some()).await;
+    while again.owned() == 0 {
+        assert_eq!(orchestrator.intake().await, Intake::Open, "it is about to claim what it works at");
+        assert!(matches!(orchestrator.activity().await.activity, Activity::Busy { count: 1, .. }));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(matches!(orchestrator.activity().await.activity, Activity::Busy { count: 1, .. }));
+    fleet.until_ended(1, 60 * SECOND).await;
+    assert_eq!(fleet.status(&id).await, Status::Succeeded);
+    tokio::time::sleep(SECOND).await;
+    assert_eq!((orchestrator.activity().await.activity, orchestrator.intake().await), (Activity::Idle, Intake::Closed));
+    assert_eq!(orchestrator.stop(SECOND).await, Ok(()));
+    all_once(&fleet);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_execution_went_to_another_instance_keeps_its_host_busy_until_it_ends() {
+    let fleet = Fleet::new(Duration::ZERO);
+    let one = fleet.boot("i-1");
+    fleet.start(job(120)).await;
+    tokio::time::sleep(SECOND).await;
+    let _sibling = fleet.boot("i-2");
+    one.kill().await;
+    let again = fleet.boot("i-1");
+    again.cut(true);
+    again.handle.wish(|wish| wish.intake = false);
+    fleet.until_ended(1, 20 * SECOND).await;
+    again.cut(false);
+    again.handle.until(|state| state.session.is_some()).await;
+    let orchestrator = Embedded::new(again.handle.clone(), fleet.clock.clone());
+    let runs = || fleet.jobs.lock().unwrap().values().any(|command| command.ends > fleet.now());
+    while runs() {
+        let activity = orchestrator.activity().await.activity;
+        assert!(matches!(activity, Activity::Busy { count: 1, .. }), "{activity:?}");
+        tokio::time::sleep(SECOND).await;
+    }
+    assert_eq!((orchestrator.activity().await.activity, again.owned()), (Activity::Idle, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_a_drain_had_stopped_is_idle_though_its_store_is_away_and_its_session_was_not_ended() {
+    let fleet = Fleet::new(Duration::ZERO);
+    let one = fleet.boot("i-1");
+    tokio::time::sleep(SECOND).await;
+    one.cut(true);
+    let orchestrator = Embedded::new(one.handle.clone(), fleet.clock.clone());
+    assert_eq!(orchestrator.stop(30 * SECOND).await, Ok(()));
+    drop(orchestrator);
+    one.kill().await;
+    let again = fleet.boot_stopped("i-1");
+    again.cut(true);
+    let orchestrator = Embedded::new(again.handle.clone(), fleet.clock.clone());
+    tokio::time::sleep(10 * SECOND).await;
+    assert_eq!((orchestrator.activity().await.activity, orchestrator.intake().await), (Activity::Idle, Intake::Closed));
+    assert_eq!(orchestrator.stop(SECOND).await, Ok(()));
+    assert_eq!(orchestrator.start().await, Ok(()), "the drain was called off");
+    assert!(matches!(orchestrator.activity().await.activity, Activity::Unknown { .. }), "it is wanted, and has not begun");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_waits_for_its_store_ends_at_once_when_it_is_told_to() {
+    let fleet = Fleet::new(Duration::ZERO);
+    let one = fleet.boot("i-1");
+    fleet.start(job(60)).await;
+    tokio::time::sleep(SECOND).await;
+    one.kill().await;
+    let again = fleet.boot("i-1");
+    again.cut(true);
+    tokio::time::sleep(10 * SECOND).await;
+    let told = fleet.now();
+    assert_eq!(again.stop().await, Ok(()));
+    assert!(fleet.now().since(told) < 3 * SECOND, "{:?}", fleet.now().since(told));
+}
+
+#[tokio::test(start_paused = true)]
+async fn between_two_sessions_after_a_loss_an_engine_is_not_idle() {
+    let fleet = Fleet::new(Duration::ZERO);
+    let one = fleet.boot("i-1");
+    fleet.start(job(60)).await;
+    tokio::time::sleep(SECOND).await;
+    let orchestrator = Embedded::new(one.handle.clone(), fleet.clock.clone());
+    one.endless(true);
+    one.lose();
+    one.handle.until(|state| state.session.is_none()).await;
+    for _ in 0..20 {
+        assert!(matches!(orchestrator.activity().await.activity, Activity::Unknown { .. }));
+        tokio::time::sleep(SECOND).await;
+    }
+    one.endless(false);
+    one.handle.until(|state| state.session.is_some()).await;
 }
 
 /// An owner that dies after it wrote the end and before it called the child off.

@@ -237,6 +237,7 @@ pub(super) struct Net {
     lossy: AtomicBool,
     lost: AtomicBool,
     hangs: AtomicBool,
+    endless: AtomicBool,
     turn: AtomicU64,
     calls: Mutex<BTreeMap<&'static str, u64>>,
     /// Most bytes of one write; more is refused for good.
@@ -273,7 +274,7 @@ impl Net {
         if self.hangs.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
-        if self.is_cut() {
+        if self.is_cut() || (name == "end_session" && self.endless.load(Ordering::Relaxed)) {
             return Err(Self::gone().into());
         }
         if self.lost.load(Ordering::Relaxed) && name != "end_session" {
@@ -392,6 +393,11 @@ impl Instance {
         self.net.lost.store(true, Ordering::Relaxed);
     }
 
+    /// No session can be ended.
+    pub(super) fn endless(&self, endless: bool) {
+        self.net.endless.store(endless, Ordering::Relaxed);
+    }
+
     /// The store takes calls and gives no answer.
     pub(super) fn hang(&self, hang: bool) {
         self.net.hangs.store(hang, Ordering::Relaxed);
@@ -401,6 +407,9 @@ impl Instance {
         self.handle.owned(0).0
     }
 }
+
+/// Everything is wanted of an engine.
+const ALL: Wish = Wish { intake: true, run: true };
 
 /// Instances and hosts on one store.
 pub(super) struct Fleet {
@@ -431,14 +440,19 @@ impl Fleet {
     }
 
     pub(super) fn boot_with(&self, name: &str, change: impl FnOnce(Settings) -> Settings) -> Instance {
-        self.launch(change(Settings::new(name)), vec![])
+        self.launch(change(Settings::new(name)), vec![], ALL)
     }
 
     pub(super) fn boot_telling(&self, name: &str, channel: Arc<dyn Channel>) -> Instance {
-        self.launch(Settings::new(name), vec![channel])
+        self.launch(Settings::new(name), vec![channel], ALL)
     }
 
-    fn launch(&self, settings: Settings, channels: Vec<Arc<dyn Channel>>) -> Instance {
+    /// As an agent does that comes back in the middle of a drain which had stopped its engine.
+    pub(super) fn boot_stopped(&self, name: &str) -> Instance {
+        self.launch(Settings::new(name), vec![], Wish { intake: false, run: false })
+    }
+
+    fn launch(&self, settings: Settings, channels: Vec<Arc<dyn Channel>>, wish: Wish) -> Instance {
         let name = settings.instance.as_str();
         let net = Arc::new(Net {
             store: self.store.clone(),
@@ -446,6 +460,7 @@ impl Fleet {
             lossy: false.into(),
             lost: false.into(),
             hangs: false.into(),
+            endless: false.into(),
             turn: 0.into(),
             calls: Mutex::default(),
             largest: usize::MAX.into(),
@@ -464,7 +479,7 @@ impl Fleet {
             memory: Memory::open(&self.hosts.path().join(name)).unwrap(),
             channels,
         };
-        let (runner, handle) = Runner::new(parts, settings, Wish { intake: true, run: true });
+        let (runner, handle) = Runner::new(parts, settings, wish);
         let stop = CancellationToken::new();
         let mut process = JoinSet::new();
         let frozen = Arc::new(AtomicBool::new(false));
