@@ -114,6 +114,10 @@ pub enum Plant {
     JobsForgotten,
     /// What is taken over from an owner that is gone is put aside.
     AdoptionForgotten,
+    /// An engine that does not know yet what runs on its host says that nothing does.
+    UnseenIsIdle,
+    /// A job whose execution another instance took over is not seen.
+    JobsOfOthersUnseen,
     /// The lease is ten times as long as is promised.
     LongLease,
     /// With its intake closed an engine runs on what it owns.
@@ -188,6 +192,8 @@ pub fn plant(plant: Option<Plant>, gear: Gear) -> Gear {
         | Plant::JobsAgain
         | Plant::JobsForgotten
         | Plant::AdoptionForgotten
+        | Plant::UnseenIsIdle
+        | Plant::JobsOfOthersUnseen
         | Plant::LongLease
         | Plant::NoHandoff
         | Plant::SlowHandback
@@ -375,6 +381,10 @@ impl Performer for BadHand {
     fn outlived(&self) -> BTreeSet<ExecutionId> {
         if self.plant == Plant::JobsForgotten { BTreeSet::new() } else { self.performer.outlived() }
     }
+
+    fn running(&self) -> BTreeSet<ExecutionId> {
+        if self.plant == Plant::JobsOfOthersUnseen { BTreeSet::new() } else { self.performer.running() }
+    }
 }
 
 /// Keeps what came of a deed to itself.
@@ -422,7 +432,7 @@ impl Orchestrator for BadEyes {
                     sample = Sample { activity: Activity::Idle, measured: None, generation: None, ..sample };
                 }
             }
-            Plant::UnknownIsIdle if matches!(sample.activity, Activity::Unknown { .. }) => {
+            Plant::UnknownIsIdle | Plant::UnseenIsIdle if matches!(sample.activity, Activity::Unknown { .. }) => {
                 (sample.activity, sample.measured) = (Activity::Idle, None);
             }
             _ => {}
@@ -434,7 +444,7 @@ impl Orchestrator for BadEyes {
         match self.plant {
             Plant::IntakeNeverClosed => Intake::Closed,
             Plant::NoLastLook if *open(&self.idle) => Intake::Closed,
-            Plant::UnknownIsIdle => match self.orchestrator.intake().await {
+            Plant::UnknownIsIdle | Plant::UnseenIsIdle => match self.orchestrator.intake().await {
                 Intake::Unknown { .. } => Intake::Closed,
                 known => known,
             },
@@ -447,7 +457,10 @@ impl Orchestrator for BadEyes {
     }
 
     async fn stop(&self, grace: Duration) -> Result<(), orchestrator::Error> {
-        self.orchestrator.stop(grace).await
+        match self.orchestrator.stop(grace).await {
+            Err(orchestrator::Error::Refused(_)) if self.plant == Plant::UnseenIsIdle => Ok(()),
+            answer => answer,
+        }
     }
 
     async fn start(&self) -> Result<(), orchestrator::Error> {

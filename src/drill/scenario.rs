@@ -288,7 +288,12 @@ pub fn play(piece: impl Into<Piece>, seed: u64) -> Play {
     }
     match scenario {
         Scenario::Redeploy => {}
-        Scenario::Crash => play.engines = Some(script::crash(&mut rng)),
+        Scenario::Crash => {
+            let mut script = script::crash(&mut rng);
+            // Drawn apart: everything else of a play is what it was before anybody lay in wait.
+            script.ambushes = script::ambushes(&mut Pcg64Mcg::seed_from_u64(seed ^ 0x616d_6275_7368));
+            play.engines = Some(script);
+        }
         Scenario::Rollback => {
             bad_night(&mut play, &mut rng);
             // Drawn apart: everything else of a night is what it was before anybody could be kept.

@@ -81,9 +81,16 @@ fn nights_in_which_something_came_up_late() {
         assert_pass(&run_alone(Scenario::SickFleet, seed, None).unwrap());
     }
     for seed in [238, 408, 503, 659, 839, 4055] {
-        assert_pass(&run_alone(Scenario::Crash, seed, None).unwrap());
+        assert_pass(&run_before_anybody_lay_in_wait(seed));
     }
     assert_pass(&run_alone(Piece::on(Scenario::Spot, Runs::Endpoint).unwrap(), 245, None).unwrap());
+}
+
+/// The crashes of this seed as they were before agents fell at the worst of times.
+fn run_before_anybody_lay_in_wait(seed: u64) -> Report {
+    let mut play = scenario::play(Scenario::Crash, seed);
+    play.engines.as_mut().unwrap().ambushes = super::fleet::script::Ambushes::default();
+    alone().unwrap().block_on(run_play(&play, Scenario::Crash.into(), seed, &mut Nobody, None))
 }
 
 /// The night of this seed as it was before some of them had somebody kept for the post-mortem.
@@ -341,6 +348,11 @@ fn anything(_: &scenario::Play) -> bool {
     true
 }
 
+/// Agents fall in a drain and come back to a line that is cut.
+fn has_ambushes(play: &scenario::Play) -> bool {
+    play.engines.as_ref().is_some_and(|script| !script.ambushes.cuts.is_empty())
+}
+
 fn falls_at_effects(play: &scenario::Play) -> bool {
     play.engines.as_ref().is_some_and(|script| script.falls_at_effects() >= 3)
 }
@@ -375,6 +387,8 @@ caught! {
     repeating_a_job_that_is_not_idempotent_is_caught: JobsAgain in Crash where anything, by ["E2"];
     forgetting_the_jobs_of_a_machine_is_caught: JobsForgotten in Crash where anything, by ["E8"];
     forgetting_an_adoption_is_caught: AdoptionForgotten in Crash where anything, by ["E1"];
+    taking_an_engine_without_its_session_for_idle_is_caught: UnseenIsIdle in Crash where has_ambushes, by ["S1"];
+    overlooking_a_job_whose_execution_went_elsewhere_is_caught: JobsOfOthersUnseen in Crash where has_ambushes, by ["S1"];
     a_lease_that_is_too_long_is_caught: LongLease in Crash where anything, by ["E4"];
     closing_intake_without_stopping_claims_is_caught: IntakeNeverClosed in Redeploy where anything, by ["S3"];
     letting_a_hook_run_out_is_caught: NoHeartbeats in ScaleIn where anything, by ["L5"];

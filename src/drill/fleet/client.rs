@@ -26,13 +26,13 @@ use crate::orchestrator::store::DefinitionVersion;
 /// Between two looks at what waits for a person.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Starts what comes in at its time, and judges what is to be judged.
-pub(super) async fn serve(fleet: Arc<Fleet>, arrivals: Vec<Arrival>) {
+/// Starts what comes in at its time, each under its number, and judges what is to be judged.
+pub(super) async fn serve(fleet: Arc<Fleet>, arrivals: Vec<(usize, Arrival)>) {
     for (name, document) in script::saved() {
         save(&fleet, name, document).await;
     }
     let mut judgments: BTreeMap<ExecutionId, (SimTime, Pipeline)> = BTreeMap::new();
-    let mut coming = arrivals.into_iter().enumerate().peekable();
+    let mut coming = arrivals.into_iter().peekable();
     while coming.peek().is_some() || !judgments.is_empty() {
         while let Some((n, arrival)) = coming.next_if(|(_, arrival)| arrival.at <= fleet.now()) {
             let id = begin(&fleet, n, &arrival).await;

@@ -1,16 +1,42 @@
 //! What befalls the machines of a play, at its time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Fleet;
 use super::Host;
+use super::host::Falls;
+use super::host::Spot;
 use super::script::Blow;
 use super::script::What;
 use crate::drill::station::open;
+use crate::model::InstanceId;
 
 /// A blow that waits for its spot for so long falls all the same.
 const NO_LONGER: Duration = Duration::from_secs(30);
+
+/// A job that has so long to go is a long one: an agent that fell is back before, and has the time to conclude something.
+const LONG: Duration = Duration::from_secs(25);
+/// Between two looks at whether somebody drains with a long job.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Has agents fall that drain with a long job, each of another machine, and cuts their lines for so long.
+pub(super) async fn lie_in_wait(fleet: Arc<Fleet>, cuts: Vec<Duration>) {
+    let mut struck: BTreeSet<InstanceId> = BTreeSet::new();
+    for cut in cuts {
+        let host = loop {
+            let fits = |host: &&Arc<Host>| !struck.contains(&host.id) && host.is_alive() && host.is_closed() && host.works_for(LONG);
+            if let Some(host) = open(&fleet.hosts).values().find(fits).cloned() {
+                break host;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        };
+        struck.insert(host.id.clone());
+        host.cut_off(cut);
+        host.await_blow(Spot::Now, Falls::Process);
+    }
+}
 
 /// Deals the blows.
 pub(super) async fn befall(fleet: Arc<Fleet>, blows: Vec<Blow>) {

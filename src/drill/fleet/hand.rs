@@ -121,4 +121,10 @@ impl Performer for Hand {
         let entries = self.ledger.entries();
         self.host.jobs().into_iter().filter_map(|number| entries.get(number)).map(|entry| entry.key.execution.clone()).collect()
     }
+
+    fn running(&self) -> BTreeSet<ExecutionId> {
+        let (now, entries) = (self.host.now(), self.ledger.entries());
+        let jobs = self.host.jobs().into_iter().filter_map(|number| entries.get(number));
+        jobs.filter(|entry| entry.is_under_way(now)).map(|entry| entry.key.execution.clone()).collect()
+    }
 }

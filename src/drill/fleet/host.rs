@@ -235,6 +235,12 @@ impl Host {
         open(&self.facts).jobs.values().map(|(number, _)| *number).collect()
     }
 
+    /// A job of it has so long to go.
+    pub(super) fn works_for(&self, time: Duration) -> bool {
+        let until = self.now() + time;
+        open(&self.facts).jobs.values().any(|(_, ends)| *ends >= until)
+    }
+
     pub(super) fn stop_job(&self, key: &str) {
         let job = open(&self.facts).jobs.remove(key);
         if let Some((number, _)) = job {

@@ -135,8 +135,11 @@ impl Fleet {
 
     /// The people who start and judge, and the fate that befalls machines; both last as long as `tasks`.
     pub(super) fn begin(self: &Arc<Self>, script: &Script, tasks: &mut JoinSet<()>) {
-        tasks.spawn(client::serve(self.clone(), script.arrivals.clone()));
+        let mut arrivals: Vec<_> = script.arrivals.iter().chain(&script.ambushes.work).cloned().enumerate().collect();
+        arrivals.sort_by_key(|(_, arrival)| arrival.at);
+        tasks.spawn(client::serve(self.clone(), arrivals));
         tasks.spawn(fate::befall(self.clone(), script.blows.clone()));
+        tasks.spawn(fate::lie_in_wait(self.clone(), script.ambushes.cuts.clone()));
     }
 
     /// A machine comes up; `crash` is rung when its process is to fall.

@@ -22,12 +22,14 @@ pub struct Script {
     pub(super) arrivals: Vec<Arrival>,
     /// What befalls the machines, in the order of time.
     pub(super) blows: Vec<Blow>,
+    /// What waits for a machine that drains and is at a long job.
+    pub(in crate::drill) ambushes: Ambushes,
 }
 
 impl Script {
     /// Nothing befalls anybody.
     pub(in crate::drill) fn is_calm(&self) -> bool {
-        self.blows.is_empty()
+        self.blows.is_empty() && self.ambushes.cuts.is_empty()
     }
 }
 
@@ -91,6 +93,15 @@ pub(super) struct Blow {
     pub(super) nth: usize,
     /// One that drains, when there is one; else one with work.
     pub(super) draining: bool,
+}
+
+/// Agents of machines that drain with a long job fall, and come back to a line that is cut.
+#[derive(Clone, Debug, Default)]
+pub(in crate::drill) struct Ambushes {
+    /// For how long the line of each is cut: longer than a lease, and than an idle engine has to be idle for.
+    pub(in crate::drill) cuts: Vec<Duration>,
+    /// Pipelines that are started besides, in the order of time.
+    pub(super) work: Vec<Arrival>,
 }
 
 /// What befalls it.
@@ -194,7 +205,7 @@ pub fn redeploy(rng: &mut Pcg64Mcg) -> Script {
         arrivals.push(Arrival { at, pipeline: ALL[rng.random_range(0..ALL.len())], waits });
     }
     arrivals.sort_by_key(|arrival| arrival.at);
-    Script { arrivals, blows: Vec::new() }
+    Script { arrivals, ..Script::default() }
 }
 
 /// The same, with machines and processes that fall and lines that are cut.
@@ -221,4 +232,15 @@ pub fn crash(rng: &mut Pcg64Mcg) -> Script {
     }
     script.blows.sort_by_key(|blow| blow.at);
     script
+}
+
+/// Agents of a crash that fall at the worst of times, and long jobs for their machines to be at.
+pub(in crate::drill) fn ambushes(rng: &mut Pcg64Mcg) -> Ambushes {
+    let cuts: Vec<Duration> = (0..rng.random_range(0..=3)).map(|_| Duration::from_secs(rng.random_range(10..45))).collect();
+    let long = if cuts.is_empty() { 0..0 } else { 0..16 };
+    let mut work: Vec<Arrival> = long
+        .map(|_| Arrival { at: Duration::from_millis(rng.random_range(90_000..240_000)), pipeline: Pipeline::Fork, waits: Duration::ZERO })
+        .collect();
+    work.sort_by_key(|arrival| arrival.at);
+    Ambushes { cuts, work }
 }
