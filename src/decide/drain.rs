@@ -431,13 +431,17 @@ impl<'a> Step<'a> {
 
     /// A look at an orchestrator that was told to stop when it had been idle: silence is what is expected of it.
     fn stopped_looked(&mut self, asked: Moment, alive: bool) {
+        if alive && self.state.phase.held() == Some(HeldWhy::StopFailed) {
+            // It may be stopping still. Whether it is, and whether it has to be told again, is looked at when the hold is over.
+            if let Some(Intake::Open) = self.state.intake {
+                self.close_again();
+            }
+            return;
+        }
         if alive {
             self.set_progress(Progress::Draining);
-            // One that did not stop is told again when the hold is over, and not as fast as it refuses.
-            if self.state.phase.held() != Some(HeldWhy::StopFailed) {
-                self.state.finding = Some("the orchestrator was stopped and runs again".to_owned());
-                self.enter(Phase::Closing { orders: 0, again: self.now });
-            }
+            self.state.finding = Some("the orchestrator was stopped and runs again".to_owned());
+            self.enter(Phase::Closing { orders: 0, again: self.now });
             return;
         }
         self.state.finding = Some("the orchestrator was stopped when it had been idle".to_owned());
@@ -527,7 +531,6 @@ impl<'a> Step<'a> {
     fn not_stopped(&mut self, why: String) {
         if self.is_forced() {
             self.state.unstopped = true;
-            self.set_progress(Progress::Draining);
             self.validate();
         } else {
             self.hold(HeldWhy::StopFailed, why);
@@ -742,9 +745,10 @@ impl<'a> Step<'a> {
     }
 
     fn must_stop(&self) -> bool {
+        let unstopped = self.state.unstopped && self.is_forced();
         match self.progress() {
-            Some(Progress::Stopping) => true,
-            Some(Progress::Draining) => self.policy.stop_grace.is_some() && !self.state.unstopped && !self.abandons(),
+            Some(Progress::Stopping) => !unstopped,
+            Some(Progress::Draining) => self.policy.stop_grace.is_some() && !unstopped && !self.abandons(),
             Some(Progress::Stopped | Progress::Intent { .. } | Progress::Accepted { .. } | Progress::Cancelled { .. }) | None => false,
         }
     }

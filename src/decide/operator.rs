@@ -122,7 +122,8 @@ impl Step<'_> {
     }
 
     pub(super) fn cancel_whatever(&mut self, why: String) {
-        let stopped = self.is_stopped();
+        // One that did not stop in time may do so yet.
+        let stopped = self.is_stopped() || self.state.unstopped;
         self.set_progress(Progress::Cancelled { why, stopped });
         self.state.quiet = Quiet::default();
         self.enter(Phase::Reopening { orders: 0, again: self.now, start: stopped });

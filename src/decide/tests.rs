@@ -1051,6 +1051,39 @@ fn an_orchestrator_that_does_not_stop_holds_a_drain_until_somebody_says_to_wait_
 }
 
 #[test]
+fn an_orchestrator_that_stops_late_after_all_is_started_when_a_forced_drain_is_called_off_l3() {
+    let mut rig = stops();
+    rig.stop_refused = true;
+    rig.terminate = vec![fault(FaultKind::NotNow, "Throttling"); 50];
+    rig.run_s(60);
+    rig.see(Seen::Asked(Command::Drain { by: "ada".to_owned(), reason: "test".to_owned(), force: true }));
+    while rig.terminations() == 0 {
+        rig.run_s(1);
+    }
+    rig.busy = unknown();
+    rig.intake = Intake::Unknown { why: "connection refused".to_owned() };
+    rig.run_s(30);
+    rig.undrain();
+    rig.run_s(60);
+    assert_eq!((rig.word(), rig.count(|d| *d == Deed::StartOrchestrator)), ("working", 1));
+}
+
+#[test]
+fn an_answer_of_an_orchestrator_that_stops_late_leaves_the_drain_to_go_on_l1() {
+    let mut rig = stops();
+    rig.stop_refused = true;
+    while rig.state.phase().held() != Some(HeldWhy::StopFailed) {
+        rig.run_s(1);
+    }
+    rig.run_s(15);
+    rig.stop_refused = false;
+    rig.busy = unknown();
+    rig.intake = Intake::Unknown { why: "connection refused".to_owned() };
+    rig.run_s(900);
+    assert_eq!((rig.word(), rig.terminations()), ("ending", 1));
+}
+
+#[test]
 fn a_stop_that_was_cut_short_by_a_crash_is_no_proof_while_nobody_knows_what_runs() {
     let mut rig = stops();
     rig.deed_lag = Duration::from_secs(1);
