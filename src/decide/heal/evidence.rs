@@ -296,6 +296,11 @@ impl Evidence {
         lines
     }
 
+    /// There were as many starts as make a crash loop, whether or not it goes on.
+    pub fn has_looped(&self, policy: &HealPolicy, now: Moment) -> bool {
+        self.starts.iter().filter(|start| now.since(**start) <= policy.window).count() >= policy.crash_loop as usize
+    }
+
     /// How many starts, and since when, while they go on. They are over once the last process has lasted longer than a start's grace, and than two of them
     /// did on average: what loops slowly, or is looked at seldom, loops on between its starts.
     fn crash_loop(&self, policy: &HealPolicy, now: Moment) -> Option<(u32, Moment)> {

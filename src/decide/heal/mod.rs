@@ -37,6 +37,7 @@ use super::drain::Step;
 use super::observation::Fault;
 use super::observation::Receipt;
 use super::policy::Policy;
+use super::state::Drain;
 use super::state::HeldWhy;
 use super::state::Phase;
 use super::state::Progress;
@@ -257,6 +258,7 @@ impl Step<'_> {
 
     fn find_what_is_next(&mut self) {
         self.recall_replacement();
+        self.unproven_again();
         if self.state.owes_a_start() {
             self.make_up_for_the_start();
         }
@@ -296,6 +298,24 @@ impl Step<'_> {
         self.touch();
         if let Phase::Waiting { .. } | Phase::Validating | Phase::LastLook = self.state.phase {
             self.enter(Phase::Confirming);
+        }
+    }
+
+    /// It answered once and is silent again, for as long as it takes to believe that: what `end_unproven` says holds anew.
+    fn unproven_again(&mut self) {
+        let heal = &self.policy.heal;
+        let silent = self.state.unknown_since.is_some_and(|since| self.now.since(since) >= heal.limits_over);
+        if !heal.end_unproven || !silent || !self.state.heal.evidence.is_silent() {
+            return;
+        }
+        let waits =
+            |drain: &&mut Drain| !drain.forced && drain.progress == Progress::Draining && matches!(drain.reason, Reason::Unhealthy { .. });
+        if let Some(drain) = self.state.durable.drain.as_mut().filter(waits) {
+            (drain.forced, drain.unproven) = (true, true);
+            self.touch();
+            if let Phase::Confirming = self.state.phase {
+                self.enter(Phase::Validating);
+            }
         }
     }
 
@@ -451,14 +471,18 @@ impl Step<'_> {
     }
 
     /// While it is being drained its intake is closed, which may make it unready; it is its life that counts. It takes as long to be believed as it took to be
-    /// condemned, so that an agent that has just begun, and has seen nothing yet, acquits nobody.
+    /// condemned, so that an agent that has just begun, and has seen nothing yet, acquits nobody. A crash loop is no proof of health where it ends because no
+    /// work comes in.
     fn well_again(&self) -> bool {
         let (heal, evidence) = (&self.policy.heal, &self.state.heal.evidence);
         if self.now.since(self.state.heal.begun) < heal.limits_over || !evidence.is_within_limits(heal, self.now) {
             return false;
         }
         let finding = evidence.finding(heal, self.now);
-        finding != evidence::Finding::Unproven && !finding.asks_for_a_deed() && evidence.is_alive(heal)
+        finding != evidence::Finding::Unproven
+            && !finding.asks_for_a_deed()
+            && evidence.is_alive(heal)
+            && !evidence.has_looped(heal, self.now)
     }
 
     /// An operator switches healing off for so long.

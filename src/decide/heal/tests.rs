@@ -631,7 +631,9 @@ fn a_crash_loop_is_not_restarted_but_replaced_and_not_by_a_decrement() {
     assert_eq!(fleet.members[0].state.phase().held(), Some(HeldWhy::IntakeUnstoppable));
     assert!(fleet.decisions.iter().any(|d| d.what == "replace"));
     fleet.run_s(600);
-    assert_eq!((fleet.members[0].state.phase().word(), fleet.terminations().len()), ("working", 0), "it has ended by itself");
+    assert_eq!(fleet.members[0].state.phase().held(), Some(HeldWhy::IntakeUnstoppable), "that it takes no work may be why it lives");
+    fleet.run_s(3600);
+    assert_eq!((fleet.members[0].state.phase().word(), fleet.terminations().len()), ("working", 0), "it is long over");
 }
 
 #[test]

@@ -177,3 +177,26 @@ fn what_an_operator_forces_is_not_waited_for_again() {
     let fleet = says_again(Some(Command::Drain { by: "ann".to_owned(), reason: "now".to_owned(), force: true }));
     assert_eq!(fleet.terminations().len(), 1);
 }
+
+#[test]
+fn what_is_silent_again_after_one_answer_ends_as_its_owner_accepts() {
+    let mut fleet = says_again(None);
+    fleet.sicken(0);
+    fleet.run_s(250);
+    assert_eq!(fleet.terminations().len(), 0, "not at once");
+    fleet.run_s(1800);
+    assert_eq!(fleet.terminations().len(), 1);
+}
+
+/// Five starts in work, none once its intake is closed.
+#[test]
+fn a_loop_that_ends_with_the_work_that_comes_in_is_replaced_all_the_same() {
+    let mut fleet = Fleet::watched(4);
+    while !fleet.is_being_replaced(0) {
+        fleet.members[0].generation += 1;
+        fleet.run_s(60);
+    }
+    fleet.members[0].intake = Intake::Closed;
+    fleet.run_s(3000);
+    assert!(matches!(fleet.terminations().as_slice(), [Deed::TerminateOwn { decrement: false, .. }]), "{:?}", fleet.terminations());
+}
