@@ -69,6 +69,19 @@ impl Performers {
         self
     }
 
+    /// Each of them once, however many kinds of effects it carries out.
+    fn each(&self) -> impl Iterator<Item = &dyn Performer> {
+        let mut seen: Vec<*const ()> = Vec::new();
+        let all = self.by_word.values().chain(self.calls.values());
+        all.filter(move |performer| {
+            let at = Arc::as_ptr(performer).cast::<()>();
+            let is_new = !seen.contains(&at);
+            seen.push(at);
+            is_new
+        })
+        .map(|performer| &**performer)
+    }
+
     fn of(&self, effect: &Effect) -> Option<&Arc<dyn Performer>> {
         match effect {
             Effect::Call { name, .. } => self.calls.get(name),
@@ -95,11 +108,11 @@ impl Performer for Performers {
     }
 
     fn outlived(&self) -> BTreeSet<ExecutionId> {
-        self.by_word.values().chain(self.calls.values()).flat_map(|performer| performer.outlived()).collect()
+        self.each().flat_map(Performer::outlived).collect()
     }
 
     fn running(&self) -> BTreeSet<ExecutionId> {
-        self.by_word.values().chain(self.calls.values()).flat_map(|performer| performer.running()).collect()
+        self.each().flat_map(Performer::running).collect()
     }
 }
 
