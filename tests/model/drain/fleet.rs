@@ -43,9 +43,9 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
             // Read where there is no switch, where an instance protects itself, is healed, or waits in a hook: here none does.
             (Field::LeftOut, &["intake", "sample", "protection", "protected", "heal", "healed", "wait"]),
             // Compared by what AWS ends by itself and by hooks alone.
-            (Field::LeftOut, &["doomed", "target_back", "uninterrupted"]),
+            (Field::LeftOut, &["doomed", "doomed_age", "target_back", "uninterrupted"]),
             // Of soak and deadline; there is neither.
-            (Field::LeftOut, &["started"]),
+            (Field::LeftOut, &["started", "age"]),
             (Field::Why, &["why", "reason", "last"]),
             // Agreeing reads, samples that make a quiet time, and reads that show the group enabled.
             (Field::UpTo(2), &["reads", "samples", "enabled"]),
