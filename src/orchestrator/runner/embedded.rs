@@ -34,6 +34,9 @@ use crate::orchestrator::probe::Probes;
 /// Executions that an activity names; the count is of all.
 const NAMED: usize = 100;
 const GONE: &str = "the engine of this process has ended";
+/// A look waits so long for a process that has just started to begin its session: it is a moment's matter where the store answers, and whoever looks comes
+/// again only after a minute.
+const BEGINS_WITHIN: Duration = Duration::from_secs(1);
 const UNSEEN: &str = "what the process before this one left at work on this host is not known yet: the engine has no session, and begins one once its store \
                       answers (runbooks/store-unavailable.md)";
 
@@ -120,6 +123,9 @@ impl<P: Probes> Probes for KnowsItsStore<P> {
 impl Orchestrator for Embedded {
     async fn activity(&self) -> Sample {
         let asked = self.clock.now();
+        if self.unseen().is_some() {
+            let _late = tokio::time::timeout(BEGINS_WITHIN, self.runner.until(|state| state.session.is_some())).await;
+        }
         let Some(state) = self.runner.state() else {
             return Sample { activity: Activity::Unknown { why: GONE.to_owned() }, asked, measured: None, generation: None };
         };

@@ -196,6 +196,19 @@ async fn an_engine_without_its_session_is_not_idle_and_then_busy_with_the_jobs_o
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_engine_that_has_just_started_is_asked_once_and_says_what_it_has() {
+    let fleet = Fleet::new(Duration::ZERO);
+    let one = fleet.boot("i-1");
+    assert_eq!(Embedded::new(one.handle.clone(), fleet.clock.clone()).activity().await.activity, Activity::Idle);
+    fleet.start(job(60)).await;
+    tokio::time::sleep(SECOND).await;
+    one.kill().await;
+    let again = fleet.boot("i-1");
+    let activity = Embedded::new(again.handle.clone(), fleet.clock.clone()).activity().await.activity;
+    assert!(matches!(activity, Activity::Busy { count: 1, .. }), "{activity:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_whose_execution_went_to_another_instance_keeps_its_host_busy_until_it_ends() {
     let fleet = Fleet::new(Duration::ZERO);
     let one = fleet.boot("i-1");
