@@ -566,9 +566,8 @@ impl<'a> Step<'a> {
             Phase::Terminating => self.terminated(result),
             Phase::Answering => self.hook_answered(result),
             // The stop that was under way when the drain was called off: only now is there something to start.
-            Phase::Reopening { orders: 0, start: start @ true, .. } => {
-                let start = *start;
-                self.enter(Phase::Reopening { orders: 0, again: self.now, start });
+            Phase::Reopening { orders: 0, start: true, .. } => {
+                self.enter(Phase::Reopening { orders: 0, again: self.now, start: true });
             }
             Phase::Reopening { start, .. } if *start => *start = result.is_err(),
             _ => {}
@@ -639,7 +638,7 @@ impl<'a> Step<'a> {
         let progress = Progress::Draining;
         let unproven = forced && matches!(reason, Reason::Unhealthy { .. });
         self.state.durable.drain = Some(Drain { reason, started: self.now.wall, generation, forced, unproven, progress, doomed });
-        self.state.age = Some(Age::new(self.now, Duration::ZERO));
+        self.state.age = Some(Age::from(self.now));
         self.state.doomed_age = doomed.and(self.state.age);
         self.touch();
         self.state.quiet = Quiet::default();

@@ -128,7 +128,7 @@ impl Step<'_> {
         if entry.state.is_ending() {
             self.state.phase = Phase::Ending { absent: 0, alive: 0 };
             let ours = entry.state == LifecycleState::TerminatingWait && !self.is_doomed();
-            if ours && self.state.held_before == Some(HeldWhy::EndingFailed) {
+            if ours && self.end_came_to_nothing() {
                 self.overrule(Reason::TargetTerminated);
             } else if ours {
                 self.release();
@@ -146,6 +146,11 @@ impl Step<'_> {
         } else {
             self.state.phase = Phase::Ending { absent: 0, alive };
         }
+    }
+
+    /// AWS accepted our end and did not carry it out. It is over then: what came back since may have work, and another end is drained for anew.
+    pub(super) fn end_came_to_nothing(&self) -> bool {
+        self.state.held_before == Some(HeldWhy::EndingFailed)
     }
 
     /// Reads from `from` on can tell what came of a terminate call.

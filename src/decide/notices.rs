@@ -1,8 +1,6 @@
 //! What AWS says of our future in instance metadata, and what follows: a spot interruption is a drain without quiet time that ends nothing itself
 //! (F41); a rebalance recommendation closes intake where the owner wants it, and ends nothing (F42); maintenance is told.
 
-use std::time::Duration;
-
 use crate::model::Moment;
 use crate::model::Notices;
 
@@ -10,7 +8,6 @@ use super::drain::Step;
 use super::hook::Launch;
 use super::policy::OnRebalance;
 use super::state::Age;
-use super::state::HeldWhy;
 use super::state::Phase;
 use super::state::Progress;
 use super::state::Reason;
@@ -42,27 +39,24 @@ impl Step<'_> {
     pub(super) fn overrule(&mut self, reason: Reason) {
         let doomed = self.is_doomed();
         let now = self.now;
-        // An end that AWS accepted and did not carry out is over; what came back since may have work.
-        let came_to_nothing = self.state.held_before == Some(HeldWhy::EndingFailed);
+        let came_to_nothing = self.end_came_to_nothing();
         match self.state.durable.drain.as_mut() {
             None => self.start(reason, false),
             Some(drain) if !doomed => {
                 match drain.progress {
                     Progress::Draining | Progress::Stopping | Progress::Stopped => {}
+                    Progress::Intent { .. } => return,
+                    Progress::Accepted { .. } if !came_to_nothing => return,
                     // Whether it runs again already, the first look tells.
-                    Progress::Cancelled { stopped, .. } => {
+                    Progress::Cancelled { stopped, .. } | Progress::Accepted { stopped, .. } => {
                         drain.progress = if stopped { Progress::Stopping } else { Progress::Draining };
                     }
-                    Progress::Accepted { stopped, .. } if came_to_nothing => {
-                        drain.progress = if stopped { Progress::Stopping } else { Progress::Draining };
-                    }
-                    Progress::Intent { .. } | Progress::Accepted { .. } => return,
                 }
                 // What may be forced ends nothing then, and was not meant for this.
                 drain.forced &= matches!(drain.reason, Reason::Superseded { .. } | Reason::Operator { .. } | Reason::Unhealthy { .. });
                 drain.reason = reason;
                 drain.doomed = Some(now.wall);
-                self.state.doomed_age = Some(Age::new(now, Duration::ZERO));
+                self.state.doomed_age = Some(Age::from(now));
                 self.touch();
                 if let Phase::Held { .. } | Phase::Waiting { .. } | Phase::Validating | Phase::Reopening { .. } | Phase::Ending { .. } =
                     self.state.phase

@@ -29,7 +29,7 @@ const LOST: Duration = Duration::from_secs(60);
 /// What is known of it.
 #[derive(Clone, Debug, Default)]
 pub struct Protection {
-    order: Option<(Order, Change)>,
+    change: Option<Change>,
     /// Not before.
     next: Duration,
     idle_since: Option<Moment>,
@@ -43,6 +43,7 @@ pub struct Protection {
 /// A change that is under way.
 #[derive(Clone, Copy, Debug)]
 struct Change {
+    order: Order,
     on: bool,
     /// Whether it counted as set before.
     before: bool,
@@ -52,7 +53,7 @@ struct Change {
 pub fn timer(state: &State, policy: &Policy) -> Option<Duration> {
     wanted(state, policy, Duration::MAX)?;
     let idle = state.protection.idle_since.filter(|_| policy.protect).map_or(Duration::ZERO, |since| since.mono + IDLE_FOR);
-    Some(state.protection.order.map_or(state.protection.next.max(idle), |(order, _)| order.at.mono + LOST))
+    Some(state.protection.change.map_or(state.protection.next.max(idle), |change| change.order.at.mono + LOST))
 }
 
 /// What is to be changed, as things stand at this time of the monotonic clock.
@@ -85,10 +86,10 @@ impl Step<'_> {
 
     /// Sends the change that is due.
     pub(super) fn protect(&mut self) {
-        if self.state.protection.order.is_some_and(|(order, _)| self.now.since(order.at) >= LOST) {
-            self.state.protection.order = None;
+        if self.state.protection.change.is_some_and(|change| self.now.since(change.order.at) >= LOST) {
+            self.state.protection.change = None;
         }
-        if self.state.protection.order.is_some() || self.now.mono < self.state.protection.next {
+        if self.state.protection.change.is_some() || self.now.mono < self.state.protection.next {
             return;
         }
         if let Some(on) = wanted(self.state, self.policy, self.now.mono) {
@@ -100,7 +101,7 @@ impl Step<'_> {
     pub(super) fn unprotect(&mut self) {
         self.state.protection.stopping = true;
         // One that is being set may come to be after one that takes it off: the next start takes it off.
-        let setting = self.state.protection.order.is_some_and(|(_, change)| change.on);
+        let setting = self.state.protection.change.is_some_and(|change| change.on);
         if self.state.durable.protected && !setting && !self.policy.dry_run {
             self.change_protection(false);
         }
@@ -114,13 +115,13 @@ impl Step<'_> {
         }
         let reason = if on { "work is in flight" } else { "no work is in flight any more, or nobody watches it" };
         let order = self.send(Deed::Protect { on }, reason.to_owned());
-        self.state.protection.order = Some((order, Change { on, before }));
+        self.state.protection.change = Some(Change { order, on, before });
     }
 
     /// False when the key is of something else.
     pub(super) fn protection_done(&mut self, key: Key, result: &Result<Receipt, Fault>) -> bool {
-        let Some((_, Change { on, before })) = self.state.protection.order.filter(|(order, _)| order.key == key) else { return false };
-        self.state.protection.order = None;
+        let Some(Change { on, before, .. }) = self.state.protection.change.filter(|change| change.order.key == key) else { return false };
+        self.state.protection.change = None;
         self.state.protection.fault = result.as_ref().err().map(|fault| fault.text.clone());
         match result {
             Ok(_) => {

@@ -95,8 +95,14 @@ pub(super) struct Age {
 }
 
 impl Age {
-    pub(super) fn new(seen: Moment, before: Duration) -> Self {
-        Self { seen, before }
+    /// Of what begins now.
+    pub(super) fn from(now: Moment) -> Self {
+        Self { seen: now, before: Duration::ZERO }
+    }
+
+    /// Of what began then, in the life of another process.
+    fn since(then: Timestamp, now: Moment) -> Self {
+        Self { seen: now, before: now.wall.since(then) }
     }
 
     pub(super) fn at(self, now: Moment) -> Duration {
@@ -513,8 +519,7 @@ impl State {
             recording: Recording::default(),
         };
         if let Some(drain) = &state.durable.drain {
-            let before = |then: Timestamp| Age::new(now, now.wall.since(then));
-            (state.age, state.doomed_age) = (Some(before(drain.started)), drain.doomed.map(before));
+            (state.age, state.doomed_age) = (Some(Age::since(drain.started, now)), drain.doomed.map(|then| Age::since(then, now)));
         }
         state.phase = match state.durable.drain.as_ref().map(|d| &d.progress) {
             None => Phase::Working,

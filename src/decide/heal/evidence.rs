@@ -298,18 +298,22 @@ impl Evidence {
 
     /// There were as many starts as make a crash loop, whether or not it goes on.
     pub fn has_looped(&self, policy: &HealPolicy, now: Moment) -> bool {
-        self.starts.iter().filter(|start| now.since(**start) <= policy.window).count() >= policy.crash_loop as usize
+        self.starts_within(policy.window, now).count() >= policy.crash_loop as usize
+    }
+
+    fn starts_within(&self, window: Duration, now: Moment) -> impl Iterator<Item = Moment> + Clone {
+        self.starts.iter().copied().filter(move |start| now.since(*start) <= window)
     }
 
     /// How many starts, and since when, while they go on. They are over once the last process has lasted longer than a start's grace, and than two of them
     /// did on average: what loops slowly, or is looked at seldom, loops on between its starts.
     fn crash_loop(&self, policy: &HealPolicy, now: Moment) -> Option<(u32, Moment)> {
-        let mut within = self.starts.iter().filter(|start| now.since(**start) <= policy.window);
+        let within = self.starts_within(policy.window, now);
         let starts = u32::try_from(within.clone().count()).unwrap_or(u32::MAX);
-        let (first, last) = (*within.next()?, *self.starts.back()?);
+        let (first, last) = (within.clone().next()?, within.last()?);
         let apart = last.since(first) / starts.saturating_sub(1).max(1);
         let goes_on = now.since(last) <= policy.start_grace.max(apart * 2);
-        (starts >= policy.crash_loop && goes_on).then_some((starts, first))
+        (self.has_looped(policy, now) && goes_on).then_some((starts, first))
     }
 
     fn streak(&self, probe: Probe) -> &Streak {

@@ -49,6 +49,13 @@ impl Hand {
         (self.ledger.begin(Entry { key: key.clone(), once, job, on: self.host.id.clone(), begun, ends, cut: None }), ends)
     }
 
+    /// Executions of which the machine has such a job.
+    fn executions(&self, such: impl Fn(&Entry) -> bool) -> BTreeSet<ExecutionId> {
+        let entries = self.ledger.entries();
+        let jobs = self.host.jobs().into_iter().filter_map(|number| entries.get(number));
+        jobs.filter(|job| such(job)).map(|job| job.key.execution.clone()).collect()
+    }
+
     async fn job(&self, key: &AttemptKey, argv: &[String], once: bool, stop: &CancellationToken) -> Outcome {
         let id = key.idempotency_key();
         let longest_s = argv.get(1).and_then(|word| word.parse().ok()).unwrap_or(1);
@@ -118,13 +125,11 @@ impl Performer for Hand {
     }
 
     fn outlived(&self) -> BTreeSet<ExecutionId> {
-        let entries = self.ledger.entries();
-        self.host.jobs().into_iter().filter_map(|number| entries.get(number)).map(|entry| entry.key.execution.clone()).collect()
+        self.executions(|_| true)
     }
 
     fn running(&self) -> BTreeSet<ExecutionId> {
-        let (now, entries) = (self.host.now(), self.ledger.entries());
-        let jobs = self.host.jobs().into_iter().filter_map(|number| entries.get(number));
-        jobs.filter(|entry| entry.is_under_way(now)).map(|entry| entry.key.execution.clone()).collect()
+        let now = self.host.now();
+        self.executions(|job| job.is_under_way(now))
     }
 }

@@ -172,6 +172,11 @@ impl Jobs {
     fn folders(&self) -> impl Iterator<Item = PathBuf> + use<> {
         fs::read_dir(&self.directory).into_iter().flatten().flatten().map(|entry| entry.path())
     }
+
+    /// Executions with a job in such a state.
+    fn executions(&self, such: impl Fn(io::Result<State>) -> bool) -> BTreeSet<ExecutionId> {
+        self.folders().filter(|folder| such(folder::state(folder))).filter_map(|folder| folder::execution(&folder)).collect()
+    }
 }
 
 /// Waits for the end of a job. When told to stop, has its supervisor end it, unless somebody else here follows it by now. It has begun: an error while
@@ -319,13 +324,10 @@ impl Performer for Jobs {
     }
 
     fn outlived(&self) -> BTreeSet<ExecutionId> {
-        let has_news =
-            |folder: &PathBuf| matches!(folder::state(folder), Ok(State::Running | State::Ended { .. } | State::Orphaned) | Err(_));
-        self.folders().filter(has_news).filter_map(|folder| folder::execution(&folder)).collect()
+        self.executions(|state| matches!(state, Ok(State::Running | State::Ended { .. } | State::Orphaned) | Err(_)))
     }
 
     fn running(&self) -> BTreeSet<ExecutionId> {
-        let runs = |folder: &PathBuf| matches!(folder::state(folder), Ok(State::Running | State::Orphaned) | Err(_));
-        self.folders().filter(runs).filter_map(|folder| folder::execution(&folder)).collect()
+        self.executions(|state| matches!(state, Ok(State::Running | State::Orphaned) | Err(_)))
     }
 }

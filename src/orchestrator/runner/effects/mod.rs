@@ -130,3 +130,35 @@ fn name(effect: &Effect) -> String {
         | Effect::CancelExecution { .. } => effect.word().to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    /// Has left one execution at work, and counts how often it was asked.
+    struct Left(ExecutionId, AtomicU32);
+
+    #[async_trait]
+    impl Performer for Left {
+        async fn perform(&self, _: &AttemptKey, _: Effect, _: &CancellationToken) -> Outcome {
+            unreachable!("nothing is done here")
+        }
+
+        fn running(&self) -> BTreeSet<ExecutionId> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            BTreeSet::from([self.0.clone()])
+        }
+    }
+
+    #[test]
+    fn each_performer_is_asked_once_what_it_left_at_work_and_none_is_left_out() {
+        let left = ["a", "b", "c"].map(|id| Arc::new(Left(ExecutionId::from(id), AtomicU32::new(0))));
+        let [jobs, http, call] = left.clone();
+        let all = Performers::default().with(&["job", "attach_job", "stop_job"], jobs).with(&["http"], http).with_call("c", call);
+        assert_eq!(all.running().len(), 3);
+        assert!(left.iter().all(|one| one.1.load(Ordering::Relaxed) == 1));
+    }
+}
