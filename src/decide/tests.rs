@@ -285,6 +285,17 @@ impl Rig {
         self.run(Duration::from_secs(seconds));
     }
 
+    /// A second at a time, for some hours at most.
+    fn until(&mut self, such: impl Fn(&Self) -> bool) {
+        for _ in 0..10_000 {
+            if such(self) {
+                return;
+            }
+            self.run_s(1);
+        }
+        panic!("it did not come to that; it is {}", self.word());
+    }
+
     fn word(&self) -> &'static str {
         self.state.phase().word()
     }
@@ -729,6 +740,19 @@ fn the_deadline_holds_and_names_the_work_or_forces_by_policy_f8() {
 }
 
 #[test]
+fn a_deadline_counts_over_restarts_of_the_agent_f43() {
+    let mut rig = Rig::superseded();
+    rig.policy.deadline = Some(Duration::from_secs(1800));
+    rig.busy = busy();
+    for _ in 0..6 {
+        rig.run_s(300);
+        rig.restart(true);
+    }
+    rig.run_s(200);
+    assert_eq!(rig.state.phase().held(), Some(HeldWhy::Deadline));
+}
+
+#[test]
 fn target_terminated_drains_without_a_call_of_our_own_f33() {
     let mut rig = Rig::new();
     rig.policy.stop_grace = Some(Duration::from_secs(30));
@@ -791,9 +815,7 @@ fn a_record_that_is_not_answered_holds_nothing_up_and_none_is_written_on_an_old_
 fn whoever_could_not_read_in_time_before_records_on_the_read_that_lets_it_go() {
     let mut rig = Rig::superseded();
     rig.describe_lag = rig.policy.stale_bound + Duration::from_secs(1);
-    while rig.word() != "validating" {
-        rig.run_s(1);
-    }
+    rig.until(|rig| rig.word() == "validating");
     assert_eq!(rig.recorded, Vec::new());
     rig.describe_lag = Duration::ZERO;
     rig.run_s(600);
@@ -827,9 +849,7 @@ fn a_group_is_recorded_unless_it_serves_again_or_a_rollback_has_not_ended_and_as
         rig.policy.stop_grace = Some(Duration::from_secs(600));
         rig.deed_lag = Duration::from_secs(600);
         rig.describe_lag = rig.policy.stale_bound + Duration::from_secs(1);
-        while rig.word() != "validating" {
-            rig.run_s(1);
-        }
+        rig.until(|rig| rig.word() == "validating");
         rig.describe_lag = Duration::ZERO;
         change(&mut rig.old);
         rig.run_s(300);
@@ -1057,9 +1077,7 @@ fn an_orchestrator_that_stops_late_after_all_is_started_when_a_forced_drain_is_c
     rig.terminate = vec![fault(FaultKind::NotNow, "Throttling"); 50];
     rig.run_s(60);
     rig.see(Seen::Asked(Command::Drain { by: "ada".to_owned(), reason: "test".to_owned(), force: true }));
-    while rig.terminations() == 0 {
-        rig.run_s(1);
-    }
+    rig.until(|rig| rig.terminations() > 0);
     rig.busy = unknown();
     rig.intake = Intake::Unknown { why: "connection refused".to_owned() };
     rig.run_s(30);
@@ -1072,9 +1090,7 @@ fn an_orchestrator_that_stops_late_after_all_is_started_when_a_forced_drain_is_c
 fn an_answer_of_an_orchestrator_that_stops_late_leaves_the_drain_to_go_on_l1() {
     let mut rig = stops();
     rig.stop_refused = true;
-    while rig.state.phase().held() != Some(HeldWhy::StopFailed) {
-        rig.run_s(1);
-    }
+    rig.until(|rig| rig.state.phase().held() == Some(HeldWhy::StopFailed));
     rig.run_s(15);
     rig.stop_refused = false;
     rig.busy = unknown();
@@ -1087,9 +1103,7 @@ fn an_answer_of_an_orchestrator_that_stops_late_leaves_the_drain_to_go_on_l1() {
 fn a_stop_that_was_cut_short_by_a_crash_is_no_proof_while_nobody_knows_what_runs() {
     let mut rig = stops();
     rig.deed_lag = Duration::from_secs(1);
-    while rig.word() != "stopping_orchestrator" {
-        rig.run_s(1);
-    }
+    rig.until(|rig| rig.word() == "stopping_orchestrator");
     rig.late.clear();
     rig.stop_refused = true;
     rig.busy = unknown();
@@ -1286,9 +1300,7 @@ fn whoever_may_not_read_the_group_says_so_with_a_code_f31() {
 fn one_read_without_us_does_not_settle_a_call_of_unknown_outcome_f15() {
     let mut rig = Rig::superseded();
     rig.terminate = vec![fault(FaultKind::OutcomeUnknown, "no answer")];
-    while rig.word() != "outcome_unknown" {
-        rig.run_s(1);
-    }
+    rig.until(|rig| rig.word() == "outcome_unknown");
     let members = std::mem::take(&mut rig.old.instances);
     // Time for one read of ourselves, not for two.
     rig.run_s(7);

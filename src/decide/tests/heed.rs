@@ -456,12 +456,18 @@ fn whom_a_scale_in_left_since_he_was_protected_leaves_without_a_decrement() {
     assert!(matches!(rig.deeds.last(), Some((_, Deed::TerminateOwn { decrement: false, .. }))), "{:?}", rig.deeds);
 }
 
-#[test]
-fn what_a_dead_agent_protected_the_next_one_takes_off() {
+/// Busy, and protected for that.
+fn protected() -> Rig {
     let mut rig = Rig::new();
     rig.policy.protect = true;
     rig.busy = busy();
     rig.run_s(100);
+    rig
+}
+
+#[test]
+fn what_a_dead_agent_protected_the_next_one_takes_off() {
+    let mut rig = protected();
     rig.policy.protect = false;
     rig.restart(false);
     rig.run_s(100);
@@ -470,10 +476,7 @@ fn what_a_dead_agent_protected_the_next_one_takes_off() {
 
 #[test]
 fn what_a_dead_agent_protected_is_known_though_aws_refuses_to_protect_it_again_s16_f26() {
-    let mut rig = Rig::new();
-    rig.policy.protect = true;
-    rig.busy = busy();
-    rig.run_s(100);
+    let mut rig = protected();
     rig.restart(true);
     rig.to_hooks = Err(FaultKind::Refused);
     rig.run_s(30);
@@ -580,6 +583,17 @@ fn an_end_that_came_to_nothing_leaves_an_instance_that_is_drained_anew_when_aws_
         rig.run_s(300);
         assert_eq!((rig.answers(), rig.word()), (vec![HookResult::Continue], "ending"));
     }
+}
+
+#[test]
+fn a_hooks_limit_counts_over_restarts_of_the_agent_f38_f43() {
+    let mut rig = ending();
+    for _ in 0..30 {
+        rig.run_s(1000);
+        rig.restart(true);
+    }
+    rig.run_s(100);
+    assert_eq!(rig.answers(), [HookResult::Continue]);
 }
 
 #[test]

@@ -7,9 +7,7 @@ fn stopping() -> Rig {
     let mut rig = stops();
     rig.run_s(60);
     rig.deed_lag = Duration::from_secs(20);
-    while rig.word() != "stopping_orchestrator" {
-        rig.run_s(1);
-    }
+    rig.until(|rig| rig.word() == "stopping_orchestrator");
     rig
 }
 
@@ -17,13 +15,9 @@ fn stopping() -> Rig {
 fn a_drain_called_off_while_the_orchestrator_stops_starts_it_again_l3() {
     for (answers_meanwhile, switch) in [(false, true), (true, true), (false, false), (true, false)] {
         let mut rig = stopping();
-        let closed = if switch { Intake::Closed } else { Intake::NoSwitch };
-        let dead = (rig.busy.clone(), if switch { rig.intake.clone() } else { Intake::NoSwitch });
-        if answers_meanwhile {
-            (rig.busy, rig.intake) = (Activity::Idle, closed);
-        } else {
-            rig.intake = dead.1.clone();
-        }
+        let intake = |known: Intake| if switch { known } else { Intake::NoSwitch };
+        let dead = (rig.busy.clone(), intake(rig.intake.clone()));
+        (rig.busy, rig.intake) = if answers_meanwhile { (Activity::Idle, intake(Intake::Closed)) } else { dead.clone() };
         rig.undrain();
         rig.deed_lag = Duration::ZERO;
         rig.run_s(10);
@@ -61,9 +55,7 @@ fn a_call_that_is_out_is_not_forgotten_when_the_journal_cannot_be_written_after_
     rig.terminate = vec![fault(FaultKind::OutcomeUnknown, "timed out")];
     rig.run_s(60);
     rig.deed_lag = Duration::from_secs(20);
-    while rig.word() != "terminating" {
-        rig.run_s(1);
-    }
+    rig.until(|rig| rig.word() == "terminating");
     rig.run_s(1);
     rig.see(Seen::JournalLost("disk full".to_owned()));
     rig.run_s(25);
@@ -79,12 +71,7 @@ fn idle_at_last_is_not_held_up_by_a_deadline_that_is_long_past_f8() {
     rig.run_s(4000);
     assert_eq!(rig.state.phase().held(), Some(HeldWhy::Deadline));
     rig.busy = Activity::Idle;
-    for _ in 0..1000 {
-        rig.run_s(1);
-        if rig.word() == "closing_intake" {
-            break;
-        }
-    }
+    rig.until(|rig| rig.word() == "closing_intake");
     rig.see(Seen::Tick);
     assert_eq!(rig.word(), "closing_intake", "the look that shows it idle is on its way");
     rig.run_s(60);

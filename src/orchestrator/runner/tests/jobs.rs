@@ -100,6 +100,16 @@ fn all_once(fleet: &Fleet) {
     assert!(jobs.values().all(|command| command.starts == 1), "each command is begun once");
 }
 
+/// The process of the only host fell when it had begun a job of so many seconds.
+async fn fallen_at_a_job(seconds: u32) -> (Fleet, ExecutionId) {
+    let fleet = Fleet::new(Duration::ZERO);
+    let one = fleet.boot("i-1");
+    let id = fleet.start(job(seconds)).await;
+    tokio::time::sleep(SECOND).await;
+    one.kill().await;
+    (fleet, id)
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_crashed_agents_jobs_are_attached_to_by_its_host_though_siblings_have_nothing_to_do() {
     let fleet = Fleet::new(Duration::ZERO);
@@ -148,11 +158,7 @@ async fn a_host_that_does_not_come_back_loses_its_jobs_within_its_lease_and_mome
 
 #[tokio::test(start_paused = true)]
 async fn a_job_whose_execution_is_called_off_while_nobody_is_there_is_stopped_by_its_host() {
-    let fleet = Fleet::new(Duration::ZERO);
-    let one = fleet.boot("i-1");
-    let id = fleet.start(job(600)).await;
-    tokio::time::sleep(SECOND).await;
-    one.kill().await;
+    let (fleet, id) = fallen_at_a_job(600).await;
     assert!(fleet.store.post(&id, &Message::Cancel { by: "me".into(), reason: None }).await.unwrap());
     let _again = fleet.boot("i-1");
     fleet.until_ended(1, 60 * SECOND).await;
@@ -163,11 +169,7 @@ async fn a_job_whose_execution_is_called_off_while_nobody_is_there_is_stopped_by
 /// The store does not answer an agent that comes back, for longer than an idle engine has to be idle for.
 #[tokio::test(start_paused = true)]
 async fn an_engine_without_its_session_is_not_idle_and_then_busy_with_the_jobs_of_the_process_before() {
-    let fleet = Fleet::new(Duration::ZERO);
-    let one = fleet.boot("i-1");
-    let id = fleet.start(job(60)).await;
-    tokio::time::sleep(SECOND).await;
-    one.kill().await;
+    let (fleet, id) = fallen_at_a_job(60).await;
     let again = fleet.boot("i-1");
     again.cut(true);
     let orchestrator = Embedded::new(again.handle.clone(), fleet.clock.clone());
@@ -254,11 +256,7 @@ async fn an_engine_that_a_drain_had_stopped_is_idle_though_its_store_is_away_and
 
 #[tokio::test(start_paused = true)]
 async fn a_process_that_waits_for_its_store_ends_at_once_when_it_is_told_to() {
-    let fleet = Fleet::new(Duration::ZERO);
-    let one = fleet.boot("i-1");
-    fleet.start(job(60)).await;
-    tokio::time::sleep(SECOND).await;
-    one.kill().await;
+    let (fleet, _id) = fallen_at_a_job(60).await;
     let again = fleet.boot("i-1");
     again.cut(true);
     tokio::time::sleep(10 * SECOND).await;
