@@ -63,6 +63,12 @@ fn nights_that_went_wrong_once_do_not_again() {
     }
 }
 
+/// The call that resumes what was frozen was lost, and a read from before it was frozen looked like its success.
+#[test]
+fn a_night_in_which_a_stale_read_looked_like_a_success() {
+    assert_pass(&run_alone(Scenario::Rollback, 4553, None).unwrap());
+}
+
 /// Agents that could read nothing in time until they were let go recorded nothing of what their group had, or recorded what a sibling had lowered.
 #[test]
 fn nights_in_which_a_record_was_missing_or_late() {

@@ -92,6 +92,10 @@ impl Watch {
         }
         let fresh = |when: &Moment| at.since(*when) < STALE;
         if seen == self.known {
+            // Where an earlier write is being taken back, a read that is older than it shows the same as one that is newer than both.
+            if self.unsure && self.past.iter().any(|(past, when)| *past == seen && fresh(when)) {
+                return Seen::Unsettled;
+            }
             self.unsure = false;
             self.past.retain(|(_, when)| fresh(when));
             return Seen::Steady;
@@ -143,5 +147,58 @@ impl Watch {
                     Role::Retired { agents_may_act } => !self.touched && (to.min == from.min || (agents_may_act && to.min < from.min)),
                 }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::Timestamp;
+    use crate::model::testing::disabled;
+    use crate::model::testing::group;
+    use crate::rollback::facts::sort_out;
+    use crate::rollback::plan::Request;
+    use crate::rollback::plan::plan;
+
+    fn at(seconds: u64) -> Moment {
+        let mono = Duration::from_secs(seconds);
+        Moment { mono, wall: Timestamp(1_800_000_000_000).plus(mono) }
+    }
+
+    /// The newest group as it was found, and with a process suspended; suspended at 1 s, and resumed at 3 s with an answer that never came.
+    fn resumed_perhaps() -> (Watch, Group, Group) {
+        let found = group("spin-ha-v024", 2, (3, 3, 6), (0..3).map(|n| format!("i-{n}")));
+        let old = disabled(group("spin-ha-v023", 1, (3, 3, 6), (3..6).map(|n| format!("i-{n}"))));
+        let plan = plan(&Request::of("spin", "ann@laptop"), &sort_out(vec![old, found.clone()], "spin"), at(0).wall).unwrap();
+        let mut frozen = found.clone();
+        frozen.suspended.insert(Process::AZRebalance, String::new());
+        let mut watch = Watch::new(&plan.clusters[0].retire[0], None);
+        watch.wrote(at(1), true, |shape| assert!(shape.suspended.insert(Process::AZRebalance)));
+        assert_eq!(look(&mut watch, &frozen, 2), Seen::Steady);
+        watch.wrote(at(3), false, |shape| assert!(shape.suspended.remove(&Process::AZRebalance)));
+        (watch, found, frozen)
+    }
+
+    fn look(watch: &mut Watch, group: &Group, seconds: u64) -> Seen {
+        watch.look(group, Role::Retired { agents_may_act: false }, at(seconds))
+    }
+
+    #[test]
+    fn a_read_from_before_a_write_does_not_prove_that_it_was_taken_back() {
+        let (mut watch, found, frozen) = resumed_perhaps();
+        assert_eq!(look(&mut watch, &found, 4), Seen::Unsettled, "as old as before it was suspended, or resumed");
+        assert_eq!(look(&mut watch, &frozen, 12), Seen::Unsettled, "as old as before it was resumed, or not resumed");
+        assert_eq!(look(&mut watch, &frozen, 14), Seen::Steady);
+        assert!(!watch.is_as_known(&found) && watch.is_as_known(&frozen), "the call was lost, and is due again");
+    }
+
+    #[test]
+    fn what_was_taken_back_is_believed_once_no_read_can_be_from_before() {
+        let (mut watch, found, _) = resumed_perhaps();
+        assert_eq!(look(&mut watch, &found, 10), Seen::Unsettled);
+        assert_eq!(look(&mut watch, &found, 11), Seen::Steady);
+        assert!(watch.is_as_known(&found));
     }
 }
