@@ -231,22 +231,27 @@ fn eval_sees_what_a_stage_sees_and_says_where_an_expression_goes_wrong() {
     assert_eq!(bellrock(&["pipeline", "eval", "1", "--context", "/absent"], &[]).status.code(), Some(2));
 }
 
-/// Help of a command and of all below it, with the words that it is called by.
-fn helps(words: &[&str], found: &mut Vec<(String, String)>) {
-    let help = text(&bellrock(&[words, &["--help"]].concat(), &[]).stdout).to_owned();
+/// Help of a command and of all below it on a terminal of `columns`, with the words that it is called by.
+fn helps_below(words: &[&str], columns: &str, found: &mut Vec<(String, String)>) {
+    let help = text(&bellrock(&[words, &["--help"]].concat(), &[("COLUMNS", columns)]).stdout).to_owned();
     let below = help.split("\nCommands:\n").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap_or_default().to_owned();
-    for name in below.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).filter(|name| !["", "help"].contains(name)) {
-        helps(&[words, &[name]].concat(), found);
-    }
     found.push((words.join(" "), help));
+    for name in below.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).filter(|name| !["", "help"].contains(name)) {
+        helps_below(&[words, &[name]].concat(), columns, found);
+    }
+}
+
+/// Help of every command, the program's own first.
+fn helps(columns: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    helps_below(&[], columns, &mut found);
+    assert!(found.len() > 40, "only {} commands were seen", found.len());
+    found
 }
 
 #[test]
 fn every_command_says_what_it_is_for_and_how_it_is_used() {
-    let mut found = Vec::new();
-    helps(&[], &mut found);
-    assert!(found.len() > 40, "only {} commands were seen", found.len());
-    for (name, help) in found.iter().filter(|(name, _)| !name.is_empty()) {
+    for (name, help) in helps("100").iter().filter(|(name, _)| !name.is_empty()) {
         assert!(help.lines().next().is_some_and(|line| line.len() > 10), "bellrock {name}: {help}");
         assert!(help.contains("Example"), "bellrock {name} shows no example");
         assert!(help.contains(&format!("bellrock {name}")), "bellrock {name} shows an example of something else");
@@ -256,18 +261,47 @@ fn every_command_says_what_it_is_for_and_how_it_is_used() {
 
 #[test]
 fn an_example_is_one_line_on_any_terminal() {
-    let mut found = Vec::new();
-    helps(&[], &mut found);
-    for (name, _) in found {
-        let words: Vec<&str> = name.split(' ').filter(|word| !word.is_empty()).collect();
-        let [wide, narrow] = ["300", "60"].map(|columns| {
-            let help = bellrock(&[&words[..], &["--help"]].concat(), &[("COLUMNS", columns)]);
-            let help = text(&help.stdout).to_owned();
-            assert!(!help.contains('\u{a0}'), "bellrock {name}: a space that no shell takes for one");
-            help.lines().skip_while(|line| !line.starts_with("Example")).skip(1).map(str::to_owned).collect::<Vec<_>>()
-        });
-        let examples = |lines: &[String]| lines.iter().filter(|line| line.starts_with("  ")).cloned().collect::<Vec<_>>();
-        assert_eq!(examples(&narrow), examples(&wide), "bellrock {name}");
+    let examples = |help: &str| {
+        let lines = help.lines().skip_while(|line| !line.starts_with("Example")).skip(1);
+        lines.filter(|line| line.starts_with("  ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    for ((name, narrow), (_, wide)) in helps("60").iter().zip(helps("300")) {
+        assert!(!narrow.contains('\u{a0}'), "bellrock {name}: a space that no shell takes for one");
+        assert_eq!(examples(narrow), examples(&wide), "bellrock {name}");
+    }
+}
+
+#[test]
+fn a_sentence_is_broken_where_the_terminal_ends_and_nowhere_else() {
+    let columns = 100;
+    for (name, help) in helps(&columns.to_string()) {
+        let prose = help.lines().skip_while(|line| !line.starts_with("Options:")).take_while(|line| !line.starts_with("Example"));
+        let prose: Vec<&str> = prose.collect();
+        for pair in prose.windows(2).filter(|pair| pair.iter().all(|line| line.starts_with(|c: char| !c.is_whitespace()))) {
+            let next = pair[1].split(' ').next().unwrap_or_default();
+            let has_room = pair[0].chars().count() + 1 + next.chars().count() <= columns;
+            assert!(!has_room || pair[0].ends_with(['.', ':']), "bellrock {name}: {:?} would have had room for {next:?}", pair[0]);
+        }
+    }
+}
+
+/// Any change of help is seen as a change of this page.
+#[test]
+fn the_reference_of_commands_is_what_help_says() {
+    let mut now = String::from(
+        "# Commands\n\nWhat `--help` says of each command, on a terminal of 100 columns; the package has the same as man pages. \
+         [What the exit codes mean](../README.md#operate).\n",
+    );
+    for (name, help) in helps("100") {
+        let command = format!("bellrock {name}");
+        let help: Vec<&str> = help.trim_end().lines().map(str::trim_end).collect();
+        now.push_str(&format!("\n## `{}`\n\n```text\n{}\n```\n", command.trim_end(), help.join("\n")));
+    }
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/commands.md");
+    if std::fs::read_to_string(&page).unwrap_or_default() != now {
+        let new = Path::new(env!("CARGO_TARGET_TMPDIR")).join("commands.md");
+        std::fs::write(&new, &now).expect("a directory of our own");
+        panic!("docs/commands.md is not what --help says; read {} and copy it there", new.display());
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) struct Args {
 enum What {
     /// List every problem with its line, also of the files it names; exit 2 if there is one.
     #[command(
-        after_help = "With --output json the answer is on stdout, whether there are problems or not: {\"problems\": [{file, line, column or\n\
+        after_help = "With --output json the answer is on stdout, whether there are problems or not: {\"problems\": [{file, line, column or \
         variable, key, message}, …]}.\n\n\
         Examples:\n  \
         bellrock config check --config /etc/bellrock/bellrock.toml\n  \

@@ -47,8 +47,8 @@ use protections::Protections;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Ends with 0 when a rollback could begin now, with 1 when something would stop it, or the orchestrator of this host's\n\
-    configuration from being started. Changes nothing. Where that configuration says where an Orca's queue is ([orchestrator.orca]), executions that\n\
+    after_help = "Ends with 0 when a rollback could begin now, with 1 when something would stop it, or the orchestrator of this host's \
+    configuration from being started. Changes nothing. Where that configuration says where an Orca's queue is ([orchestrator.orca]), executions that \
     nobody works on are listed too; they stop no rollback.\n\n\
     Examples:\n  \
     bellrock doctor spinnaker\n  \

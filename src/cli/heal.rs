@@ -14,7 +14,7 @@ use crate::http::views;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "What is probed, and how far healing may go, is in [heal] of the configuration. The switch is kept over restarts of the\n\
+    after_help = "What is probed, and how far healing may go, is in [heal] of the configuration. The switch is kept over restarts of the \
     agent, and expires. For a whole group: the tag bellrock:heal = off.\n\n\
     Examples:\n  \
     bellrock heal status\n  \

@@ -51,7 +51,7 @@ use crate::orchestrator::engine::status::Status;
     name = "bellrock",
     version,
     max_term_width = 110,
-    after_help = "Exit codes: 0 done, 1 failed, 2 refused or wrong usage (nothing was changed), 3 paused and resumable; 4 to 7 how\n\
+    after_help = "Exit codes: 0 done, 1 failed, 2 refused or wrong usage (nothing was changed), 3 paused and resumable; 4 to 7 how \
                   a pipeline ended that was waited for (`bellrock pipeline --help`).\n\
                   Keys of the configuration are overridden by the environment: drain.quiet by BELLROCK_DRAIN_QUIET."
 )]

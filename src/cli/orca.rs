@@ -47,7 +47,7 @@ enum What {
     Zombies,
     /// Have an execution go on where it stands: Orca puts its messages back on the queue.
     #[command(
-        after_help = "Orca looks at what is stored of the execution and queues the message that each of its branches waits for. A task that was\n\
+        after_help = "Orca looks at what is stored of the execution and queues the message that each of its branches waits for. A task that was \
         under way runs again; where one must not, Orca does nothing at all, and force-cancel is what is left.\n\n\
         Examples:\n  \
         bellrock orca rehydrate 01CS076X85RX6MWBTQ0VGBF8VX --dry-run\n  \
@@ -56,7 +56,7 @@ enum What {
     Rehydrate(Mend),
     /// End an execution for good: Orca's store says CANCELED.
     #[command(
-        after_help = "Orca marks the execution, its stages that are under way, and all tasks of those as CANCELED. Nothing is called off or cleaned\n\
+        after_help = "Orca marks the execution, its stages that are under way, and all tasks of those as CANCELED. Nothing is called off or cleaned \
         up outside: what its stages began in the cloud is left as it is. It can be run again as a new execution, or its stages restarted.\n\n\
         Examples:\n  \
         bellrock orca force-cancel 01CS076X85RX6MWBTQ0VGBF8VX --dry-run\n  \

@@ -54,10 +54,10 @@ ONLY_IN_V2 = {("sso", "login")}
 
 
 def shown(page):
-    """Commands on a page: in backticks, indented by four, or in a block of shell, one line each."""
+    """Commands on a page: in backticks, indented (by two: an example of help), or in a block of shell, one line each."""
     text = page.read_text()
     blocks = re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)
-    lines = [line for block in blocks for line in block.splitlines()] + re.findall(r"^    (\S.*)$", text, re.M)
+    lines = [line for block in blocks for line in block.splitlines()] + re.findall(r"^(?:    (?=\S)|  (?=bellrock ))(.*)$", text, re.M)
     spans = re.findall(r"`((?:aws|bellrock) [^`\n]+)`", text)
     for line in [*lines, *spans]:
         line = line.strip()

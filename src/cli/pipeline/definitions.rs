@@ -28,7 +28,7 @@ const PAGES: usize = 200;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "A document without an `id` takes the place of the pipeline of its application and name. Whatever is wrong with it is\n\
+    after_help = "A document without an `id` takes the place of the pipeline of its application and name. Whatever is wrong with it is \
     listed and nothing is saved.\n\n\
     Exit codes: 0 saved, 1 the agent cannot do it now, 2 refused.\n\n\
     Examples:\n  \
@@ -197,7 +197,7 @@ pub(super) async fn diff(args: DiffArgs, context: &Context) -> Result<Exit, Fail
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Saves the document of an earlier version as the newest one; nothing is lost. A pipeline that was removed comes back\n\
+    after_help = "Saves the document of an earlier version as the newest one; nothing is lost. A pipeline that was removed comes back \
     by its id. If somebody saves at the same moment, nothing is changed.\n\n\
     Examples:\n  \
     bellrock pipeline diff shop deploy 3\n  \

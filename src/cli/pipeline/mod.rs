@@ -30,7 +30,7 @@ use crate::orchestrator::engine::window;
 macro_rules! with_statuses {
     ($help:literal) => {
         concat!(
-            "Exit codes: 0 SUCCEEDED, 4 TERMINAL, 5 CANCELED, 6 STOPPED, 7 FAILED_CONTINUE; 3 it goes on and was only left;\n",
+            "Exit codes: 0 SUCCEEDED, 4 TERMINAL, 5 CANCELED, 6 STOPPED, 7 FAILED_CONTINUE; 3 it goes on and was only left; ",
             "1 it could not be followed, 2 refused.\n\n",
             $help
         )

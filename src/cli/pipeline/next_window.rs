@@ -12,7 +12,7 @@ use crate::cli::Failure;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The time is the first at which the window is open by the clock of its zone, over days that are not listed and over\n\
+    after_help = "The time is the first at which the window is open by the clock of its zone, over days that are not listed and over \
     clocks that jump. The zone is the window's `timezone`, else the pipeline's, else --tz.\n\n\
     Examples:\n  \
     bellrock pipeline next-window examples/nightly.json\n  \

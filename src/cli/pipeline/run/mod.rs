@@ -45,7 +45,7 @@ const LAST_LOOK: Duration = Duration::from_millis(200);
 const OTHERS: usize = 1000;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = super::with_statuses!("Ctrl-C calls the execution off and waits for its end; once more leaves at once. With --store, SIGTERM stops without\n\
+#[command(after_help = super::with_statuses!("Ctrl-C calls the execution off and waits for its end; once more leaves at once. With --store, SIGTERM stops without \
     calling it off, and --resume goes on. On a terminal judgments are asked; elsewhere --yes-judgment answers them.\n\n\
     Examples:\n  \
     bellrock pipeline run examples/smoke-test.json --param depth=full\n  \
