@@ -1,12 +1,13 @@
 //! The way back before the switch: load balancers, sizes and processes as they were found.
 //!
 //! What must stay true: the restored group loses the members that were added and nobody else; Terminate is suspended again only once AWS has begun
-//! to end those; nothing counts as put back before a look shows it.
+//! to end those; nothing counts as put back before a look shows it that cannot be older than the last write of a run that died a moment ago.
 
 use super::AGREE;
 use super::Look;
 use super::Next;
 use super::Progress;
+use super::STALE;
 use super::Step;
 use super::Watch;
 use super::protect::Guard;
@@ -61,6 +62,10 @@ impl Progress {
         }
         if surplus {
             return Some(self.not_yet(format!("AWS to begin to end what was added to {}", restored.name)));
+        }
+        let (read, held) = (look.facts.described.unwrap_or(look.at), self.held_since.unwrap_or(look.at));
+        if read.since(held) < STALE {
+            return Some(self.not_yet("reads that cannot be older than what the run before this one wrote".to_owned()));
         }
         let shown = |name| look.facts.group(name).is_some_and(|g| self.watches.get(name).is_some_and(|w| w.is_as_known(g)));
         if let Some(unseen) = look.plan.groups().map(|g| &g.name).find(|name| !shown(name)) {

@@ -113,6 +113,8 @@ pub struct Fleet {
     pub undone: bool,
     /// Reads show the groups as they were so long ago, every second time.
     pub stale: Duration,
+    /// Every read does, also those that look for groups.
+    pub always: bool,
     /// Serving instances of the restored group that must be there before anything is taken away (S13); by cluster without `-vNNN`.
     pub floors: BTreeMap<&'static str, (&'static str, usize)>,
     /// Members that this group may have at most until one of them serves.
@@ -138,6 +140,7 @@ impl Fleet {
             activity: None,
             undone: false,
             stale: Duration::ZERO,
+            always: false,
             floors: BTreeMap::new(),
             canary: None,
             singletons: Vec::new(),
@@ -337,6 +340,11 @@ fn error(kind: Kind) -> Error {
 }
 
 impl State {
+    /// The groups as reads of then saw them.
+    fn shown(&self, then: Duration) -> &BTreeMap<GroupName, Group> {
+        self.history.iter().rfind(|(at, _)| *at <= then).map_or(&self.groups, |(_, groups)| groups)
+    }
+
     fn launch(&mut self, group: &GroupName, now: Duration, state: LifecycleState) -> InstanceId {
         self.launches += 1;
         let id = InstanceId::new(format!("i-{group}-{}", self.launches));
@@ -397,15 +405,17 @@ impl AutoScaling for Fleet {
         self.muted(names.iter().map(GroupName::as_str))?;
         let now = self.clock.now().mono;
         let state = self.state.lock().unwrap();
-        let then = if state.reads.is_multiple_of(2) { now.saturating_sub(self.stale) } else { now };
-        let shown = state.history.iter().rfind(|(at, _)| *at <= then).map_or(&state.groups, |(_, groups)| groups);
+        let then = if self.always || state.reads.is_multiple_of(2) { now.saturating_sub(self.stale) } else { now };
+        let shown = state.shown(then);
         let hidden = |name: &&GroupName| state.hidden.get(*name).is_some_and(|until| now < *until);
         Ok(names.iter().filter(|name| !hidden(name)).filter_map(|name| shown.get(name).cloned()).collect())
     }
 
     async fn find_groups(&self, _: &GroupFilter) -> cloud::Result<Vec<Group>> {
         self.read().await;
-        Ok(self.state.lock().unwrap().groups.values().cloned().collect())
+        let state = self.state.lock().unwrap();
+        let then = if self.always { self.clock.now().mono.saturating_sub(self.stale) } else { Duration::MAX };
+        Ok(state.shown(then).values().cloned().collect())
     }
 
     async fn instance(&self, _: &InstanceId) -> cloud::Result<Option<GroupInstance>> {

@@ -124,6 +124,43 @@ async fn until_the_switch_undo_puts_everything_back_as_it_was_found() {
     assert!(back >= 8 && forward >= 8, "{back} before the switch, {forward} after it");
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_undo_at_once_is_not_taken_in_by_reads_from_before_the_death() {
+    let mut back = 0;
+    for at in 1..=changes_of_a_clean_run().await {
+        let fleet = Fleet { undone: true, always: true, ..fleet(9) };
+        tokio::time::sleep(BOOT).await;
+        let before = found(&fleet).await;
+        fleet.fault(at, Fault::Dies);
+        let request = request(900);
+        let dead = async {
+            while fleet.changes() < at {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::select! {
+            outcome = go(&fleet, &request) => panic!("it dies at {at}: {outcome:?}"),
+            () = dead => {}
+        }
+        if is_switched(&fleet) {
+            break;
+        }
+        back += 1;
+        let outcome = match go(&fleet, &undo()).await {
+            // Nothing is to be seen yet of what died.
+            Outcome::Refused(_) => {
+                tokio::time::sleep(ENDING).await;
+                go(&fleet, &undo()).await
+            }
+            outcome => outcome,
+        };
+        assert!(matches!(outcome, Outcome::Done(_)), "died at {at}: {outcome:?}");
+        tokio::time::sleep(ENDING * 2).await;
+        assert_eq!(found(&fleet).await, before, "died at {at}");
+    }
+    assert!(back >= 8, "{back} before the switch");
+}
+
 /// Two that were there and work, one of them protected by somebody; the oldest is whom AWS ends first.
 fn with_work() -> Fleet {
     let fleet = Fleet::new().with("spin-ha-v023", (2, 2, 6), true).with("spin-ha-v024", (4, 4, 6), false);
