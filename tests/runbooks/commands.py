@@ -112,7 +112,9 @@ def wrong_when_run(bellrock, name, options):
     if name == "rollback" and "--dry-run" not in options:
         options.append("--dry-run")
     command = [bellrock, name, APPLICATION, *options]
-    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
+    # A report is a file of the place where it runs.
+    with tempfile.TemporaryDirectory() as here:
+        ended = subprocess.run(command, cwd=here, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
     # Wrong usage is refused as a plan may be, with the same code; the parser of options alone points at its help.
     if ended.returncode not in ENDS or "panicked at" in ended.stderr or "try '--help'" in ended.stderr:
         return f"exit {ended.returncode} of {' '.join(command[1:])}: {' '.join(ended.stderr.split())}"
