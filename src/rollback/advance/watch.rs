@@ -167,8 +167,8 @@ mod tests {
         Moment { mono, wall: Timestamp(1_800_000_000_000).plus(mono) }
     }
 
-    /// The newest group as it was found, and with a process suspended; suspended at 1 s, and resumed at 3 s with an answer that never came.
-    fn resumed_perhaps() -> (Watch, Group, Group) {
+    /// The newest group as it was found, and with a process suspended; suspended at 1 s, and resumed at 3 s. `sure`: AWS answered that.
+    fn resumed(sure: bool) -> (Watch, Group, Group) {
         let found = group("spin-ha-v024", 2, (3, 3, 6), (0..3).map(|n| format!("i-{n}")));
         let old = disabled(group("spin-ha-v023", 1, (3, 3, 6), (3..6).map(|n| format!("i-{n}"))));
         let plan = plan(&Request::of("spin", "ann@laptop"), &sort_out(vec![old, found.clone()], "spin"), at(0).wall).unwrap();
@@ -177,7 +177,7 @@ mod tests {
         let mut watch = Watch::new(&plan.clusters[0].retire[0], None);
         watch.wrote(at(1), true, |shape| assert!(shape.suspended.insert(Process::AZRebalance)));
         assert_eq!(look(&mut watch, &frozen, 2), Seen::Steady);
-        watch.wrote(at(3), false, |shape| assert!(shape.suspended.remove(&Process::AZRebalance)));
+        watch.wrote(at(3), sure, |shape| assert!(shape.suspended.remove(&Process::AZRebalance)));
         (watch, found, frozen)
     }
 
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_read_from_before_a_write_does_not_prove_that_it_was_taken_back() {
-        let (mut watch, found, frozen) = resumed_perhaps();
+        let (mut watch, found, frozen) = resumed(false);
         assert_eq!(look(&mut watch, &found, 4), Seen::Unsettled, "as old as before it was suspended, or resumed");
         assert_eq!(look(&mut watch, &frozen, 12), Seen::Unsettled, "as old as before it was resumed, or not resumed");
         assert_eq!(look(&mut watch, &frozen, 14), Seen::Steady);
@@ -196,9 +196,17 @@ mod tests {
 
     #[test]
     fn what_was_taken_back_is_believed_once_no_read_can_be_from_before() {
-        let (mut watch, found, _) = resumed_perhaps();
+        let (mut watch, found, _) = resumed(false);
         assert_eq!(look(&mut watch, &found, 10), Seen::Unsettled);
         assert_eq!(look(&mut watch, &found, 11), Seen::Steady);
+        assert!(watch.is_as_known(&found));
+    }
+
+    #[test]
+    fn what_aws_answered_is_waited_for_no_longer() {
+        let (mut watch, found, frozen) = resumed(true);
+        assert_eq!(look(&mut watch, &found, 4), Seen::Steady);
+        assert_eq!(look(&mut watch, &frozen, 5), Seen::Steady, "an old read");
         assert!(watch.is_as_known(&found));
     }
 }

@@ -129,8 +129,9 @@ async fn an_undo_at_once_is_not_taken_in_by_reads_from_before_the_death() {
     let mut back = 0;
     for at in 1..=changes_of_a_clean_run().await {
         let fleet = Fleet { undone: true, always: true, ..fleet(9) };
-        tokio::time::sleep(BOOT).await;
         let before = found(&fleet).await;
+        // Reads can only be old of what has been there for long enough.
+        tokio::time::sleep(BOOT).await;
         fleet.fault(at, Fault::Dies);
         let request = request(900);
         let dead = async {
